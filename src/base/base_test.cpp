@@ -1,0 +1,68 @@
+#include "base/checksum.h"
+#include "base/result.h"
+#include "base/text.h"
+#include "base/types.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace understudy {
+namespace {
+
+std::span<const std::byte> as_bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+TEST(Crc32c, MatchesThePublishedVector) {
+    EXPECT_EQ(crc32c(as_bytes("123456789")), 0xE3069283U);  // RFC 3720, appendix B.4
+    EXPECT_EQ(crc32c_portable(as_bytes("123456789")), 0xE3069283U);
+}
+
+TEST(Crc32c, AcceleratedAndPortableAgreeAndContinue) {
+    std::mt19937 random(7);
+    for (std::size_t size = 0; size < 300; ++size) {
+        std::vector<std::byte> data(size);
+        for (auto& b : data) b = static_cast<std::byte>(random());
+        const auto whole = crc32c(data);
+        EXPECT_EQ(whole, crc32c_portable(data));
+        const auto half = std::span(data).first(size / 2);
+        EXPECT_EQ(whole, crc32c(std::span(data).subspan(size / 2), crc32c(half)));
+    }
+}
+
+TEST(Text, SplitKeepsEmptyFields) {
+    EXPECT_EQ(text::split("a,,b", ','), (std::vector<std::string>{"a", "", "b"}));
+    EXPECT_EQ(text::split("", ','), (std::vector<std::string>{""}));
+    EXPECT_EQ(text::words("  a \t b "), (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Text, NumbersAreTakenWholeOrNotAtAll) {
+    EXPECT_EQ(text::to_int("42"), 42);
+    EXPECT_EQ(text::to_int("-1"), -1);
+    EXPECT_FALSE(text::to_int("42x"));
+    EXPECT_FALSE(text::to_int(""));
+    EXPECT_EQ(text::parse_bytes("2G"), 2ULL << 30);
+    EXPECT_FALSE(text::parse_bytes("99999999999T"));
+    EXPECT_FALSE(text::parse_bytes("K"));
+}
+
+TEST(Text, HexRoundTrips) {
+    const auto data = text::from_hex("00ff7a");
+    ASSERT_TRUE(data);
+    EXPECT_EQ(text::hex(*data), "00ff7a");
+    EXPECT_FALSE(text::from_hex("0"));
+    EXPECT_FALSE(text::from_hex("zz"));
+}
+
+TEST(Result, TryPassesTheErrorOn) {
+    const auto failing = []() -> Result<int> { return fail(Code::not_found, "no resource \"{}\"", "x"); };
+    const auto caller = [&]() -> Result<int> {
+        UNDERSTUDY_TRY(const int value, failing());
+        return value + 1;
+    };
+    ASSERT_FALSE(caller());
+    EXPECT_EQ(caller().error().code, Code::not_found);
+    EXPECT_EQ(caller().error().text, "no resource \"x\"");
+}
+
+}  // namespace
+}  // namespace understudy

@@ -1,0 +1,16 @@
+#pragma once
+// CRC32C (Castagnoli): SSE4.2 where the processor has it, a table elsewhere. Pure; any thread.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace understudy {
+
+/// CRC32C of `data`, continuing from `crc` (0 to start). crc32c(b, crc32c(a)) == crc32c(a + b).
+std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t crc = 0);
+
+/// The table version, for tests and for processors without SSE4.2.
+std::uint32_t crc32c_portable(std::span<const std::byte> data, std::uint32_t crc = 0);
+
+}  // namespace understudy

@@ -1,0 +1,182 @@
+#pragma once
+// The configuration database of one node: what it owns, and cached copies of what its peers own.
+//
+//   Every change is one Transaction = one generation = one Change to subscribers and to the store.
+//   The owner is the sole authority (Spec: CLU-095); a peer's copy is replaced or moved forward, never
+//   edited.
+//
+// Threading: loop thread only. The store writes on a worker; commit() changes memory at once, sync() tells
+// when the disk has it (Spec: CLU-089, CMD-045).
+
+#include "base/result.h"
+#include "config/model.h"
+#include "runtime/world.h"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace understudy::config {
+
+/// One record set or erased. The unit of storage and of replication.
+struct PutApp {
+    AppName app;
+};
+struct DropApp {
+    AppName app;
+};
+struct PutType {
+    ResourceType type;
+};
+struct DropType {
+    ResourceType type;
+};
+struct PutInstance {
+    Instance instance;
+};
+struct DropInstance {
+    Tag tag;
+};
+struct PutDependency {
+    Dependency dependency;
+};
+struct DropDependency {
+    Tag parent;
+    Tag child;
+};
+struct PutEquivalency {
+    Equivalency equivalency;
+};
+struct DropEquivalency {
+    Tag tag;
+    NodeName other_node;
+    Tag other_tag;
+};
+struct PutSystem {
+    NodeName system;
+};
+struct DropSystem {
+    NodeName system;
+};
+struct PutFlag {
+    FlagName flag;
+};
+struct DropFlag {
+    FlagName flag;
+};
+struct PutPath {
+    Path path;
+};
+struct DropPath {
+    std::string device;
+};
+
+using Edit = std::variant<PutApp, DropApp, PutType, DropType, PutInstance, DropInstance, PutDependency,
+                          DropDependency, PutEquivalency, DropEquivalency, PutSystem, DropSystem, PutFlag,
+                          DropFlag, PutPath, DropPath>;
+
+/// What one commit did. `generation` is the owner's generation after it.
+struct Change {
+    NodeName owner;
+    std::uint64_t generation = 0;
+    std::vector<Edit> edits;
+};
+
+/// A line of the journal: what happened, for `understudy events`. Spec: CLU-122, CLU-082.
+struct JournalEntry {
+    std::uint64_t id = 0;      // ascending on a node
+    std::int64_t wall_us = 0;  // microseconds since 1970, the node's wall clock
+    NodeName node;
+    int event = 0;        // exported event number (120, 121, ...), 0 when none. Spec: CLU-082
+    std::string kind;     // "path", "node", "resource", "mirror", "command", "engine"
+    std::string subject;  // tag, node, path or volume
+    std::string text;     // one sentence for a person
+};
+
+/// Where commits are kept. Implementations: SQLite (config/sqlite_store.h) and memory with crashes
+/// (simulator).
+class Store {
+  public:
+    virtual ~Store() = default;
+    struct Loaded {
+        NodeConfig own;
+        std::map<NodeName, NodeConfig> replicas;
+        std::string damage;  // empty, or what was found damaged and what was used instead (Spec: CLU-090)
+    };
+    virtual Result<Loaded> load(const NodeName& self) = 0;
+    /// Queues a commit; `durable` runs on the loop when it is on disk or could not be written. In order.
+    virtual void write(const Change& change, std::function<void(Result<>)> durable) = 0;
+    /// Replaces a peer's cached copy. No durability is promised.
+    virtual void write_replica(const NodeName& owner, const NodeConfig& config) = 0;
+    virtual void drop_replica(const NodeName& owner) = 0;
+    virtual void append(const JournalEntry& entry) = 0;
+    /// The newest `limit` entries, oldest first.
+    virtual void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done) = 0;
+};
+
+class Database {
+  public:
+    static Result<std::unique_ptr<Database>> open(runtime::World world, Store& store, NodeName self);
+
+    [[nodiscard]] const NodeName& self() const { return self_; }
+    [[nodiscard]] const NodeConfig& own() const { return own_; }
+    /// A peer's cached copy, or our own config when asked for ourselves; nullptr when never seen.
+    [[nodiscard]] const NodeConfig* of(const NodeName& node) const;
+    [[nodiscard]] const std::map<NodeName, NodeConfig>& replicas() const { return replicas_; }
+
+    /// Applies the edits to what this node owns. The edits must be legal (the commands check); memory changes
+    /// at once, subscribers are told before it returns.
+    void commit(std::vector<Edit> edits);
+    /// Runs `done` when everything committed so far is durable, or with the store's error.
+    void sync(std::function<void(Result<>)> done);
+
+    /// A peer's change: true when it continued our copy, false when the whole copy must be pulled.
+    bool apply_replica(const Change& change);
+    void replace_replica(const NodeName& owner, NodeConfig config);
+    void drop_replica(const NodeName& owner);
+
+    using Subscriber = std::function<void(const Change&)>;
+    /// Called after own commits and after replica changes (a replacement comes with no edits). For the
+    /// Database's life.
+    void subscribe(Subscriber subscriber);
+
+    void journal(int event, std::string kind, std::string subject, std::string text);
+    using JournalSubscriber = std::function<void(const JournalEntry&)>;
+    void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done);
+
+    // Convenience used by recovery: each is one commit.
+    void set_state(const Tag& tag, State state, std::string reason);
+    void set_reservation(const Tag& tag, Reservation reservation, int pid);
+    [[nodiscard]] bool has_flag(const FlagName& flag) const { return own_.flags.contains(flag); }
+    void set_flag(const FlagName& flag, bool present);
+
+  private:
+    Database(runtime::World world, Store& store, NodeName self);
+    runtime::World world_;
+    Store& store_;
+    NodeName self_;
+    NodeConfig own_;
+    std::map<NodeName, NodeConfig> replicas_;
+    std::vector<Subscriber> subscribers_;
+    std::uint64_t next_journal_id_ = 1;
+    std::uint64_t unsynced_ = 0;
+    std::vector<std::function<void(Result<>)>> sync_waiters_;
+    Result<> store_error_;
+};
+
+/// Applies one edit to a config; used by Database, stores and the simulator alike.
+void apply(NodeConfig& config, const Edit& edit);
+
+/// Stable byte form for the wire (protobuf inside). decode reports Code::internal on malformed input.
+std::string encode(const Change& change);
+Result<Change> decode_change(std::string_view data);
+std::string encode(const NodeConfig& config);
+Result<NodeConfig> decode_config(std::string_view data);
+std::string encode(const JournalEntry& entry);
+Result<JournalEntry> decode_journal(std::string_view data);
+
+}  // namespace understudy::config

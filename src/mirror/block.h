@@ -1,0 +1,36 @@
+#pragma once
+// Block requests inside mirrord. An export (FUSE, NBD) makes them, a volume serves them.
+// Threading: a volume, its exports and all its requests live on the volume's reactor thread.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace understudy::mirror {
+
+enum class BlockOp : std::uint8_t { read, write, flush, discard, write_zeroes };
+
+/// Owned by the maker, borrowed by the volume from submit() until `done` is called. `data` belongs to
+/// mirrord, never to a page that an application can still change (design 6.1).
+struct BlockRequest {
+    BlockOp op = BlockOp::read;
+    bool fua = false;                               // write: durable before it completes
+    std::uint64_t offset = 0;                       // bytes
+    std::uint32_t length = 0;                       // bytes
+    std::byte* data = nullptr;                      // read: filled; write: taken from. Aligned to 4096.
+    int result = 0;                                 // 0 or a negative errno
+    void (*done)(BlockRequest& request) = nullptr;  // called on the reactor thread, possibly inside submit()
+    void* owner = nullptr;                          // the maker's context
+    BlockRequest* next = nullptr;                   // for the holder's queues
+};
+
+/// Something that serves block requests: a raw file or device, or a mirrored volume.
+class BlockBackend {
+  public:
+    virtual ~BlockBackend() = default;
+    [[nodiscard]] virtual std::uint64_t size() const = 0;         // bytes
+    [[nodiscard]] virtual std::uint32_t sector_size() const = 0;  // logical block, bytes
+    /// Takes the request; completion through request.done. Out-of-range requests complete with -EINVAL.
+    virtual void submit(BlockRequest& request) = 0;
+};
+
+}  // namespace understudy::mirror

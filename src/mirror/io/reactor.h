@@ -1,0 +1,63 @@
+#pragma once
+// One io_uring, one thread: everything a volume does happens here, without locks.
+//
+// Operations are small structs owned by the caller that stay valid until their callback; submitting allocates
+// nothing. Submission is batched: operations prepared while callbacks run go to the kernel together before
+// the next wait. Threading: all calls on the reactor's thread, except post().
+
+#include "base/result.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+struct iovec;
+
+namespace understudy::mirror {
+
+/// A pending kernel operation. `done(op, result)`: bytes or a negative errno, as the kernel says.
+struct IoOperation {
+    void (*done)(IoOperation& operation, int result) = nullptr;
+    void* owner = nullptr;
+};
+
+class Reactor {
+  public:
+    static Result<std::unique_ptr<Reactor>> create(unsigned entries = 1024);
+    virtual ~Reactor() = default;
+
+    virtual void read(IoOperation& op, int fd, std::span<std::byte> into, std::uint64_t offset) = 0;
+    virtual void write(IoOperation& op, int fd, std::span<const std::byte> from, std::uint64_t offset,
+                       bool dsync) = 0;
+    virtual void writev(IoOperation& op, int fd, const iovec* vectors, unsigned count,
+                        std::uint64_t offset) = 0;
+    virtual void fsync(IoOperation& op, int fd, bool data_only) = 0;
+    virtual void fallocate(IoOperation& op, int fd, int mode, std::uint64_t offset, std::uint64_t length) = 0;
+    virtual void recv(IoOperation& op, int fd, std::span<std::byte> into) = 0;
+    virtual void sendv(IoOperation& op, int fd, const iovec* vectors,
+                       unsigned count) = 0;  // sendmsg, MSG_NOSIGNAL
+    virtual void accept(IoOperation& op, int fd) = 0;
+    virtual void connect(IoOperation& op, int fd, const void* address, unsigned length) = 0;  // a sockaddr
+    virtual void poll_in(IoOperation& op, int fd) = 0;
+    /// Fires once after `delay` with result 0, or -ECANCELED.
+    virtual void timeout(IoOperation& op, std::chrono::nanoseconds delay) = 0;
+    /// Asks the kernel to cancel `op`; its callback still comes, with -ECANCELED or its result.
+    virtual void cancel(IoOperation& op) = 0;
+
+    /// Runs `function` on the reactor's thread; the one call that other threads may make.
+    virtual void post(std::function<void()> function) = 0;
+    /// Called once after each batch of completions, before new operations are submitted: the place to group
+    /// work.
+    virtual void after_batch(std::function<void()> function) = 0;
+    /// Monotonic time, read once per batch.
+    [[nodiscard]] virtual std::chrono::steady_clock::time_point now() const = 0;
+
+    /// Runs until stop(). stop() may be called from any thread.
+    virtual void run() = 0;
+    virtual void stop() = 0;
+};
+
+}  // namespace understudy::mirror

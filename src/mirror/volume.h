@@ -1,0 +1,157 @@
+#pragma once
+// A replicated volume's data path: local device, intent log, link to the other end. One per volume; lives on
+// its reactor's thread. Who plays which role, generation ids and handshakes are decided by mirror/control and
+// given to it.
+//
+//   export -> submit() -> [intent log] -> local device ----------> done
+//                     \-> write queue -> data link -> target's Volume -> its device, acknowledgement back
+//   resync reads blocks whose bit is set and sends them on a link of its own.
+
+#include "base/types.h"
+#include "mirror/block.h"
+#include "mirror/io/reactor.h"
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace understudy::mirror {
+
+enum class Role : std::uint8_t { none = 0, source = 1, target = 2 };  // numbers: Spec REP-134
+enum class MirrorState : std::int8_t {
+    invalid = -1,
+    none = 0,
+    mirroring = 1,
+    resync = 2,
+    broken = 3,
+    paused = 4,
+    pending = 5
+};  // numbers: Spec REP-127 to REP-133
+enum class MirrorType : std::uint8_t { none = 0, sync = 1, async = 2 };
+std::string_view to_string(Role role);          // "source" ...
+std::string_view to_string(MirrorState state);  // "mirroring", "resync", "paused", "resync pending" ...
+std::string_view to_string(MirrorType type);
+
+/// Parameters with the manual's names, defaults and units. Spec: REP-274 to REP-298.
+struct MirrorParameters {
+    std::uint32_t bitmap_bytes_per_block = 65536;
+    std::uint32_t max_resync_passes = 200;
+    std::uint32_t ping_interval_ms = 3000;
+    std::uint32_t max_ping_misses = 10;
+    std::uint32_t resync_reads = 20;
+    std::uint32_t resync_low_water = 150;
+    std::uint32_t resync_block_writes_timeout_ms = 15000;
+    std::uint32_t write_queue_high_water = 20000;  // requests, 0: unlimited
+    std::uint32_t write_queue_byte_limit_mb = 0;   // 0: unlimited
+    bool block_writes_on_limit_reached = false;
+    bool dont_flush_async_queue = false;
+    std::uint32_t auto_resume_delay_ms = 5000;
+};
+
+struct VolumeOptions {
+    VolumeId id;
+    std::string device;                   // file or block device, opened O_DIRECT and exclusively
+    std::string log_path;                 // intent log file; created when absent
+    std::array<std::uint8_t, 16> uuid{};  // of the mirror; must match the log's
+    MirrorType type = MirrorType::sync;
+    bool has_target = true;  // false: unreplicated, requests go straight to the device
+    MirrorParameters parameters;
+};
+
+enum class ResyncKind { none, partial, full };
+
+/// Why a source left mirroring or resync. Spec: REP-137 to REP-147.
+enum class PauseCause : std::uint8_t {
+    none,
+    user,
+    link_lost,
+    queue_limit,
+    resource,
+    resync_passes,
+    write_block_timeout,
+    target_error,
+    source_read_error,
+    shutdown
+};
+std::string_view to_string(PauseCause cause);
+
+struct VolumeStatus {
+    Role role = Role::none;
+    MirrorState state = MirrorState::none;
+    MirrorType type = MirrorType::none;
+    PauseCause cause = PauseCause::none;
+    bool linked = false;
+    bool log_valid = true;
+    std::uint64_t size = 0;
+    std::uint32_t sector_size = 512;
+    std::uint64_t dirty_blocks = 0;       // 64 KiB each
+    std::uint64_t resync_bytes_sent = 0;  // since the last resync began
+    std::uint32_t resync_pass = 0;
+    std::uint64_t writes = 0, write_bytes = 0, reads = 0, read_bytes = 0;
+    std::uint64_t queue_requests = 0, queue_bytes = 0;  // sent or waiting, not acknowledged
+    std::uint64_t log_commits = 0;
+    std::uint64_t reconnects = 0;
+};
+
+/// What a volume tells its controller; called on the reactor's thread, must return quickly.
+class VolumeEvents {
+  public:
+    virtual ~VolumeEvents() = default;
+    virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
+    /// The link is gone (both sides); the controller reconnects and attaches new sockets.
+    virtual void link_lost(std::string why) = 0;
+    /// A source that was mirroring must go on alone: make that durable (a new generation id, an out-of-date
+    /// record), then call `release` on the reactor's thread. Writes that wait are released only then. Spec:
+    /// REP-079.
+    virtual void degraded(std::function<void()> release) = 0;
+    /// A target has received all of a resync, or a source has sent all: both ends are equal from here on.
+    virtual void in_sync() = 0;
+    /// The intent log could not be written: it is not used any more. Spec: REP-064.
+    virtual void log_failed(std::string why) = 0;
+};
+
+class Volume : public BlockBackend {
+  public:
+    /// Errors: device missing, in use (names the holder), not writable; log of another volume; no space for
+    /// the log.
+    static Result<std::unique_ptr<Volume>> open(Reactor& reactor, VolumeOptions options,
+                                                VolumeEvents& events);
+
+    /// --- roles
+    /// ---------------------------------------------------------------------------------------------- Serves
+    /// submit(). The log's dirty bits are kept from earlier lives; with `mark_all_dirty` a full resync
+    /// follows.
+    virtual void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) = 0;
+    /// Refuses submit() with -EACCES. Its own dirty bits are kept for the merge at the next resync (REP-121).
+    virtual void become_target() = 0;
+    /// Target about to be promoted: waits until everything received is on the device, then `done`.
+    virtual void drain(std::function<void(Result<>)> done) = 0;
+    /// Source about to step down: refuses new requests (-EROFS), waits for local and remote completion,
+    /// `done`.
+    virtual void quiesce(std::function<void(Result<>)> done) = 0;
+
+    /// --- link
+    /// -------------------------------------------------------------------------------------------------
+    /// Takes two connected, authenticated sockets (live writes; resync) and starts: a source fetches the
+    /// target's dirty bits, merges, resyncs (`kind`: full marks everything dirty first; none warrants
+    /// equality) and mirrors.
+    virtual void attach(int data_socket, int resync_socket, ResyncKind kind) = 0;
+    /// Drops the link without an event.
+    virtual void detach() = 0;
+
+    /// --- administration
+    /// -----------------------------------------------------------------------------------------
+    virtual void pause(std::function<void(Result<>)> done) = 0;  // Spec: REP-150, REP-159
+    virtual void resume() = 0;                                   // paused -> pending; the controller attaches
+    virtual void break_mirror() = 0;                             // Spec: REP-161
+    virtual void set_type(MirrorType type) = 0;                  // Spec: REP-180
+    virtual void set_parameters(const MirrorParameters& parameters) = 0;
+    [[nodiscard]] virtual VolumeStatus status() const = 0;
+    /// Clean shutdown: drains, clears clean bits on disk, marks the log clean. Spec: REP-184.
+    virtual void shutdown(std::function<void()> done) = 0;
+};
+
+}  // namespace understudy::mirror

@@ -1,0 +1,39 @@
+#pragma once
+// The real world: Asio event loop, TLS by OpenSSL, child processes by pidfd, files with fsync.
+
+#include "runtime/world.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace understudy::runtime {
+
+/// Where a node's credentials lie. Absent files are legal until the node is initialised or has joined.
+struct CredentialPaths {
+    std::string ca_certificate;
+    std::string certificate;
+    std::string private_key;
+};
+
+class PosixWorld {
+  public:
+    explicit PosixWorld(CredentialPaths credentials);
+    PosixWorld(const PosixWorld&) = delete;
+    PosixWorld& operator=(const PosixWorld&) = delete;
+    ~PosixWorld();
+
+    [[nodiscard]] World world();
+    /// Runs the loop on the calling thread until stop().
+    void run();
+    /// Callable from any thread.
+    void stop();
+    /// Calls `handler` on the loop for each delivery of SIGTERM or SIGINT.
+    void on_terminate(std::function<void()> handler);
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace understudy::runtime
