@@ -65,6 +65,8 @@ class Channel {
 class Listener {
   public:
     virtual ~Listener() = default;  // stops listening
+    /// Where it listens; the port the system chose when 0 was asked for.
+    [[nodiscard]] virtual Endpoint endpoint() const { return {}; }
 };
 
 struct ConnectOptions {
