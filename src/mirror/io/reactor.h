@@ -3,7 +3,12 @@
 //
 // Operations are small structs owned by the caller that stay valid until their callback; submitting allocates
 // nothing. Submission is batched: operations prepared while callbacks run go to the kernel together before
-// the next wait. Threading: all calls on the reactor's thread, except post().
+// the next wait. Callbacks come from run() only, never from inside the call that submitted. Whatever an
+// operation points at (buffers, vectors, addresses) stays valid until its callback.
+//
+// Threading: all calls on the reactor's thread, except post() and stop(). The reactor's thread is the one
+// that calls run(); until its first run() it is the one that created it. Later calls of run() come from the
+// same thread. A reactor is destroyed on its thread, or after that thread has ended.
 
 #include "base/result.h"
 
@@ -19,13 +24,17 @@ struct iovec;
 namespace understudy::mirror {
 
 /// A pending kernel operation. `done(op, result)`: bytes or a negative errno, as the kernel says.
+/// It may be submitted again from inside its callback; it is in the kernel's hands at most once at a time.
 struct IoOperation {
     void (*done)(IoOperation& operation, int result) = nullptr;
     void* owner = nullptr;
+    bool in_flight = false;   // kept by the reactor: from submission until just before `done`
+    bool is_timeout = false;  // kept by the reactor
 };
 
 class Reactor {
   public:
+    /// `entries`: how many operations go to the kernel in one call (a power of two); more may be in flight.
     static Result<std::unique_ptr<Reactor>> create(unsigned entries = 1024);
     virtual ~Reactor() = default;
 
@@ -44,18 +53,20 @@ class Reactor {
     virtual void poll_in(IoOperation& op, int fd) = 0;
     /// Fires once after `delay` with result 0, or -ECANCELED.
     virtual void timeout(IoOperation& op, std::chrono::nanoseconds delay) = 0;
-    /// Asks the kernel to cancel `op`; its callback still comes, with -ECANCELED or its result.
+    /// Asks the kernel to cancel `op`; its callback still comes, with -ECANCELED or its result. Nothing
+    /// happens when `op` is not in flight.
     virtual void cancel(IoOperation& op) = 0;
 
-    /// Runs `function` on the reactor's thread; the one call that other threads may make.
+    /// Runs `function` on the reactor's thread; the one call, beside stop(), that other threads may make.
     virtual void post(std::function<void()> function) = 0;
     /// Called once after each batch of completions, before new operations are submitted: the place to group
-    /// work.
+    /// work. Hooks stay for the reactor's life and run in the order they were added.
     virtual void after_batch(std::function<void()> function) = 0;
     /// Monotonic time, read once per batch.
     [[nodiscard]] virtual std::chrono::steady_clock::time_point now() const = 0;
 
-    /// Runs until stop(). stop() may be called from any thread.
+    /// Runs until stop(). stop() may be called from any thread; one stop() ends one run(), the current or the
+    /// next.
     virtual void run() = 0;
     virtual void stop() = 0;
 };
