@@ -10,7 +10,9 @@
 namespace understudy {
 namespace {
 
-std::span<const std::byte> as_bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> as_bytes(std::string_view text) {
+    return std::as_bytes(std::span(text));
+}
 
 TEST(Crc32c, MatchesThePublishedVector) {
     EXPECT_EQ(crc32c(as_bytes("123456789")), 0xE3069283U);  // RFC 3720, appendix B.4
@@ -21,7 +23,8 @@ TEST(Crc32c, AcceleratedAndPortableAgreeAndContinue) {
     std::mt19937 random(7);
     for (std::size_t size = 0; size < 300; ++size) {
         std::vector<std::byte> data(size);
-        for (auto& b : data) b = static_cast<std::byte>(random());
+        for (auto& b : data)
+            b = static_cast<std::byte>(random());
         const auto whole = crc32c(data);
         EXPECT_EQ(whole, crc32c_portable(data));
         const auto half = std::span(data).first(size / 2);

@@ -16,7 +16,8 @@ constexpr std::array<std::uint32_t, 256> make_table() {
     std::array<std::uint32_t, 256> table{};
     for (std::uint32_t i = 0; i < 256; ++i) {
         std::uint32_t crc = i;
-        for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kPolynomial : 0);
+        for (int bit = 0; bit < 8; ++bit)
+            crc = (crc >> 1) ^ ((crc & 1) != 0 ? kPolynomial : 0);
         table[i] = crc;
     }
     return table;
@@ -25,7 +26,8 @@ constexpr std::array<std::uint32_t, 256> make_table() {
 constexpr auto kTable = make_table();
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std::byte> data, std::uint32_t crc) {
+__attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std::byte> data,
+                                                             std::uint32_t crc) {
     std::uint64_t state = ~crc;
     const auto* at = data.data();
     auto left = data.size();
@@ -37,7 +39,8 @@ __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std
         left -= 8;
     }
     auto narrow = static_cast<std::uint32_t>(state);
-    for (; left > 0; --left) narrow = _mm_crc32_u8(narrow, std::to_integer<unsigned char>(*at++));
+    for (; left > 0; --left)
+        narrow = _mm_crc32_u8(narrow, std::to_integer<unsigned char>(*at++));
     return ~narrow;
 }
 #endif
@@ -46,7 +49,8 @@ __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std
 
 std::uint32_t crc32c_portable(std::span<const std::byte> data, std::uint32_t crc) {
     crc = ~crc;
-    for (const auto b : data) crc = (crc >> 8) ^ kTable[(crc ^ std::to_integer<std::uint32_t>(b)) & 0xFF];
+    for (const auto b : data)
+        crc = (crc >> 8) ^ kTable[(crc ^ std::to_integer<std::uint32_t>(b)) & 0xFF];
     return ~crc;
 }
 

@@ -22,9 +22,11 @@ std::vector<std::string> words(std::string_view input) {
     std::vector<std::string> result;
     std::size_t at = 0;
     while (at < input.size()) {
-        while (at < input.size() && std::isspace(static_cast<unsigned char>(input[at])) != 0) ++at;
+        while (at < input.size() && std::isspace(static_cast<unsigned char>(input[at])) != 0)
+            ++at;
         const auto start = at;
-        while (at < input.size() && std::isspace(static_cast<unsigned char>(input[at])) == 0) ++at;
+        while (at < input.size() && std::isspace(static_cast<unsigned char>(input[at])) == 0)
+            ++at;
         if (at > start) result.emplace_back(input.substr(start, at - start));
     }
     return result;
@@ -40,8 +42,10 @@ std::string join(std::span<const std::string> parts, std::string_view separator)
 }
 
 std::string_view trim(std::string_view input) {
-    while (!input.empty() && std::isspace(static_cast<unsigned char>(input.front())) != 0) input.remove_prefix(1);
-    while (!input.empty() && std::isspace(static_cast<unsigned char>(input.back())) != 0) input.remove_suffix(1);
+    while (!input.empty() && std::isspace(static_cast<unsigned char>(input.front())) != 0)
+        input.remove_prefix(1);
+    while (!input.empty() && std::isspace(static_cast<unsigned char>(input.back())) != 0)
+        input.remove_suffix(1);
     return input;
 }
 
@@ -52,7 +56,9 @@ std::string lower(std::string_view input) {
     return result;
 }
 
-bool iequals(std::string_view a, std::string_view b) { return lower(a) == lower(b); }
+bool iequals(std::string_view a, std::string_view b) {
+    return lower(a) == lower(b);
+}
 
 std::optional<std::int64_t> to_int(std::string_view input) {
     std::int64_t value = 0;
@@ -105,11 +111,20 @@ std::optional<std::uint64_t> parse_bytes(std::string_view input) {
     if (input.empty()) return std::nullopt;
     std::uint64_t factor = 1;
     switch (std::toupper(static_cast<unsigned char>(input.back()))) {
-        case 'K': factor = 1ULL << 10; break;
-        case 'M': factor = 1ULL << 20; break;
-        case 'G': factor = 1ULL << 30; break;
-        case 'T': factor = 1ULL << 40; break;
-        default: break;
+        case 'K':
+            factor = 1ULL << 10;
+            break;
+        case 'M':
+            factor = 1ULL << 20;
+            break;
+        case 'G':
+            factor = 1ULL << 30;
+            break;
+        case 'T':
+            factor = 1ULL << 40;
+            break;
+        default:
+            break;
     }
     if (factor != 1) input.remove_suffix(1);
     const auto value = to_int(input);

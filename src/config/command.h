@@ -28,6 +28,9 @@ struct Command {
     }
 };
 
+/// A Reply with this code is progress of a long command (lkstop); the final Reply follows on the same connection.
+inline constexpr int kMoreFollows = -1;
+
 struct Reply {
     int exit_code = 0;
     std::string out;  // to standard output, byte for byte

@@ -15,18 +15,24 @@ constexpr std::size_t kLogFiles = 4;
 
 spdlog::level::level_enum level(Severity severity) {
     switch (severity) {
-        case Severity::debug: return spdlog::level::debug;
-        case Severity::info: return spdlog::level::info;
-        case Severity::warning: return spdlog::level::warn;
-        case Severity::error: return spdlog::level::err;
-        case Severity::critical: return spdlog::level::critical;
+        case Severity::debug:
+            return spdlog::level::debug;
+        case Severity::info:
+            return spdlog::level::info;
+        case Severity::warning:
+            return spdlog::level::warn;
+        case Severity::error:
+            return spdlog::level::err;
+        case Severity::critical:
+            return spdlog::level::critical;
     }
     return spdlog::level::info;
 }
 
 std::shared_ptr<spdlog::logger>& logger() {
     static auto instance = [] {
-        auto made = std::make_shared<spdlog::logger>("understudy", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+        auto made =
+            std::make_shared<spdlog::logger>("understudy", std::make_shared<spdlog::sinks::stderr_sink_mt>());
         made->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
         made->set_level(spdlog::level::warn);
         return made;
@@ -36,11 +42,16 @@ std::shared_ptr<spdlog::logger>& logger() {
 
 std::string_view word(Severity severity) {
     switch (severity) {
-        case Severity::debug: return "DEBUG";
-        case Severity::info: return "INFO";
-        case Severity::warning: return "*WARNING*";
-        case Severity::error: return "*ERROR*";
-        case Severity::critical: return "CRITICAL";
+        case Severity::debug:
+            return "DEBUG";
+        case Severity::info:
+            return "INFO";
+        case Severity::warning:
+            return "*WARNING*";
+        case Severity::error:
+            return "*ERROR*";
+        case Severity::critical:
+            return "CRITICAL";
     }
     return "INFO";
 }
@@ -76,6 +87,8 @@ void configure(const LogOptions& options) {
     logger() = std::move(made);
 }
 
-void log_text(Severity severity, std::string_view text) { logger()->log(level(severity), text); }
+void log_text(Severity severity, std::string_view text) {
+    logger()->log(level(severity), text);
+}
 
 }  // namespace understudy::messages

@@ -1,0 +1,129 @@
+// Every command of the manual and `understudy`: one program, called by the name it is linked as.
+
+#include "base/text.h"
+#include "cli/client.h"
+#include "cli/start.h"
+#include "messages/messages.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace understudy::cli {
+namespace {
+
+void print(std::FILE* to, std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), to);
+}
+
+int fail_with(std::string_view process, const Error& error) {
+    const auto severity = error.number == messages::daemon_not_running.number ? messages::Severity::critical
+                                                                              : messages::Severity::error;
+    print(stderr, messages::layout(severity, error.number, error.text, process, static_cast<int>(getpid())));
+    return static_cast<int>(error.code);
+}
+
+std::string overview() {
+    std::string result = "usage: understudy COMMAND [options]\n\n";
+    for (const auto& spec : command_table())
+        if (spec.name.starts_with("understudy "))
+            result += fmt::format("  {:<18} {}\n", spec.name.substr(11), spec.summary);
+    result += "\nAlso commands by themselves:\n";
+    for (const auto& spec : command_table())
+        if (!spec.name.starts_with("understudy "))
+            result += fmt::format("  {:<20} {}\n", spec.name, spec.summary);
+    return result +
+           "\nCOMMAND --help explains one. --root DIR (or UNDERSTUDY_ROOT) names another host root.\n";
+}
+
+/// Takes "--root DIR" from anywhere in front of "--".
+void take_root(std::vector<std::string>& words) {
+    for (std::size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
+        if (words[i] == "--root" && i + 1 < words.size()) {
+            setenv("UNDERSTUDY_ROOT", words[i + 1].c_str(), 1);
+            words.erase(words.begin() + static_cast<std::ptrdiff_t>(i),
+                        words.begin() + static_cast<std::ptrdiff_t>(i) + 2);
+            return;
+        }
+    }
+}
+
+int run_command(const CommandSpec& spec, const std::vector<std::string>& words) {
+    for (const auto& word : words) {
+        if (word == "--") break;
+        if (word == "--help" || word == "-?") {
+            print(stdout, help(spec));
+            return 0;
+        }
+    }
+    auto command = parse(spec, words);
+    if (!command) {
+        print(stderr, fmt::format("{}: {}\nusage: {}\n", spec.name, command.error().text, synopsis(spec)));
+        return static_cast<int>(command.error().code);
+    }
+    const auto layout = layout_from_environment();
+    if (spec.name == "understudy completion") {
+        print(stdout, bash_completion());
+        return 0;
+    }
+    if (spec.name == "lkstart") {
+        const auto started = start_engine(layout, *command);
+        if (!started) return fail_with(spec.name, started.error());
+        print(stdout, *started + "\n");
+        return 0;
+    }
+    command->pid = static_cast<int>(getpid());
+    const auto reply = send(layout, spec, *command, [](const std::string& text) {
+        print(stdout, text);
+        std::fflush(stdout);
+    });
+    if (!reply) return fail_with(spec.name, reply.error());
+    print(stdout, reply->out);
+    if (reply->exit_code == 0 && !reply->err.empty()) print(stderr, reply->err + "\n");  // a warning
+    if (reply->exit_code != 0 && !reply->err.empty())
+        fail_with(spec.name, Error{static_cast<Code>(reply->exit_code), reply->err, reply->message_number});
+    return reply->exit_code;
+}
+
+int run_main(int argc, char** argv) {
+    std::vector<std::string> words(argv + 1, argv + argc);
+    take_root(words);
+    std::string name = argv[0];
+    name = name.substr(name.find_last_of('/') + 1);
+    if (name != "understudy") {
+        const auto* spec = find_command(name);
+        if (spec == nullptr) {
+            print(stderr, fmt::format("{}: there is no such command\n{}", name, overview()));
+            return static_cast<int>(Code::syntax);
+        }
+        return run_command(*spec, words);
+    }
+    if (words.empty()) {
+        print(stderr, overview());
+        return static_cast<int>(Code::syntax);
+    }
+    if (words[0] == "--help" || words[0] == "-?" || words[0] == "help") {
+        print(stdout, overview());
+        return 0;
+    }
+    // "understudy mirror create ...", "understudy status ...", "understudy ins_list ..."
+    for (const std::size_t length : {2UL, 1UL}) {
+        if (words.size() < length) continue;
+        const auto head = text::join(std::span(words).first(length), " ");
+        const auto* spec = find_command("understudy " + head);
+        if (spec == nullptr && length == 1) spec = find_command(head);
+        if (spec != nullptr)
+            return run_command(*spec, {words.begin() + static_cast<std::ptrdiff_t>(length), words.end()});
+    }
+    print(stderr, fmt::format("understudy: there is no command \"{}\"\n{}", words[0], overview()));
+    return static_cast<int>(Code::syntax);
+}
+
+}  // namespace
+}  // namespace understudy::cli
+
+int main(int argc, char** argv) {
+    return understudy::cli::run_main(argc, argv);
+}

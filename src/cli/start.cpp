@@ -1,0 +1,105 @@
+#include "cli/start.h"
+
+#include "base/text.h"
+#include "cli/client.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+namespace understudy::cli {
+namespace {
+
+constexpr auto kPollInterval = std::chrono::milliseconds(20);
+constexpr std::int64_t kDefaultWait_s = 60;
+constexpr std::int64_t kMaxWait_s = 86400;
+
+bool ready(const config::Layout& layout) {
+    static const CommandSpec kReady{"engine-ready", "", "", {}};
+    config::Command command;
+    command.name = kReady.name;
+    const auto reply = send(layout, kReady, command);
+    return reply && reply->exit_code == 0;
+}
+
+bool answers(const config::Layout& layout, Server server) {
+    CommandSpec probe{"engine-ready", "", "", {}};
+    probe.server = server;
+    config::Command command;
+    command.name = probe.name;
+    return send(layout, probe, command).has_value();
+}
+
+/// Starts a daemon in a session of its own, with its standard error in the log directory.
+Result<> start_detached(const config::Layout& layout, const std::string& program) {
+    std::error_code error;
+    const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+    const auto path = (self.parent_path() / program).string();
+    if (access(path.c_str(), X_OK) != 0) return fail(Code::failure, "{} is not installed", path);
+    std::filesystem::create_directories(layout.log(), error);
+    const auto out = fmt::format("{}/{}.stderr", layout.log(), program);
+    const auto child = fork();
+    if (child < 0) return fail(Code::failure, "cannot start {}: no more processes", program);
+    if (child == 0) {
+        setsid();
+        if (fork() != 0) _exit(0);  // the daemon belongs to init, not to this command
+        const int null = open("/dev/null", O_RDONLY);
+        const int log = open(out.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0640);
+        dup2(null, 0);
+        dup2(log, 1);
+        dup2(log, 2);
+        if (chdir("/") != 0) _exit(126);
+        execl(path.c_str(), program.c_str(), "--root", layout.root.c_str(), nullptr);
+        _exit(127);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return {};
+}
+
+Result<> start_by_systemd() {
+    const auto child = fork();
+    if (child < 0) return fail(Code::failure, "cannot start systemctl: no more processes");
+    if (child == 0) {
+        execlp("systemctl", "systemctl", "start", "--no-block", "understudy.service", nullptr);
+        _exit(127);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+    return fail(Code::failure,
+                "systemctl start understudy.service failed; see `systemctl status understudy`");
+}
+
+}  // namespace
+
+Result<std::string> start_engine(const config::Layout& layout, const config::Command& command) {
+    const auto wait = text::to_int(command.get("w", std::to_string(kDefaultWait_s)));
+    if (!wait) return fail(Code::bad_argument, "-w takes a number of seconds, not \"{}\"", command.get("w"));
+    if (*wait < 0 || *wait > kMaxWait_s)
+        return fail(Code::out_of_range, "-w takes 0 to {} seconds", kMaxWait_s);
+    const bool ran = answers(layout, Server::daemon);
+    if (!ran || !answers(layout, Server::mirror)) {
+        if (layout.root.empty() && std::filesystem::exists("/run/systemd/system")) {
+            UNDERSTUDY_CHECK(start_by_systemd());
+        } else {
+            if (!answers(layout, Server::mirror)) UNDERSTUDY_CHECK(start_detached(layout, "mirrord"));
+            if (!ran) UNDERSTUDY_CHECK(start_detached(layout, "understudyd"));
+        }
+    }
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(*wait);
+    while (!ready(layout)) {
+        if (*wait == 0) return std::string("LIFEKEEPER STARTING");
+        if (std::chrono::steady_clock::now() > deadline)
+            return fail(Code::failure, "the engine is not ready after {} s; it goes on starting, see {}",
+                        *wait, layout.log());
+        std::this_thread::sleep_for(kPollInterval);
+    }
+    return std::string(ran ? "LIFEKEEPER ALREADY RUNNING" : "LIFEKEEPER NOW STARTED");
+}
+
+}  // namespace understudy::cli

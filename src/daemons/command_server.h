@@ -1,0 +1,39 @@
+#pragma once
+// The local socket: takes commands from this host's clients, checks who they are, runs them. Spec: CMD-002.
+
+#include "config/layout.h"
+#include "config/settings.h"
+#include "daemons/node.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+
+namespace understudy::daemons {
+
+class CommandServer {
+  public:
+    CommandServer(runtime::World world, Node& node, config::Layout layout, const config::Settings& settings);
+    CommandServer(const CommandServer&) = delete;
+    CommandServer& operator=(const CommandServer&) = delete;
+    /// Error when another daemon serves this root.
+    Result<> listen();
+    /// Takes no more clients and calls `done` when the answers on their way have had time to leave.
+    void drain(std::function<void()> done);
+
+  private:
+    void accept(std::unique_ptr<runtime::Channel> channel);
+    void handle(std::uint64_t client, std::string_view frame);
+    void answer(std::uint64_t client, const config::Reply& reply);
+    void drop(std::uint64_t client);
+
+    runtime::World world_;
+    Node& node_;
+    config::Layout layout_;
+    std::string admin_group_;
+    std::unique_ptr<runtime::Listener> listener_;
+    std::map<std::uint64_t, std::unique_ptr<runtime::Channel>> clients_;
+    std::uint64_t next_client_ = 1;
+};
+
+}  // namespace understudy::daemons

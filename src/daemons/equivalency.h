@@ -1,0 +1,30 @@
+#pragma once
+// eqv_create and eqv_remove: a shared equivalency has a record on each of its two nodes. Spec: CMD-082,
+// CMD-083, CMD-086.
+
+#include "comm/cluster.h"
+#include "config/command.h"
+#include "config/database.h"
+
+#include <functional>
+
+namespace understudy::daemons {
+
+class EquivalencyService {
+  public:
+    using Done = std::function<void(config::Reply)>;
+    EquivalencyService(runtime::World world, config::Database& database, comm::Cluster& cluster);
+    void start();
+    /// False when the command is not one of these.
+    bool run(const config::Command& command, const Done& done);
+
+  private:
+    void create(const config::Command& command, const Done& done);
+    void remove(const config::Command& command, const Done& done);
+
+    runtime::World world_;
+    config::Database& database_;
+    comm::Cluster& cluster_;
+};
+
+}  // namespace understudy::daemons

@@ -1,0 +1,250 @@
+#include "daemons/node.h"
+
+#include "base/text.h"
+#include "config/lcdi.h"
+#include "daemons/config_replication.h"
+#include "daemons/equivalency.h"
+#include "daemons/membership.h"
+#include "daemons/status.h"
+#include "messages/messages.h"
+
+namespace understudy::daemons {
+namespace {
+
+using config::Command;
+using config::Reply;
+
+// A forwarded command that runs no script; scripts have no limit (Spec: CMD-112).
+constexpr auto kForwardLimit = std::chrono::seconds(60);
+
+constexpr std::string_view kReadOnly[] = {
+    "app_list",     "typ_list",          "ins_list",          "ins_gettag",     "dep_list", "eqv_list",
+    "sys_list",     "sys_getst",         "sys_getds",         "net_list",       "flg_list", "flg_test",
+    "engine-ready", "understudy status", "understudy events", "understudy plan"};
+
+}  // namespace
+
+bool is_read_only(const Command& command) {
+    return std::find(std::begin(kReadOnly), std::end(kReadOnly), command.name) != std::end(kReadOnly);
+}
+
+struct Node::Impl {
+    runtime::World world;
+    NodeOptions options;
+    std::unique_ptr<config::Database> database;
+    comm::Cluster cluster;
+    recovery::Engine engine;
+    ConfigReplication replication;
+    Membership membership;
+    StatusService status;
+    EquivalencyService equivalencies;
+    std::function<void()> stopped;
+    std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+    bool stopping = false;
+
+    Impl(runtime::World w, NodeOptions o, std::unique_ptr<config::Database> d)
+        : world(w),
+          options(std::move(o)),
+          database(std::move(d)),
+          cluster(world, {.self = options.self, .software_version = "0.1.0"}),
+          engine(world, *database, cluster, engine_options(options)),
+          replication(world, *database, cluster),
+          membership(world, *database, cluster, options),
+          status(world, *database, cluster, options),
+          equivalencies(world, *database, cluster) {}
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
+    ~Impl() { *alive = false; }
+
+    static recovery::Engine::Options engine_options(const NodeOptions& options) {
+        recovery::Engine::Options result;
+        result.lkroot = options.layout.lkroot();
+        result.settings = options.settings.all();
+        result.environment["UNDERSTUDY_ROOT"] = options.layout.root;
+        result.environment["LKROOT"] = options.layout.lkroot();
+        result.init_peer_wait = std::chrono::seconds(options.settings.integer("INIT_PEER_WAIT"));
+        result.host_rebooted = options.host_rebooted;
+        return result;
+    }
+
+    config::LiveView live_view() {
+        config::LiveView live;
+        live.node_state = [this](const NodeName& node) {
+            return node == options.self ? std::string("ALIVE")
+                                        : std::string(comm::to_string(cluster.peer_state(node)));
+        };
+        live.path_state = [this](const std::string& device) {
+            for (const auto& path : cluster.paths())
+                if (path.path.device == device)
+                    return std::pair(std::string(comm::to_string(path.state)), path.times_down);
+            return std::pair(std::string("DEAD"), 0);
+        };
+        live.in_service_elsewhere = [this](const Tag& tag, const NodeName& node) {
+            const auto* config = database->of(node);
+            const auto* instance = config == nullptr ? nullptr : config->find(tag);
+            return instance != nullptr && cluster.peer_state(node) == comm::PeerState::alive &&
+                   (instance->state == config::State::isp || instance->state == config::State::isu);
+        };
+        live.has_action = [this](const AppName& app, const TypeName& type, const std::string& action) {
+            return !engine.action_path(app, type, action).empty();
+        };
+        live.now_s = std::chrono::floor<std::chrono::seconds>(world.clock.wall()).time_since_epoch().count();
+        live.allow_fast_heartbeats = options.settings.boolean("ALLOW_FAST_HEARTBEATS");
+        return live;
+    }
+
+    void apply_paths() {
+        // LCMHBEATTIME and LCMNUMHBEATS replace what a path left at its default. Spec: CLU-069.
+        auto paths = database->own().paths;
+        const config::Path defaults;
+        for (auto& path : paths) {
+            if (options.settings.present("LCMHBEATTIME") && path.interval_ms == defaults.interval_ms)
+                path.interval_ms = static_cast<int>(options.settings.integer("LCMHBEATTIME")) * 1000;
+            if (options.settings.present("LCMNUMHBEATS") && path.misses == defaults.misses)
+                path.misses = static_cast<int>(options.settings.integer("LCMNUMHBEATS"));
+        }
+        cluster.set_paths(paths);
+    }
+
+    static bool touches_paths(const config::Change& change) {
+        return std::any_of(change.edits.begin(), change.edits.end(), [](const config::Edit& edit) {
+            return std::holds_alternative<config::PutPath>(edit) ||
+                   std::holds_alternative<config::DropPath>(edit);
+        });
+    }
+
+    void start() {
+        database->subscribe([this](const config::Change& change) {
+            if (change.owner == options.self && touches_paths(change)) apply_paths();
+        });
+        cluster.on_peer_event([this](const comm::PeerEvent& event) { journal_peer(event); });
+        cluster.serve("command",
+                      [this](const NodeName& caller, std::string_view payload, comm::Cluster::Answer answer) {
+                          auto command = config::decode_command(payload);
+                          if (!command) return answer(fail(command.error()));
+                          messages::info("{} asks for {}", caller.str(), command->name);
+                          run(*command, {}, [answer](const Reply& reply) { answer(config::encode(reply)); });
+                      });
+        replication.start();
+        membership.start();
+        status.start();
+        equivalencies.start();
+        apply_paths();
+        engine.start();
+    }
+
+    void journal_peer(const comm::PeerEvent& event) {
+        const auto silence = [&] {
+            const auto gap = world.clock.now() - event.last_heard;
+            return std::chrono::duration_cast<std::chrono::milliseconds>(gap).count();
+        };
+        switch (event.kind) {
+            case comm::PeerEvent::Kind::comm_up:
+                database->journal(0, "node", event.peer.str(),
+                                  fmt::format("{} is up (COMM_UP)", event.peer.str()));
+                break;
+            case comm::PeerEvent::Kind::comm_down:
+                database->journal(120, "node", event.peer.str(),
+                                  fmt::format("{} is silent on every path since {} ms (COMM_DOWN)",
+                                              event.peer.str(), silence()));
+                break;
+            case comm::PeerEvent::Kind::path_up:
+                database->journal(0, "path", event.device,
+                                  fmt::format("path {} to {} is ALIVE", event.device, event.peer.str()));
+                break;
+            case comm::PeerEvent::Kind::path_down:
+                database->journal(0, "path", event.device,
+                                  fmt::format("path {} to {} is DEAD, last heartbeat {} ms ago", event.device,
+                                              event.peer.str(), silence()));
+                break;
+        }
+    }
+
+    void forward(const Command& command, const NodeName& to, const Done& done) {
+        if (!database->own().systems.contains(to))
+            return done(config::failure(
+                {Code::not_found, fmt::format("no system \"{}\"; sys_list names those that exist", to.str()),
+                 0}));
+        auto there = command;
+        there.options.erase("d");
+        cluster.call(to, "command", config::encode(there), kForwardLimit,
+                     [done, to](const Result<std::string>& answer) {
+                         if (!answer) return done(config::failure(answer.error()));
+                         auto reply = config::decode_reply(*answer);
+                         done(reply ? *reply : config::failure(reply.error()));
+                     });
+    }
+
+    void run(const Command& command, const Progress& progress, const Done& done) {
+        if (stopping && !is_read_only(command))
+            return done(config::failure({Code::failure, "the engine is stopping", 0}));
+        if (const NodeName destination(command.get("d")); command.has("d") && destination != options.self)
+            return forward(command, destination, done);
+        if (auto reply = config::run_lcdi(*database, live_view(), command)) return done(*reply);
+        if (equivalencies.run(command, done) || membership.run(command, done) || status.run(command, done))
+            return;
+        if (command.name == "lcdsync")
+            return database->sync([done](const Result<>& synced) {
+                done(synced ? config::success() : config::failure(synced.error()));
+            });
+        if (command.name == "engine-ready")
+            return done(engine.ready() ? config::success()
+                                       : config::failure({Code::failure, "the engine is starting", 0}));
+        if (command.name == "perform_action") return engine.perform_action(command, done);
+        if (command.name == "understudy switchover")
+            return engine.switchover(Tag(command.arguments.at(0)), NodeName(command.get("to")), done);
+        if (command.name == "lkstop") return stop(command, progress, done);
+        done(config::failure(
+            {Code::syntax, fmt::format("this daemon does not know the command {}", command.name), 0}));
+    }
+
+    void stop(const Command& command, const Progress& progress, const Done& done) {
+        stopping = true;
+        const bool leave_running = command.has("f") || command.has("r");
+        engine.stop(
+            leave_running,
+            [progress](const std::string& line) {
+                if (progress) progress(line + "\n");
+            },
+            [this, done](const Result<>& stopped_engine) {
+                database->sync([this, done, stopped_engine](const Result<>& synced) {
+                    Reply reply = config::success("LIFEKEEPER NOW STOPPED\n");  // Spec: CMD-051
+                    if (!stopped_engine)
+                        reply.err = stopped_engine.error().text;
+                    else if (!synced)
+                        reply.err = synced.error().text;
+                    done(reply);
+                    if (stopped) stopped();
+                });
+            });
+    }
+};
+
+Result<std::unique_ptr<Node>> Node::open(runtime::World world, config::Store& store, NodeOptions options) {
+    UNDERSTUDY_TRY(auto database, config::Database::open(world, store, options.self));
+    return std::unique_ptr<Node>(
+        new Node(std::make_unique<Impl>(world, std::move(options), std::move(database))));
+}
+
+Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Node::~Node() = default;
+void Node::start() {
+    impl_->start();
+}
+void Node::run(const Command& command, Progress progress, Done done) {
+    impl_->run(command, progress, done);
+}
+void Node::on_stopped(std::function<void()> handler) {
+    impl_->stopped = std::move(handler);
+}
+config::Database& Node::database() {
+    return *impl_->database;
+}
+comm::Cluster& Node::cluster() {
+    return impl_->cluster;
+}
+recovery::Engine& Node::engine() {
+    return impl_->engine;
+}
+
+}  // namespace understudy::daemons

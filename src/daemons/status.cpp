@@ -1,0 +1,437 @@
+#include "daemons/status.h"
+
+#include "base/text.h"
+#include "recovery/plan.h"
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace understudy::daemons {
+namespace {
+
+using config::Command;
+using config::Reply;
+using nlohmann::json;
+
+constexpr auto kGatherLimit = std::chrono::seconds(3);
+constexpr std::int64_t kDefaultEvents = 50;
+constexpr std::int64_t kMaxEvents = 10000;
+
+/// What people read in a server's cell. Spec: CLU-116.
+std::string_view cell(config::State state) {
+    switch (state) {
+        case config::State::isp:
+            return "Active";
+        case config::State::isu:
+            return "Degraded";
+        case config::State::osu:
+            return "StandBy";
+        case config::State::osf:
+            return "Failed";
+        case config::State::illstate:
+            return "Unknown";
+    }
+    return "Unknown";
+}
+
+std::string local_time(std::int64_t wall_us) {
+    const std::time_t seconds = wall_us / 1'000'000;
+    std::tm parts{};
+    localtime_r(&seconds, &parts);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+    return fmt::format("{}.{:03}", text, wall_us / 1000 % 1000);
+}
+
+/// Collects one answer from each of several sources, then goes on; a source that fails leaves its note.
+struct Gathering {
+    std::size_t waiting = 0;
+    std::map<NodeName, Result<std::string>> answers;
+    std::function<void(Gathering&)> finish;
+    void arrived(const NodeName& node, Result<std::string> answer) {
+        answers.emplace(node, std::move(answer));
+        if (--waiting == 0) finish(*this);
+    }
+};
+
+}  // namespace
+
+std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeName& peer) {
+    int alive = 0;
+    int dead = 0;
+    for (const auto& path : paths) {
+        if (path.path.remote != peer) continue;
+        ++(path.state == comm::PathState::alive ? alive : dead);
+    }
+    if (alive + dead == 0) return "None defined";
+    if (alive == 0) return "Failed";
+    if (alive == 1) return "Warning";
+    return dead > 0 ? "Degraded" : "Normal";
+}
+
+struct StatusService::Impl {
+    runtime::World world;
+    config::Database& database;
+    comm::Cluster& cluster;
+    const NodeOptions& options;
+    std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+
+    /// Asks every living node, ourselves included, for `method`.
+    void gather(const std::string& method, const std::string& payload,
+                std::function<void(Gathering&)> finish) {
+        auto gathering = std::make_shared<Gathering>();
+        const auto peers = cluster.alive_peers();
+        gathering->waiting = peers.size() + 1;
+        gathering->finish = std::move(finish);
+        for (const auto& peer : peers)
+            cluster.call(peer, method, payload, kGatherLimit, [gathering, peer](Result<std::string> answer) {
+                gathering->arrived(peer, std::move(answer));
+            });
+        answer_local(method, payload, [this, gathering](Result<std::string> answer) {
+            gathering->arrived(database.self(), std::move(answer));
+        });
+    }
+
+    void answer_local(const std::string& method, std::string_view payload,
+                      std::function<void(Result<std::string>)> answer) {
+        if (method == "status.mirrors") return ask_mirrord(std::move(answer));
+        const auto count = text::to_int(payload).value_or(kDefaultEvents);
+        database.read_journal(static_cast<std::size_t>(count),
+                              [answer = std::move(answer)](const std::vector<config::JournalEntry>& entries) {
+                                  json list = json::array();
+                                  for (const auto& entry : entries)
+                                      list.push_back({{"id", entry.id},
+                                                      {"time_us", entry.wall_us},
+                                                      {"node", entry.node.str()},
+                                                      {"event", entry.event},
+                                                      {"kind", entry.kind},
+                                                      {"subject", entry.subject},
+                                                      {"text", entry.text}});
+                                  answer(list.dump());
+                              });
+    }
+
+    /// The mirrors of this host, as mirrord tells them; an empty list when it does not run.
+    void ask_mirrord(std::function<void(Result<std::string>)> answer) {
+        struct Asking {
+            std::unique_ptr<runtime::Channel> channel;
+            std::function<void(Result<std::string>)> answer;
+            std::optional<runtime::TimerId> timer;
+            void finish(Result<std::string> result) {
+                if (auto done = std::exchange(answer, {})) done(std::move(result));
+            }
+        };
+        auto asking = std::make_shared<Asking>();
+        asking->answer = std::move(answer);
+        runtime::ConnectOptions to;
+        to.remote = {options.layout.mirror_socket(), 0};
+        to.security = runtime::Security::plain;
+        to.timeout = kGatherLimit;
+        // The world may close the channel only outside of its own callbacks.
+        const auto end = [tasks = &world.tasks, asking](Result<std::string> result) {
+            if (asking->timer) tasks->cancel(*std::exchange(asking->timer, std::nullopt));
+            asking->finish(std::move(result));
+            tasks->post([asking] { asking->channel.reset(); });
+        };
+        asking->timer = world.tasks.after(kGatherLimit, [asking, end] {
+            asking->timer.reset();
+            end(fail(Code::failure, "mirrord does not answer"));
+        });
+        world.network.connect(to, [asking, end](Result<std::unique_ptr<runtime::Channel>> channel) {
+            if (!channel) return end(std::string("[]"));
+            if (!asking->answer) return;
+            asking->channel = std::move(*channel);
+            asking->channel->start(
+                [end](std::span<const std::byte> frame) {
+                    auto reply =
+                        config::decode_reply({reinterpret_cast<const char*>(frame.data()), frame.size()});
+                    if (!reply) return end(fail(reply.error()));
+                    if (reply->exit_code != 0) return end(fail(Code::failure, "{}", reply->err));
+                    end(reply->out);
+                },
+                [end](const Error& why) { end(fail(why)); });
+            Command command;
+            command.name = "mirror";
+            command.arguments = {"status"};
+            command.options = {{"json", ""}};
+            asking->channel->send(std::as_bytes(std::span(config::encode(command))));
+        });
+    }
+
+    void start() {
+        for (const auto* method : {"status.mirrors", "journal.read"})
+            cluster.serve(method, [this, name = std::string(method)](
+                                      const NodeName&, std::string_view payload,
+                                      comm::Cluster::Answer answer) { answer_local(name, payload, answer); });
+    }
+
+    json nodes() {
+        const auto paths = cluster.paths();
+        json list = json::array();
+        for (const auto& system : database.own().systems) {
+            json node{{"name", system.str()}};
+            const bool self = system == database.self();
+            node["state"] = self ? "ALIVE" : std::string(comm::to_string(cluster.peer_state(system)));
+            node["this_node"] = self;
+            node["paths"] = json::array();
+            if (!self) node["summary"] = path_summary(paths, system);
+            for (const auto& path : paths)
+                if (path.path.remote == system)
+                    node["paths"].push_back({{"device", path.path.device},
+                                             {"state", comm::to_string(path.state)},
+                                             {"priority", path.path.priority},
+                                             {"local", path.path.local_address},
+                                             {"remote", path.path.remote_address},
+                                             {"times_down", path.times_down},
+                                             {"problem", path.problem}});
+            list.push_back(std::move(node));
+        }
+        return list;
+    }
+
+    /// One row a tag, parents before children; instances by node. A dead owner's states are UNKNOWN. Spec:
+    /// CLU-095.
+    json resources() {
+        json list = json::array();
+        std::set<Tag> seen;
+        const auto add_from = [&](const NodeName& owner, const config::NodeConfig& config) {
+            const std::function<void(const Tag&, int)> add = [&](const Tag& tag, int depth) {
+                if (!seen.insert(tag).second) return;
+                const auto* instance = config.find(tag);
+                if (instance == nullptr) return;
+                json row{{"tag", tag.str()},
+                         {"app", instance->app.str()},
+                         {"type", instance->type.str()},
+                         {"id", instance->id.str()},
+                         {"depth", depth},
+                         {"instances", json::object()}};
+                row["instances"][owner.str()] = cell_of(owner, *instance, config.priority(tag));
+                for (const auto& pair : config.equivalents(tag)) {
+                    const auto* other = database.of(pair.other_node);
+                    const auto* there = other == nullptr ? nullptr : other->find(pair.other_tag);
+                    if (there != nullptr)
+                        row["instances"][pair.other_node.str()] =
+                            cell_of(pair.other_node, *there, pair.other_priority);
+                    seen.insert(pair.other_tag);
+                }
+                list.push_back(std::move(row));
+                for (const auto& child : config.children(tag))
+                    add(child, depth + 1);
+            };
+            for (const auto& root : config.roots())
+                add(root, 0);
+        };
+        add_from(database.self(), database.own());
+        for (const auto& [node, config] : database.replicas())
+            add_from(node, config);
+        return list;
+    }
+
+    json cell_of(const NodeName& node, const config::Instance& instance,
+                 const std::optional<Priority>& priority) {
+        const bool known = node == database.self() || cluster.peer_state(node) == comm::PeerState::alive;
+        json value{{"state", known ? std::string(config::to_string(instance.state)) : "UNKNOWN"},
+                   {"reason", instance.reason}};
+        value["shown"] = known ? std::string(cell(instance.state)) : "Unknown";
+        if (priority) value["priority"] = priority->value;
+        return value;
+    }
+
+    static std::string render(const json& status) {
+        std::string out = fmt::format("Cluster as {} sees it, {}\n\nNodes\n",
+                                      status["node"].get<std::string>(), status["time"].get<std::string>());
+        std::vector<std::string> names;
+        for (const auto& node : status["nodes"]) {
+            const auto name = node["name"].get<std::string>();
+            names.push_back(name);
+            out += fmt::format("  {:<16} {:<8}", name, node["state"].get<std::string>());
+            if (node["this_node"].get<bool>()) {
+                out += " this node\n";
+                continue;
+            }
+            out += fmt::format(" paths {}:", node["summary"].get<std::string>());
+            for (const auto& path : node["paths"]) {
+                out += fmt::format(" {} {}", path["device"].get<std::string>(),
+                                   path["state"].get<std::string>());
+                if (const auto problem = path["problem"].get<std::string>(); !problem.empty())
+                    out += fmt::format(" ({})", problem);
+            }
+            out += "\n";
+        }
+        out += fmt::format("\n{:<34}", "Hierarchies");
+        for (const auto& name : names)
+            out += fmt::format(" {:<14}", name);
+        out += "\n";
+        if (status["resources"].empty()) out += "  none\n";
+        for (const auto& row : status["resources"]) {
+            const auto left = fmt::format(
+                "{}{}", std::string(static_cast<std::size_t>(row["depth"].get<int>()) * 2 + 2, ' '),
+                row["tag"].get<std::string>());
+            out += fmt::format("{:<24} {:<9}", left, row["type"].get<std::string>());
+            for (const auto& name : names) {
+                std::string text = "-";
+                if (const auto at = row["instances"].find(name); at != row["instances"].end()) {
+                    text = (*at)["shown"].get<std::string>();
+                    if (at->contains("priority")) text += fmt::format(" {}", (*at)["priority"].get<int>());
+                }
+                out += fmt::format(" {:<14}", text);
+            }
+            out += "\n";
+        }
+        out += "\nMirrors\n";
+        bool any = false;
+        for (const auto& [node, mirrors] : status["mirrors"].items())
+            for (const auto& mirror : mirrors) {
+                any = true;
+                out += fmt::format("  {:<16} on {:<10} {:<8} {}", mirror.value("volume", "?"), node,
+                                   mirror.value("role", "?"), mirror.value("state", "?"));
+                if (const auto dirty = mirror.value("dirty_blocks", std::uint64_t{0});
+                    dirty > 0 && mirror.value("role", "") == "source")
+                    out += fmt::format(", {} to copy", text::human_bytes(dirty * 65536));
+                out += "\n";
+            }
+        if (!any) out += "  none\n";
+        return out;
+    }
+
+    void status(const Command& command, const Done& done) {
+        gather("status.mirrors", {},
+               [this, as_json = command.has("json"), done, life = alive](const Gathering& gathering) {
+                   if (!*life) return;
+                   json status{{"node", database.self().str()},
+                               {"time", local_time(now_us())},
+                               {"nodes", nodes()},
+                               {"resources", resources()},
+                               {"mirrors", json::object()}};
+                   for (const auto& [node, answer] : gathering.answers) {
+                       auto mirrors = answer ? json::parse(*answer, nullptr, false) : json::array();
+                       if (mirrors.is_discarded()) mirrors = json::array();
+                       if (mirrors.is_object() && mirrors.contains("mirrors")) mirrors = mirrors["mirrors"];
+                       status["mirrors"][node.str()] = std::move(mirrors);
+                   }
+                   done(config::success(as_json ? status.dump(2) + "\n" : render(status)));
+               });
+    }
+
+    [[nodiscard]] std::int64_t now_us() const { return world.clock.wall().time_since_epoch().count(); }
+
+    void events(const Command& command, const Done& done) {
+        const auto count = text::to_int(command.get("count", std::to_string(kDefaultEvents)));
+        if (!count)
+            return done(config::failure(
+                {Code::bad_argument, fmt::format("--count takes a number, not \"{}\"", command.get("count")),
+                 0}));
+        if (*count < 1 || *count > kMaxEvents)
+            return done(
+                config::failure({Code::out_of_range, fmt::format("--count takes 1 to {}", kMaxEvents), 0}));
+        gather("journal.read", std::to_string(*count),
+               [this, count = static_cast<std::size_t>(*count), as_json = command.has("json"), done,
+                life = alive](const Gathering& gathering) {
+                   if (!*life) return;
+                   std::vector<json> all;
+                   std::string missing;
+                   for (const auto& [node, answer] : gathering.answers) {
+                       const auto list = answer ? json::parse(*answer, nullptr, false) : json();
+                       if (!list.is_array())
+                           missing += fmt::format("{} did not answer; ", node.str());
+                       else
+                           for (const auto& entry : list)
+                               all.push_back(entry);
+                   }
+                   for (const auto& system : database.own().systems)
+                       if (!gathering.answers.contains(system))
+                           missing += fmt::format("{} is not reachable; ", system.str());
+                   std::stable_sort(all.begin(), all.end(), [](const json& a, const json& b) {
+                       return std::tuple(a["time_us"].get<std::int64_t>(), a["node"].get<std::string>(),
+                                         a["id"].get<std::uint64_t>()) <
+                              std::tuple(b["time_us"].get<std::int64_t>(), b["node"].get<std::string>(),
+                                         b["id"].get<std::uint64_t>());
+                   });
+                   if (all.size() > count)
+                       all.erase(all.begin(), all.end() - static_cast<std::ptrdiff_t>(count));
+                   Reply reply;
+                   if (as_json) {
+                       reply.out = json(all).dump(2) + "\n";
+                   } else {
+                       for (const auto& entry : all)
+                           reply.out += fmt::format(
+                               "{}  {:<10} {}\n", local_time(entry["time_us"].get<std::int64_t>()),
+                               entry["node"].get<std::string>(), entry["text"].get<std::string>());
+                   }
+                   if (!missing.empty())
+                       reply.err = fmt::format("*WARNING* events are incomplete: {}",
+                                               missing.substr(0, missing.size() - 2));
+                   done(reply);
+               });
+    }
+
+    void plan(const Command& command, const Done& done) {
+        recovery::ClusterView view;
+        view.self = database.self();
+        view.nodes[view.self] = {.alive = true, .known_dead = false, .config = database.own()};
+        for (const auto& [node, config] : database.replicas()) {
+            const auto state = cluster.peer_state(node);
+            view.nodes[node] = {.alive = state == comm::PeerState::alive,
+                                .known_dead = state == comm::PeerState::dead,
+                                .config = config};
+        }
+        const auto& action = command.arguments.at(0);
+        const auto& object = command.arguments.at(1);
+        recovery::Request request;
+        if (action == "restore")
+            request = recovery::RestoreRequest{Tag(object)};
+        else if (action == "remove")
+            request = recovery::RemoveRequest{Tag(object)};
+        else if (action == "failover-of") {
+            const NodeName dead(object);
+            if (!view.nodes.contains(dead) || dead == view.self)
+                return done(config::failure(
+                    {Code::not_found,
+                     fmt::format("no other system \"{}\"; sys_list names those that exist", object), 0}));
+            view.nodes[dead].alive = false;
+            view.nodes[dead].known_dead = true;
+            request = recovery::FailoverRequest{dead};
+        } else {
+            return done(config::failure(
+                {Code::syntax,
+                 fmt::format("understudy plan knows restore, remove and failover-of, not \"{}\"", action),
+                 0}));
+        }
+        const auto planned = recovery::plan(view, request);
+        if (!planned) return done(config::failure(planned.error()));
+        if (!command.has("json")) return done(config::success(recovery::describe(*planned)));
+        json steps = json::array();
+        for (const auto& step : planned->steps)
+            steps.push_back({{"node", step.node.str()},
+                             {"tag", step.tag.str()},
+                             {"action", recovery::to_string(step.action)},
+                             {"why", step.why},
+                             {"needs", step.needs}});
+        done(config::success(steps.dump(2) + "\n"));
+    }
+};
+
+StatusService::StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
+                             const NodeOptions& options)
+    : impl_(new Impl{world, database, cluster, options}) {}
+StatusService::~StatusService() {
+    *impl_->alive = false;
+}
+void StatusService::start() {
+    impl_->start();
+}
+
+bool StatusService::run(const Command& command, const Done& done) {
+    if (command.name == "understudy status")
+        impl_->status(command, done);
+    else if (command.name == "understudy events")
+        impl_->events(command, done);
+    else if (command.name == "understudy plan")
+        impl_->plan(command, done);
+    else
+        return false;
+    return true;
+}
+
+}  // namespace understudy::daemons

@@ -1,0 +1,35 @@
+#pragma once
+// `understudy status`, `understudy events` and `understudy plan`: the whole cluster as one node sees it, for
+// people and as JSON.
+
+#include "comm/cluster.h"
+#include "config/command.h"
+#include "config/database.h"
+#include "daemons/node.h"
+
+#include <functional>
+#include <memory>
+
+namespace understudy::daemons {
+
+class StatusService {
+  public:
+    using Done = std::function<void(config::Reply)>;
+    StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
+                  const NodeOptions& options);
+    ~StatusService();
+    StatusService(const StatusService&) = delete;
+    StatusService& operator=(const StatusService&) = delete;
+    void start();
+    /// False when the command is not one of these.
+    bool run(const config::Command& command, const Done& done);
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+/// Summary of the paths to one system. Spec: CLU-063.
+std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeName& peer);
+
+}  // namespace understudy::daemons
