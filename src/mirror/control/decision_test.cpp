@@ -1,0 +1,206 @@
+#include "mirror/control/decision.h"
+
+#include <gtest/gtest.h>
+
+namespace understudy::mirror::control {
+namespace {
+
+EndSummary end(const char* node, Role role, GenerationId current, std::vector<GenerationId> history = {},
+               GenerationId sync_base = 0) {
+    EndSummary made;
+    made.node = node;
+    made.volume = VolumeId("R");
+    made.uuid[0] = 7;
+    made.role = role;
+    made.generations.current = current;
+    made.generations.history = std::move(history);
+    made.generations.sync_base = sync_base;
+    made.size = 1U << 20;
+    made.sector_size = 512;
+    return made;
+}
+
+struct Row {
+    const char* name;
+    EndSummary self, peer;
+    Verdict verdict;
+    ResyncKind resync = ResyncKind::none;
+    const char* says = "";
+};
+
+template <class Change>
+EndSummary with(EndSummary base, Change change) {
+    change(base);
+    return base;
+}
+
+constexpr auto kSource = Role::source;
+constexpr auto kTarget = Role::target;
+
+std::vector<Row> rows() {
+    const auto serving = [](EndSummary& e) { e.serving = true; };
+    return {
+        {"fresh target", end("a", kSource, 5, {}, 0), end("b", kTarget, 0), Verdict::attach,
+         ResyncKind::full},
+        {"equal ids, source serves", with(end("a", kSource, 5, {}, 5), serving), end("b", kTarget, 5),
+         Verdict::attach, ResyncKind::partial},
+        {"equal, clean and nobody writes", end("a", kSource, 5, {}, 5), end("b", kTarget, 5), Verdict::attach,
+         ResyncKind::none},
+        {"promoted peer of a planned switchover", end("a", kSource, 6, {5}, 5), end("b", kTarget, 5),
+         Verdict::attach, ResyncKind::none},
+        {"dirty bits on the source", with(end("a", kSource, 5, {}, 5), [](auto& e) { e.dirty_blocks = 1; }),
+         end("b", kTarget, 5), Verdict::attach, ResyncKind::partial},
+        {"dirty bits on the old source", end("a", kSource, 6, {5}, 5),
+         with(end("b", kTarget, 5), [](auto& e) { e.dirty_blocks = 3; }), Verdict::attach,
+         ResyncKind::partial},
+        {"interrupted resync goes on", end("a", kSource, 6, {5}, 5),
+         with(end("b", kTarget, 5), [](auto& e) { e.consistent = false; }), Verdict::attach,
+         ResyncKind::partial},
+        {"source went on alone", with(end("a", kSource, 6, {5}, 5), serving), end("b", kTarget, 5),
+         Verdict::attach, ResyncKind::partial},
+        {"target older than the log", end("a", kSource, 7, {6, 5}, 6), end("b", kTarget, 5), Verdict::attach,
+         ResyncKind::full},
+        {"source log lost", with(end("a", kSource, 5, {}, 5), [](auto& e) { e.log_valid = false; }),
+         end("b", kTarget, 5), Verdict::attach, ResyncKind::full},
+        {"target log lost", end("a", kSource, 5, {}, 5),
+         with(end("b", kTarget, 5), [](auto& e) { e.log_valid = false; }), Verdict::attach, ResyncKind::full},
+        {"target is newer", end("a", kSource, 5, {}, 5), end("b", kTarget, 6, {5}, 5), Verdict::refuse,
+         ResyncKind::none, "newer data"},
+        {"no common history", end("a", kSource, 5), end("b", kTarget, 9), Verdict::refuse, ResyncKind::none,
+         "no common history"},
+        {"loser of a split brain", with(end("a", kSource, 6, {5}, 5), serving),
+         with(end("b", kTarget, 8, {5}, 5), [](auto& e) { e.yielded = true; }), Verdict::attach,
+         ResyncKind::partial},
+        {"loser of a split brain without a common base", end("a", kSource, 6, {5}, 5),
+         with(end("b", kTarget, 8, {7}, 7), [](auto& e) { e.yielded = true; }), Verdict::attach,
+         ResyncKind::full},
+        {"loser of a split brain is not treated as equal", end("a", kSource, 6, {5}, 5),
+         with(end("b", kTarget, 8, {6, 5}, 6), [](auto& e) { e.yielded = true; }), Verdict::attach,
+         ResyncKind::partial},
+        {"target too small", end("a", kSource, 5), with(end("b", kTarget, 0), [](auto& e) { e.size = 512; }),
+         Verdict::refuse, ResyncKind::none, "less than source"},
+        {"larger target", end("a", kSource, 5), with(end("b", kTarget, 0), [](auto& e) { e.size *= 2; }),
+         Verdict::attach, ResyncKind::full},
+        {"sector sizes", end("a", kSource, 5),
+         with(end("b", kTarget, 0), [](auto& e) { e.sector_size = 4096; }), Verdict::refuse, ResyncKind::none,
+         "sector sizes differ"},
+        {"unlocked target", end("a", kSource, 5),
+         with(end("b", kTarget, 5), [](auto& e) { e.unlocked = true; }), Verdict::refuse, ResyncKind::none,
+         "unlocked"},
+        {"another mirror", end("a", kSource, 5), with(end("b", kTarget, 5), [](auto& e) { e.uuid[0] = 8; }),
+         Verdict::refuse, ResyncKind::none, "another mirror"},
+        {"another mirror, both source", end("a", kSource, 5),
+         with(end("b", kSource, 5), [](auto& e) { e.uuid[0] = 8; }), Verdict::refuse, ResyncKind::none,
+         "another mirror"},
+        {"another volume", end("a", kSource, 5),
+         with(end("b", kTarget, 5), [](auto& e) { e.volume = VolumeId("S"); }), Verdict::refuse},
+        {"no role", end("a", kSource, 5), end("b", Role::none, 5), Verdict::refuse},
+        {"two targets", end("a", kTarget, 5), end("b", kTarget, 5), Verdict::wait},
+        {"old source comes back", end("a", kSource, 5, {}, 5), with(end("b", kSource, 6, {5}, 5), serving),
+         Verdict::become_target},
+        {"promoted end sees the old source", with(end("b", kSource, 6, {5}, 5), serving),
+         end("a", kSource, 5, {}, 5), Verdict::wait},
+        {"old source still serves", with(end("a", kSource, 5, {}, 5), serving),
+         with(end("b", kSource, 6, {5}, 5), serving), Verdict::split_brain},
+        {"old source went on alone, then crashed", end("a", kSource, 7, {5}, 5),
+         with(end("b", kSource, 6, {5}, 5), serving), Verdict::split_brain},
+        {"split brain is remembered",
+         with(end("a", kSource, 5, {}, 5), [](auto& e) { e.split_brain = true; }),
+         end("b", kSource, 6, {5}, 5), Verdict::split_brain},
+        {"same id on two sources", end("a", kSource, 5), end("b", kSource, 5), Verdict::split_brain},
+        {"each knows the other's id", end("a", kSource, 5, {6}), end("b", kSource, 6, {5}),
+         Verdict::split_brain},
+    };
+}
+
+// Spec: REP-021 REP-023 REP-123 REP-145 REP-182 REP-183 REP-224 REP-226 REP-228 REP-237
+TEST(Decision, EveryRowOfTheTableHolds) {
+    for (const Row& row : rows()) {
+        SCOPED_TRACE(row.name);
+        const Decision made = decide(row.self, row.peer);
+        EXPECT_EQ(to_string(made.verdict), to_string(row.verdict)) << made.why;
+        EXPECT_EQ(made.resync, row.resync) << made.why;
+        EXPECT_NE(made.why.find(row.says), std::string::npos) << made.why;
+    }
+}
+
+// Two ends that judge the same facts must never both give way, nor one attach while the other waits.
+TEST(Decision, BothEndsComeToComplementaryResults) {
+    std::size_t pairs = 0;
+    std::vector<Generations> generations;
+    for (const GenerationId current : {0, 1, 2, 3})
+        for (const std::vector<GenerationId>& history :
+             {std::vector<GenerationId>{}, {1}, {2}, {2, 1}, {3, 1}})
+            for (const GenerationId base : {0, 1, 2})
+                generations.push_back({current, history, base, false});
+    for (const Generations& left : generations) {
+        for (const Generations& right : generations) {
+            for (int bits = 0; bits < 64; ++bits) {
+                EndSummary a = end("a", (bits & 1) ? kSource : kTarget, 0);
+                EndSummary b = end("b", (bits & 2) ? kSource : kTarget, 0);
+                a.generations = left;
+                b.generations = right;
+                a.serving = (bits & 4) != 0;
+                b.serving = (bits & 8) != 0;
+                a.split_brain = (bits & 16) != 0;
+                b.yielded = (bits & 32) != 0;
+                const Decision here = decide(a, b);
+                const Decision there = decide(b, a);
+                ++pairs;
+                ASSERT_EQ(here.resync, there.resync);
+                if (here.verdict == Verdict::become_target) {
+                    ASSERT_EQ(there.verdict, Verdict::wait);
+                    ASSERT_FALSE(a.serving);
+                } else if (here.verdict == Verdict::wait) {
+                    ASSERT_TRUE(there.verdict == Verdict::become_target ||
+                                (there.verdict == Verdict::wait && a.role == kTarget && b.role == kTarget));
+                } else {
+                    ASSERT_EQ(here.verdict, there.verdict);
+                }
+            }
+        }
+    }
+    EXPECT_EQ(pairs, generations.size() * generations.size() * 64);
+}
+
+// Spec: REP-118
+TEST(Decision, AnInconsistentTargetIsNotPromoted) {
+    EXPECT_EQ(promotion_problem(end("b", kTarget, 5)), "");
+    EXPECT_NE(promotion_problem(with(end("b", kTarget, 5), [](auto& e) { e.consistent = false; })), "");
+    EXPECT_NE(promotion_problem(end("b", kTarget, 0)), "");
+    EXPECT_NE(promotion_problem(with(end("b", kTarget, 5), [](auto& e) { e.unlocked = true; })), "");
+    EXPECT_NE(promotion_problem(with(end("b", kTarget, 5), [](auto& e) { e.yielded = true; })), "");
+    EXPECT_NE(promotion_problem(end("b", kSource, 5)), "");
+}
+
+TEST(Generations, AFlappingLinkNeverForgetsWhatTheTargetHolds) {
+    Generations source{5, {}, 5, true};
+    for (GenerationId id = 100; id < 300; ++id) {
+        source.begin_alone(id);
+        ASSERT_TRUE(source.log_covers(5));
+        source.begin_session(5);
+    }
+    EXPECT_LE(source.history.size(), kMaxGenerationHistory);
+}
+
+TEST(Generations, ATargetThatFinishedUnseenByTheSourceNeedsAPartialResync) {
+    Generations source{6, {5}, 5, false};
+    Generations target{5, {}, 5, true};
+    source.begin_session(target.current);
+    target.adopt(source.current, source.history);  // its acknowledgement is lost with the link
+    source.begin_alone(7);
+    EXPECT_TRUE(source.log_covers(target.current));
+    EXPECT_FALSE(target.knows(source.current));
+}
+
+TEST(Generations, AfterSyncOlderCopiesAreOlderThanTheLog) {
+    Generations source{6, {5}, 5, true};
+    source.in_sync();
+    EXPECT_TRUE(source.log_covers(6));
+    EXPECT_FALSE(source.log_covers(5));
+    EXPECT_FALSE(source.log_covers(0));
+    EXPECT_FALSE(source.log_covers(99));
+}
+
+}  // namespace
+}  // namespace understudy::mirror::control

@@ -1,0 +1,183 @@
+#include "mirror/control/protocol.h"
+
+#include "control.pb.h"
+
+#include <cstring>
+
+namespace understudy::mirror::control {
+
+namespace {
+
+template <class Array>
+std::string bytes_of(const Array& array) {
+    return {reinterpret_cast<const char*>(array.data()), array.size()};
+}
+
+/// False when the lengths differ; an empty field leaves the zeros.
+template <class Array>
+bool fill(Array& array, const std::string& from) {
+    if (from.empty()) return true;
+    if (from.size() != array.size()) return false;
+    std::memcpy(array.data(), from.data(), from.size());
+    return true;
+}
+
+void put(wire::Summary& out, const EndSummary& summary) {
+    out.set_node(summary.node);
+    out.set_volume(summary.volume.str());
+    out.set_uuid(bytes_of(summary.uuid));
+    out.set_role(static_cast<std::uint32_t>(summary.role));
+    out.set_role_epoch(summary.role_epoch);
+    auto& generations = *out.mutable_generations();
+    generations.set_current(summary.generations.current);
+    for (const GenerationId id : summary.generations.history)
+        generations.add_history(id);
+    generations.set_sync_base(summary.generations.sync_base);
+    generations.set_peer_may_hold_current(summary.generations.peer_may_hold_current);
+    out.set_consistent(summary.consistent);
+    out.set_log_valid(summary.log_valid);
+    out.set_unlocked(summary.unlocked);
+    out.set_serving(summary.serving);
+    out.set_demoted(summary.demoted);
+    out.set_yielded(summary.yielded);
+    out.set_split_brain(summary.split_brain);
+    out.set_dirty_blocks(summary.dirty_blocks);
+    out.set_size(summary.size);
+    out.set_sector_size(summary.sector_size);
+}
+
+bool get(EndSummary& out, const wire::Summary& in) {
+    if (in.role() > static_cast<std::uint32_t>(Role::target)) return false;
+    if (in.generations().history_size() > static_cast<int>(kMaxGenerationHistory)) return false;
+    out.node = in.node();
+    out.volume = VolumeId(in.volume());
+    out.role = static_cast<Role>(in.role());
+    out.role_epoch = in.role_epoch();
+    out.generations.current = in.generations().current();
+    out.generations.history.assign(in.generations().history().begin(), in.generations().history().end());
+    out.generations.sync_base = in.generations().sync_base();
+    out.generations.peer_may_hold_current = in.generations().peer_may_hold_current();
+    out.consistent = in.consistent();
+    out.log_valid = in.log_valid();
+    out.unlocked = in.unlocked();
+    out.serving = in.serving();
+    out.demoted = in.demoted();
+    out.yielded = in.yielded();
+    out.split_brain = in.split_brain();
+    out.dirty_blocks = in.dirty_blocks();
+    out.size = in.size();
+    out.sector_size = in.sector_size();
+    return fill(out.uuid, in.uuid());
+}
+
+template <class Message>
+Result<Message> parse(std::span<const std::byte> frame, std::string_view what) {
+    Message message;
+    if (frame.size() > kMaxMessageBytes ||
+        !message.ParseFromArray(frame.data(), static_cast<int>(frame.size())))
+        return fail(Code::internal, "malformed {} of {} bytes from the peer's mirrord", what, frame.size());
+    if (message.version() != kProtocolVersion)
+        return fail(
+            Code::internal,
+            "the peer's mirrord speaks protocol version {}, this one version {}: install the same release on "
+            "both nodes",
+            message.version(), kProtocolVersion);
+    return message;
+}
+
+}  // namespace
+
+std::string encode(const PeerRequest& request) {
+    wire::Request out;
+    out.set_version(kProtocolVersion);
+    out.set_kind(static_cast<std::uint32_t>(request.kind));
+    out.set_volume(request.volume.str());
+    out.set_uuid(bytes_of(request.uuid));
+    put(*out.mutable_summary(), request.summary);
+    out.set_type(static_cast<std::uint32_t>(request.type));
+    if (request.kind == RequestKind::create_target) {
+        auto& create = *out.mutable_create();
+        create.set_device(request.create.device);
+        create.set_local_address(request.create.local_address);
+        create.set_remote_address(request.create.remote_address);
+        create.set_remote_port(request.create.remote_port);
+        create.set_type(static_cast<std::uint32_t>(request.create.type));
+        create.set_export_kind(static_cast<std::uint32_t>(request.create.export_kind));
+        create.set_equal(request.create.equal);
+    }
+    return out.SerializeAsString();
+}
+
+std::string encode(const PeerReply& reply) {
+    wire::Reply out;
+    out.set_version(kProtocolVersion);
+    out.set_code(static_cast<int>(reply.code));
+    out.set_error(reply.error);
+    put(*out.mutable_summary(), reply.summary);
+    out.set_resync(static_cast<std::uint32_t>(reply.resync));
+    out.set_port(reply.port);
+    out.set_session(bytes_of(reply.session));
+    out.set_key(bytes_of(reply.key));
+    out.set_was_serving(reply.was_serving);
+    // Shifted so that "invalid", -1, stays an unsigned field.
+    out.set_state(static_cast<std::uint32_t>(static_cast<int>(reply.state) + 1));
+    return out.SerializeAsString();
+}
+
+Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
+    UNDERSTUDY_TRY(const wire::Request in, parse<wire::Request>(frame, "request"));
+    PeerRequest out;
+    out.kind = static_cast<RequestKind>(in.kind());
+    out.volume = VolumeId(in.volume());
+    const auto bad = [](std::string_view field) {
+        return fail(Code::internal, "the peer's request has an illegal {}", field);
+    };
+    if (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
+        in.kind() > static_cast<std::uint32_t>(RequestKind::set_type))
+        return bad("kind");
+    if (!fill(out.uuid, in.uuid())) return bad("mirror id");
+    if (!get(out.summary, in.summary())) return bad("summary");
+    if (in.type() > static_cast<std::uint32_t>(MirrorType::async)) return bad("type");
+    out.type = static_cast<MirrorType>(in.type());
+    if (const auto problem = volume_id_problem(out.volume); !problem.empty()) return bad("volume name");
+    if (out.kind == RequestKind::create_target) {
+        const auto& create = in.create();
+        if (create.remote_port() == 0 || create.remote_port() > 65535) return bad("port");
+        if (create.type() != static_cast<std::uint32_t>(MirrorType::sync) &&
+            create.type() != static_cast<std::uint32_t>(MirrorType::async))
+            return bad("type");
+        if (create.export_kind() > static_cast<std::uint32_t>(ExportKind::nbd)) return bad("export");
+        out.create = {create.device(),
+                      create.local_address(),
+                      create.remote_address(),
+                      static_cast<std::uint16_t>(create.remote_port()),
+                      static_cast<MirrorType>(create.type()),
+                      static_cast<ExportKind>(create.export_kind()),
+                      create.equal()};
+    }
+    return out;
+}
+
+Result<PeerReply> decode_reply(std::span<const std::byte> frame) {
+    UNDERSTUDY_TRY(const wire::Reply in, parse<wire::Reply>(frame, "reply"));
+    PeerReply out;
+    const auto bad = [](std::string_view field) {
+        return fail(Code::internal, "the peer's reply has an illegal {}", field);
+    };
+    if (in.code() < 0 || in.code() > static_cast<int>(Code::unreachable)) return bad("code");
+    out.code = static_cast<Code>(in.code());
+    out.error = in.error();
+    if (!get(out.summary, in.summary())) return bad("summary");
+    if (in.resync() > static_cast<std::uint32_t>(ResyncKind::full)) return bad("resync kind");
+    out.resync = static_cast<ResyncKind>(in.resync());
+    if (in.port() > 65535) return bad("port");
+    out.port = static_cast<std::uint16_t>(in.port());
+    if (!fill(out.session, in.session())) return bad("session");
+    if (!fill(out.key, in.key())) return bad("key");
+    out.was_serving = in.was_serving();
+    if (in.state() > static_cast<std::uint32_t>(MirrorState::pending) + 1) return bad("state");
+    out.state = static_cast<MirrorState>(static_cast<int>(in.state()) - 1);
+    return out;
+}
+
+}  // namespace understudy::mirror::control

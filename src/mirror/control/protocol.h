@@ -1,0 +1,67 @@
+#pragma once
+// The calls between mirrord daemons on the dispatch port: one request and one reply a channel (TLS, both
+// sides prove their node's name). Plain values here, protobuf inside protocol.cpp. Spec: REP-041.
+
+#include "base/result.h"
+#include "mirror/control/record.h"
+#include "mirror/control/session.h"
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace understudy::mirror::control {
+
+inline constexpr std::uint32_t kProtocolVersion = 1;
+/// A request or reply is small; anything longer is not one of ours.
+inline constexpr std::size_t kMaxMessageBytes = 64UL << 10;
+
+enum class RequestKind : std::uint32_t {
+    query = 1,          // your summary, nothing changes
+    hello = 2,          // source: start a session with me
+    create_target = 3,  // make the target's half of a new mirror
+    remove = 4,         // forget your half of the mirror
+    pause_notice = 5,   // source: I go on alone
+    demote = 6,         // target: give up your device, I take over
+    serve_again = 7,    // target: I did not take over, go on
+    set_type = 8,
+};
+
+struct CreateTarget {
+    std::string device;
+    std::string local_address;   // of the target
+    std::string remote_address;  // of the source
+    std::uint16_t remote_port = kDispatchPort;
+    MirrorType type = MirrorType::sync;
+    ExportKind export_kind = ExportKind::fuse;
+    bool equal = false;
+};
+
+struct PeerRequest {
+    RequestKind kind = RequestKind::query;
+    VolumeId volume;
+    MirrorUuid uuid{};
+    EndSummary summary;   // of the asking end
+    CreateTarget create;  // create_target only
+    MirrorType type = MirrorType::none;
+};
+
+struct PeerReply {
+    Code code = Code::ok;
+    std::string error;
+    EndSummary summary;  // of the answering end, after what it did
+    ResyncKind resync = ResyncKind::none;
+    std::uint16_t port = 0;  // hello: the data port; 0 when no session was made
+    SessionId session{};
+    SessionKey key{};
+    bool was_serving = false;  // demote
+    MirrorState state = MirrorState::none;
+};
+
+std::string encode(const PeerRequest& request);
+std::string encode(const PeerReply& reply);
+/// Errors: malformed, too long, a value outside its range, or another protocol version (named in the text).
+Result<PeerRequest> decode_request(std::span<const std::byte> frame);
+Result<PeerReply> decode_reply(std::span<const std::byte> frame);
+
+}  // namespace understudy::mirror::control

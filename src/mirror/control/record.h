@@ -1,0 +1,84 @@
+#pragma once
+// The persistent record of one mirror on one host: everything that must survive a crash except the intent
+// log. One JSON file per volume under Layout::mirrors(), replaced as a whole before a transition is reported
+// as done. Spec: REP-148, REP-151. Threading: the control loop's thread.
+
+#include "base/result.h"
+#include "mirror/control/decision.h"
+#include "runtime/files.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace understudy::mirror::control {
+
+enum class ExportKind { fuse, nbd };
+std::string_view to_string(ExportKind kind);  // "fuse", "nbd"
+
+struct MirrorRecord {
+    VolumeId volume;
+    MirrorUuid uuid{};
+    std::string device;                // lower file or block device
+    std::uint64_t size = 0;            // of the replicated volume on the source, bytes
+    std::uint32_t sector_size = 0;     // bytes
+    std::string local_address;         // numeric
+    std::string remote_address;        // numeric
+    std::uint16_t remote_port = 9999;  // the peer's dispatch port. Spec: REP-042
+    std::string remote_node;
+    MirrorType type = MirrorType::sync;
+    ExportKind export_kind = ExportKind::fuse;
+
+    Role role = Role::none;
+    std::uint64_t role_epoch = 0;  // grows with each promotion
+    Generations generations;
+
+    MirrorState state = MirrorState::none;
+    PauseCause cause = PauseCause::none;
+    bool user_requested = false;  // no automatic reconnection. Spec: REP-135
+    std::string problem;          // why a person has to act; empty when nothing is wrong
+
+    bool creating = false;   // creation has not finished: undone at the next start
+    bool demoted = false;    // source that gave up its device
+    bool consistent = true;  // target: false from the first block of a resync to its last
+    bool outdated = false;   // target that was told that the source goes on alone
+    bool unlocked = false;   // target opened to local writes. Spec: REP-202
+    bool yielded = false;    // loser of a split brain by the administrator's decision
+    bool split_brain = false;
+    bool clean = false;     // the last life ended by a clean shutdown. Spec: REP-184
+    bool log_valid = true;  // Spec: REP-055
+    std::string log_path;
+
+    friend bool operator==(const MirrorRecord&, const MirrorRecord&) = default;
+};
+
+std::string encode(const MirrorRecord& record);
+/// Errors: not JSON, a field missing or out of its range, written by a newer version.
+Result<MirrorRecord> decode_record(std::string_view text);
+
+/// Rules for a volume's name: 1 to 32 of [A-Za-z0-9_-], not starting with '-'. Empty when legal.
+std::string volume_id_problem(const VolumeId& volume);
+
+class RecordStore {
+  public:
+    /// `directory` is made when it is missing. `files` is borrowed.
+    RecordStore(runtime::Files& files, std::string directory);
+
+    struct Loaded {
+        std::string file;  // name without directory
+        Result<MirrorRecord> record;
+    };
+    /// Every record, readable or not: a damaged one is reported and left as it is.
+    [[nodiscard]] std::vector<Loaded> load_all() const;
+    /// Durable when it returns success.
+    Result<> save(const MirrorRecord& record);
+    Result<> remove(const VolumeId& volume);
+    [[nodiscard]] bool exists(const VolumeId& volume) const;
+
+  private:
+    [[nodiscard]] std::string path(const VolumeId& volume) const;
+    runtime::Files& files_;
+    std::string directory_;
+};
+
+}  // namespace understudy::mirror::control

@@ -1,0 +1,142 @@
+#include "mirror/control/record.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace understudy::mirror::control {
+namespace {
+
+class MemoryFiles : public runtime::Files {
+  public:
+    Result<std::string> read(const std::string& path) const override {
+        const auto at = files.find(path);
+        if (at == files.end()) return fail(Code::not_found, "no file {}", path);
+        return at->second;
+    }
+    Result<> write_atomic(const std::string& path, std::string_view content, int) override {
+        if (full) return fail(Code::failure, "no space left for {}", path);
+        files[path] = std::string(content);
+        return {};
+    }
+    Result<> remove(const std::string& path) override {
+        files.erase(path);
+        return {};
+    }
+    Result<> make_directories(const std::string&, int) override { return {}; }
+    bool exists(const std::string& path) const override { return files.contains(path); }
+    bool executable(const std::string&) const override { return false; }
+    std::vector<std::string> list(const std::string& directory) const override {
+        std::vector<std::string> names;
+        for (const auto& [path, content] : files)
+            if (path.starts_with(directory + "/")) names.push_back(path.substr(directory.size() + 1));
+        return names;
+    }
+    std::map<std::string, std::string> files;
+    bool full = false;
+};
+
+MirrorRecord full_record() {
+    MirrorRecord record;
+    record.volume = VolumeId("data-1");
+    for (std::size_t i = 0; i < record.uuid.size(); ++i)
+        record.uuid[i] = static_cast<std::uint8_t>(240 + i);
+    record.device = "/dev/vg/data \"x\"";
+    record.size = 0xFFFF'FFFF'FFFF'0000ULL;
+    record.sector_size = 4096;
+    record.local_address = "10.0.0.1";
+    record.remote_address = "10.0.0.2";
+    record.remote_port = 9998;
+    record.remote_node = "right";
+    record.type = MirrorType::async;
+    record.export_kind = ExportKind::nbd;
+    record.role = Role::source;
+    record.role_epoch = 3;
+    record.generations = {0xFEDC'BA98'7654'3210ULL, {1, 2}, 2, true};
+    record.state = MirrorState::paused;
+    record.cause = PauseCause::link_lost;
+    record.user_requested = true;
+    record.problem = "somebody";
+    record.demoted = true;
+    record.consistent = false;
+    record.clean = true;
+    record.log_valid = false;
+    record.log_path = "/var/x.log";
+    return record;
+}
+
+// Spec: REP-151
+TEST(Record, EveryFieldSurvivesTheFile) {
+    const auto read = decode_record(encode(full_record()));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(*read, full_record());
+}
+
+// Spec: REP-148
+TEST(Record, TheStoreGivesBackWhatWasSaved) {
+    MemoryFiles files;
+    RecordStore store(files, "/m");
+    ASSERT_TRUE(store.save(full_record()));
+    EXPECT_TRUE(store.exists(VolumeId("data-1")));
+    const auto loaded = store.load_all();
+    ASSERT_EQ(loaded.size(), 1U);
+    ASSERT_TRUE(loaded[0].record);
+    EXPECT_EQ(*loaded[0].record, full_record());
+    ASSERT_TRUE(store.remove(VolumeId("data-1")));
+    EXPECT_TRUE(store.load_all().empty());
+}
+
+TEST(Record, AFullDiskIsAnErrorThatNamesTheMirror) {
+    MemoryFiles files;
+    files.full = true;
+    const auto saved = RecordStore(files, "/m").save(full_record());
+    ASSERT_FALSE(saved);
+    EXPECT_NE(saved.error().text.find("data-1"), std::string::npos);
+}
+
+TEST(Record, ADamagedFileIsReportedAndKept) {
+    MemoryFiles files;
+    files.files["/m/R.json"] = "{\"format\": 1,";
+    files.files["/m/S.json"] = encode(full_record());  // of another volume
+    const auto loaded = RecordStore(files, "/m").load_all();
+    ASSERT_EQ(loaded.size(), 2U);
+    EXPECT_FALSE(loaded[0].record);
+    EXPECT_FALSE(loaded[1].record);
+    EXPECT_EQ(files.files.size(), 2U);
+}
+
+TEST(Record, EveryMissingFieldIsNamed) {
+    const std::string whole = encode(full_record());
+    std::size_t lines = 0;
+    for (std::size_t at = whole.find("\n  \""); at != std::string::npos; at = whole.find("\n  \"", at + 1)) {
+        std::string cut = whole;
+        const std::size_t name_end = cut.find('"', at + 4);
+        const std::string name = cut.substr(at + 4, name_end - at - 4);
+        cut.replace(at + 4, name.size(), "other");
+        const auto read = decode_record(cut);
+        ASSERT_FALSE(read) << name;
+        EXPECT_NE(read.error().text.find(name), std::string::npos) << read.error().text;
+        ++lines;
+    }
+    EXPECT_EQ(lines, 32U);
+}
+
+TEST(Record, ANewerFormatIsRefused) {
+    std::string newer = encode(full_record());
+    newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
+    const auto read = decode_record(newer);
+    ASSERT_FALSE(read);
+    EXPECT_NE(read.error().text.find("upgrade"), std::string::npos);
+}
+
+TEST(Record, VolumeNamesAreChecked) {
+    EXPECT_EQ(volume_id_problem(VolumeId("R")), "");
+    EXPECT_EQ(volume_id_problem(VolumeId("pg_data-1")), "");
+    EXPECT_NE(volume_id_problem(VolumeId("")), "");
+    EXPECT_NE(volume_id_problem(VolumeId(std::string(33, 'a'))), "");
+    EXPECT_NE(volume_id_problem(VolumeId("../etc")), "");
+    EXPECT_NE(volume_id_problem(VolumeId("-r")), "");
+}
+
+}  // namespace
+}  // namespace understudy::mirror::control
