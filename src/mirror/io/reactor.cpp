@@ -98,6 +98,18 @@ class UringReactor final : public Reactor {
         io_uring_prep_poll_add(entry.sqe, fd, POLLIN);
         give(entry, op);
     }
+    void read_when_ready(IoOperation& op, int fd, std::span<std::byte> into) override {
+        make_room(2);  // a chain must reach the kernel in one piece
+        auto poll = take();
+        io_uring_prep_poll_add(poll.sqe, fd, POLLIN);
+        poll.sqe->flags |= IOSQE_IO_LINK;
+        poll.sqe->user_data = poll_mark(op);
+        ++in_flight_;
+        auto entry = take(op);
+        io_uring_prep_read(entry.sqe, fd, into.data(), static_cast<unsigned>(into.size()), 0);
+        op.polls_first = true;
+        give(entry, op);
+    }
     void timeout(IoOperation& op, std::chrono::nanoseconds delay) override {
         auto entry = take(op);
         delay = std::max(delay, std::chrono::nanoseconds(0));
@@ -128,13 +140,21 @@ class UringReactor final : public Reactor {
         assert(op.done != nullptr && !op.in_flight);
         op.in_flight = true;
         op.is_timeout = false;
+        op.polls_first = false;
         return take();
     }
+    /// Marks the poll in front of a read: same operation, but its completion interests nobody.
+    static std::uint64_t poll_mark(const IoOperation& op) {
+        return reinterpret_cast<std::uintptr_t>(&op) | 1;
+    }
+    static_assert(alignof(IoOperation) > 1);
     void give(Entry entry, IoOperation& op) {
         io_uring_sqe_set_data(entry.sqe, &op);
         ++in_flight_;
     }
+    void make_room(unsigned entries);
     void move_waiting_to_ring();
+    void cancel_user_data(std::uint64_t user_data);
     void enable();
     void arm_wake();
     void submit(unsigned wait_for);
@@ -248,8 +268,22 @@ UringReactor::Entry UringReactor::take() {
     return {&waiting_.emplace_back(), &waiting_side_.emplace_back()};
 }
 
+void UringReactor::make_room(unsigned entries) {
+    if (io_uring_sq_space_left(&ring_) >= entries) return;
+    if (enabled_) io_uring_submit(&ring_);
+    if (io_uring_sq_space_left(&ring_) >= entries) return;
+    // Everything from here on waits in the list, so that the entries stay together there.
+    while (io_uring_sqe* sqe = io_uring_get_sqe(&ring_)) {
+        io_uring_prep_nop(sqe);
+        io_uring_sqe_set_data(sqe, nullptr);
+        ++in_flight_;
+    }
+}
+
 void UringReactor::move_waiting_to_ring() {
     while (!waiting_.empty()) {
+        const bool chained = (waiting_.front().flags & IOSQE_IO_LINK) != 0;
+        if (chained && io_uring_sq_space_left(&ring_) < 2 && io_uring_submit(&ring_) <= 0) return;
         io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
         if (sqe == nullptr) {
             if (io_uring_submit(&ring_) <= 0) return;
@@ -267,8 +301,13 @@ void UringReactor::move_waiting_to_ring() {
 
 void UringReactor::cancel(IoOperation& op) {
     if (!op.in_flight) return;
+    if (op.polls_first) cancel_user_data(poll_mark(op));
+    cancel_user_data(reinterpret_cast<std::uintptr_t>(&op));
+}
+
+void UringReactor::cancel_user_data(std::uint64_t user_data) {
     auto entry = take();
-    io_uring_prep_cancel(entry.sqe, &op, 0);
+    io_uring_prep_cancel64(entry.sqe, user_data, 0);
     io_uring_sqe_set_data(entry.sqe, nullptr);  // its own completion interests nobody
     ++in_flight_;
 }
@@ -342,7 +381,7 @@ void UringReactor::submit(unsigned wait_for) {
 /// Completions are copied out before callbacks run: callbacks may submit, which may append to the ring.
 void UringReactor::reap() {
     struct Completion {
-        IoOperation* op;
+        std::uint64_t user_data;
         int result;
     };
     std::array<Completion, kReapAtOnce> batch;
@@ -354,14 +393,14 @@ void UringReactor::reap() {
         io_uring_cqe* cqe = nullptr;
         io_uring_for_each_cqe(&ring_, head, cqe) {
             if (count == batch.size() || count == remaining) break;
-            batch[count++] = {static_cast<IoOperation*>(io_uring_cqe_get_data(cqe)), cqe->res};
+            batch[count++] = {cqe->user_data, cqe->res};
         }
         io_uring_cq_advance(&ring_, static_cast<unsigned>(count));
         remaining -= static_cast<unsigned>(count);
         for (std::size_t i = 0; i < count; ++i) {
             --in_flight_;
-            if (batch[i].op == nullptr) continue;
-            auto& op = *batch[i].op;
+            if (batch[i].user_data == 0 || (batch[i].user_data & 1) != 0) continue;
+            auto& op = *reinterpret_cast<IoOperation*>(batch[i].user_data);
             assert(op.in_flight);
             op.in_flight = false;
             const int result = op.is_timeout && batch[i].result == -ETIME ? 0 : batch[i].result;

@@ -28,8 +28,9 @@ namespace understudy::mirror {
 struct IoOperation {
     void (*done)(IoOperation& operation, int result) = nullptr;
     void* owner = nullptr;
-    bool in_flight = false;   // kept by the reactor: from submission until just before `done`
-    bool is_timeout = false;  // kept by the reactor
+    bool in_flight = false;    // kept by the reactor: from submission until just before `done`
+    bool is_timeout = false;   // kept by the reactor
+    bool polls_first = false;  // kept by the reactor
 };
 
 class Reactor {
@@ -51,6 +52,9 @@ class Reactor {
     virtual void accept(IoOperation& op, int fd) = 0;
     virtual void connect(IoOperation& op, int fd, const void* address, unsigned length) = 0;  // a sockaddr
     virtual void poll_in(IoOperation& op, int fd) = 0;
+    /// Waits in the kernel until `fd`, which must be O_NONBLOCK, is readable, then reads without returning to
+    /// this thread in between. -EAGAIN when another reader was faster.
+    virtual void read_when_ready(IoOperation& op, int fd, std::span<std::byte> into) = 0;
     /// Fires once after `delay` with result 0, or -ECANCELED.
     virtual void timeout(IoOperation& op, std::chrono::nanoseconds delay) = 0;
     /// Asks the kernel to cancel `op`; its callback still comes, with -ECANCELED or its result. Nothing

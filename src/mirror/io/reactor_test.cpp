@@ -272,6 +272,57 @@ TEST_F(ReactorTest, AcceptsConnectsSendsAndReceives) {
     EXPECT_EQ(std::memcmp(buffer.data(), "headtail", 8), 0);
 }
 
+TEST_F(ReactorTest, ReadsOnlyWhenThereIsSomethingToRead) {
+    std::array<int, 2> pipe_ends{-1, -1};
+    ASSERT_EQ(pipe2(pipe_ends.data(), O_CLOEXEC | O_NONBLOCK), 0);
+    fds_.insert(fds_.end(), pipe_ends.begin(), pipe_ends.end());
+    Op reader, timer, cancelled;
+    for (Op* op : {&reader, &timer, &cancelled})
+        watch(*op);
+    std::array<std::byte, 16> buffer{};
+    reactor_->read_when_ready(reader, pipe_ends[0], buffer);
+    reactor_->timeout(timer, 5ms);
+    run_until(1);
+    EXPECT_TRUE(timer.completed);
+    EXPECT_FALSE(reader.completed);
+    ASSERT_EQ(::write(pipe_ends[1], "ready", 5), 5);
+    run_until(1);
+    EXPECT_EQ(reader.result, 5);
+    reactor_->read_when_ready(cancelled, pipe_ends[0], buffer);
+    reactor_->post([&] { reactor_->cancel(cancelled); });
+    run_until(1);
+    EXPECT_EQ(cancelled.result, -ECANCELED);
+}
+
+TEST_F(ReactorTest, KeepsPollAndReadTogetherWhenTheRingIsFull) {
+    reactor_.reset();
+    open(2);  // with an odd number of operations in front, every pair meets a full ring
+    std::array<int, 2> pipe_ends{-1, -1};
+    ASSERT_EQ(pipe2(pipe_ends.data(), O_CLOEXEC | O_NONBLOCK), 0);
+    fds_.insert(fds_.end(), pipe_ends.begin(), pipe_ends.end());
+    constexpr unsigned kMany = 20;
+    ASSERT_EQ(::write(pipe_ends[1], std::string(kMany, 'x').data(), kMany), static_cast<ssize_t>(kMany));
+    std::vector<Op> readers(kMany), timers(kMany);
+    std::vector<std::byte> bytes(kMany);
+    auto submit_all = [&] {
+        for (unsigned i = 0; i < kMany; ++i) {
+            watch(timers[i]);
+            watch(readers[i]);
+            reactor_->timeout(timers[i], 0ns);
+            reactor_->read_when_ready(readers[i], pipe_ends[0], {&bytes[i], 1});
+        }
+    };
+    submit_all();
+    run_until(2 * kMany);
+    for (auto& op : readers)
+        EXPECT_EQ(op.result, 1);
+    ASSERT_EQ(::write(pipe_ends[1], std::string(kMany, 'x').data(), kMany), static_cast<ssize_t>(kMany));
+    reactor_->post(submit_all);
+    run_until(2 * kMany);
+    for (auto& op : readers)
+        EXPECT_EQ(op.result, 1);
+}
+
 TEST_F(ReactorTest, SendingToAClosedSocketIsAnErrorAndNoSignal) {
     auto pair = socket_pair();
     shutdown(pair[0], SHUT_WR);
