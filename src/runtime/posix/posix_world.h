@@ -30,6 +30,11 @@ class PosixWorld {
     void stop();
     /// Calls `handler` on the loop for each delivery of SIGTERM or SIGINT.
     void on_terminate(std::function<void()> handler);
+    /// Calls `handler` when a connection to one of our TLS ports was refused (another cluster, not TLS, too
+    /// slow): it concerns no accepted channel, but an operator wants to know. The handler limits its own
+    /// rate.
+    using RefusalHandler = std::function<void(const Endpoint& at, const Endpoint& from, const Error& why)>;
+    void on_refused(RefusalHandler handler);
 
   private:
     struct Impl;
