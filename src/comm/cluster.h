@@ -9,22 +9,20 @@
 // Threading: loop thread only.
 
 #include "base/result.h"
+#include "comm/protocol.h"
+#include "comm/states.h"
 #include "config/model.h"
 #include "runtime/task.h"
 #include "runtime/world.h"
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace understudy::comm {
-
-enum class PathState { dead, alive };
-enum class PeerState { unknown, alive, dead };  // unknown: never seen since start
-std::string_view to_string(PathState state);    // "ALIVE" ...
-std::string_view to_string(PeerState state);
 
 struct PathStatus {
     config::Path path;
@@ -41,10 +39,6 @@ struct PeerEvent {
     runtime::TimePoint last_heard;  // the last valid heartbeat before it
 };
 
-inline constexpr int kProtocolMajor =
-    1;  // peers of another major version are refused (spec: cluster-core, row 23)
-inline constexpr int kProtocolMinor = 0;
-
 class Cluster {
   public:
     struct Options {
@@ -58,7 +52,8 @@ class Cluster {
     ~Cluster();
 
     /// Opens, keeps and closes paths so that exactly these exist. Errors (port taken) do not stop the other
-    /// paths; they show in PathStatus::problem and are retried once per interval.
+    /// paths; they show in PathStatus::problem and are retried once per interval. A path that stays the same
+    /// keeps its connection and state; a deleted one causes no event (Spec: CLU-061).
     void set_paths(const std::vector<config::Path>& paths);
 
     [[nodiscard]] PeerState peer_state(const NodeName& peer) const;
@@ -72,8 +67,18 @@ class Cluster {
     using PeerHandler = std::function<void(const PeerEvent&)>;
     void on_peer_event(PeerHandler handler);  // any number of handlers
 
-    /// Calls `method` on a peer over the best ALIVE TCP path. Always answers: the callee's result, or
-    /// Code::unreachable when no path is ALIVE, the peer dies meanwhile or `deadline` passes. Spec: CLU-091.
+    /// Called when this process finds that it did not run for longer than a path's interval x misses
+    /// (SIGSTOP, a frozen machine): its peers have probably declared it dead and may have taken over. No peer
+    /// is declared dead for it; settled() is false until every path was confirmed again or had its time. A
+    /// peer that had declared this node dead causes another comm_up when it hears it again.
+    using AbsenceHandler = std::function<void(runtime::Duration absent)>;
+    void on_absence(AbsenceHandler handler);
+
+    /// Calls `method` on a peer (or on this node itself) over the best ALIVE TCP path. Answers once, never on
+    /// the caller's stack: the callee's result, or Code::unreachable when no path is ALIVE, the peer dies or
+    /// restarts meanwhile or `deadline` passes; whether the method ran is unknown then. When a path dies the
+    /// call moves to the next one and still runs at most once. Only the end of this object leaves calls
+    /// unanswered. Spec: CLU-091, CLU-068.
     void call(const NodeName& peer, std::string_view method, std::string payload, runtime::Duration deadline,
               std::function<void(Result<std::string>)> done);
     runtime::Task<Result<std::string>> call(NodeName peer, std::string method, std::string payload,
@@ -86,9 +91,16 @@ class Cluster {
     using Method = std::function<void(const NodeName& caller, std::string_view payload, Answer answer)>;
     void serve(const std::string& method, Method handler);
 
+    /// The peer's wall clock minus ours, estimated from heartbeats; empty when no path has carried two yet.
+    [[nodiscard]] std::optional<runtime::Duration> clock_offset(const NodeName& peer) const;
+    /// The shortest recent round trip of a heartbeat on an ALIVE path.
+    [[nodiscard]] std::optional<runtime::Duration> round_trip(const NodeName& peer) const;
+    /// The software version that the peer told when it was last greeted; empty when never.
+    [[nodiscard]] std::string software_of(const NodeName& peer) const;
+
   private:
     struct Impl;
-    std::unique_ptr<Impl> impl_;
+    std::shared_ptr<Impl> impl_;  // callbacks hold it weakly: they may come after this object's end
 };
 
 }  // namespace understudy::comm

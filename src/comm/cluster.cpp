@@ -1,0 +1,276 @@
+#include "comm/cluster.h"
+
+#include "base/text.h"
+#include "comm/cluster_impl.h"
+#include "messages/messages.h"
+
+namespace understudy::comm {
+
+std::uint16_t tcp_port(const std::string& device) {
+    constexpr std::string_view kTcp = "TCP:";
+    if (!device.starts_with(kTcp)) return 0;
+    const auto port = text::to_int(std::string_view(device).substr(kTcp.size()));
+    return port && *port > 0 && *port <= 65535 ? static_cast<std::uint16_t>(*port) : 0;
+}
+
+namespace {
+
+PathLimits limits_of(const config::Path& path) {
+    return {std::chrono::milliseconds(path.interval_ms), path.misses};
+}
+
+// What makes it the same path: everything but priority and limits.
+bool same_path(const config::Path& a, const config::Path& b) {
+    return a.remote == b.remote && a.device == b.device && a.transport == b.transport &&
+           a.remote_address == b.remote_address && a.local_address == b.local_address;
+}
+
+}  // namespace
+
+Cluster::Impl::Impl(runtime::World w, Options o)
+    : world(w), options(std::move(o)), incarnation(world.random.next() | 1U) {}
+
+void Cluster::Impl::stop() {
+    stopped = true;
+    for (auto& [id, path] : paths)
+        if (path.timer) world.tasks.cancel(*path.timer);
+    for (auto& [name, peer] : peers)
+        for (auto& call : peer.calls.take_all())
+            if (call.timer) world.tasks.cancel(*call.timer);
+    listeners.clear();
+    connections.clear();
+    retired.clear();
+}
+
+void Cluster::Impl::set_paths(const std::vector<config::Path>& wanted) {
+    std::vector<std::uint64_t> gone;
+    std::vector<config::Path> added;
+    for (const auto& [id, path] : paths)
+        if (std::none_of(wanted.begin(), wanted.end(),
+                         [&](const auto& want) { return same_path(want, path.config); }))
+            gone.push_back(id);
+    for (const auto id : gone)
+        remove_path(id);
+
+    for (const auto& want : wanted) {
+        const auto at = std::find_if(paths.begin(), paths.end(),
+                                     [&](const auto& entry) { return same_path(want, entry.second.config); });
+        if (at == paths.end()) {
+            add_path(want);
+            continue;
+        }
+        auto& path = at->second;
+        const bool limits_changed = limits_of(want) != limits_of(path.config);
+        path.config = want;
+        if (limits_changed) {
+            path.monitor.set_limits(limits_of(want), now());
+            path.limits_told = false;
+            // The greeting carries the limits: a new one tells the peer.
+            if (path.connection) {
+                retire(*path.connection);
+                path.next_attempt = now();
+            }
+            schedule(path);
+        }
+    }
+    for (auto at = peers.begin(); at != peers.end();) {
+        const bool used = std::any_of(paths.begin(), paths.end(), [&](const auto& path) {
+            return path.second.config.remote == at->first;
+        });
+        if (used) {
+            ++at;
+            continue;
+        }
+        finish_all(at->second.calls.take_all(),
+                   Error{Code::unreachable, fmt::format("the last path to {} was deleted", at->first.str())});
+        at = peers.erase(at);
+    }
+    drop_unused_listeners();
+}
+
+void Cluster::Impl::add_path(const config::Path& config) {
+    const auto id = next_id++;
+    auto& path = paths.emplace(id, PathEnd{id, config, PathMonitor(limits_of(config), now())}).first->second;
+    if (config.transport == "DISK" || config.device.starts_with("DISK:")) {
+        path.problem = fmt::format("{}: this version has no DISK paths, only TCP ones", config.device);
+    } else if (tcp_port(config.device) == 0) {
+        path.problem = fmt::format("\"{}\" is no TCP device: use TCP:<port>", config.device);
+    } else if (config.remote == options.self) {
+        path.problem = fmt::format("{} is this node itself: a path needs another node", config.remote.str());
+    } else {
+        path.usable = true;
+    }
+    if (!path.usable) {
+        messages::error("path {} to {}: {}", config.device, config.remote.str(), path.problem);
+        return;
+    }
+    auto& peer = peers.try_emplace(config.remote, options.max_calls_in_flight).first->second;
+    peer.membership.on_path(id, PathState::dead);
+    path.problem = fmt::format("not connected to {} yet", config.remote.str());
+    path.next_attempt = now();
+    tick(path);
+}
+
+void Cluster::Impl::remove_path(std::uint64_t id) {
+    auto& path = paths.at(id);
+    if (path.timer) world.tasks.cancel(*path.timer);
+    if (path.connection) retire(*path.connection);
+    std::vector<std::uint64_t> greeting;
+    for (const auto& [connection_id, connection] : connections)
+        if (connection.path == id) greeting.push_back(connection_id);
+    for (const auto connection : greeting)
+        retire(connection);
+    const auto remote = path.config.remote;
+    if (const auto peer = peers.find(remote); path.usable && peer != peers.end()) {
+        const auto before = peer->second.membership.state();
+        peer->second.membership.remove_path(id);
+        paths.erase(id);
+        // Nothing failed, so nothing is declared dead; but nothing can be carried either.
+        if (before == PeerState::alive && peer->second.membership.state() != PeerState::alive)
+            finish_all(peer->second.calls.take_all(),
+                       Error{Code::unreachable,
+                             fmt::format("the last working path to {} was deleted", remote.str())});
+        else
+            pump(remote);
+        return;
+    }
+    paths.erase(id);
+}
+
+void Cluster::Impl::emit(PeerEvent::Kind kind, const NodeName& peer, const std::string& device) {
+    const auto at = peers.find(peer);
+    const auto heard = at != peers.end() && at->second.last_heard ? *at->second.last_heard : TimePoint{};
+    events.push_back(PeerEvent{kind, peer, device, heard});
+    if (events.size() > 1) return;  // the queue is being emptied already
+    world.tasks.post(guarded([](Impl& self) {
+        // Handlers may change paths, add handlers and cause further events.
+        while (!self.events.empty() && !self.stopped) {
+            const auto event = self.events.front();
+            for (std::size_t i = 0; i < self.peer_handlers.size() && !self.stopped; ++i) {
+                const auto handler = self.peer_handlers[i];
+                handler(event);
+            }
+            if (!self.events.empty()) self.events.pop_front();
+        }
+    }));
+}
+
+void Cluster::Impl::note_absence(runtime::Duration absent) {
+    // Every path notices the same absence; it is told once.
+    if (present_since && now() - absent < *present_since) return;
+    present_since = now();
+    messages::warning(
+        "this process did not run for {} ms; its peers may have declared {} dead. No peer is judged for that "
+        "time",
+        std::chrono::duration_cast<std::chrono::milliseconds>(absent).count(), options.self.str());
+    world.tasks.post(guarded([absent](Impl& self) {
+        for (std::size_t i = 0; i < self.absence_handlers.size() && !self.stopped; ++i) {
+            const auto handler = self.absence_handlers[i];
+            handler(absent);
+        }
+    }));
+}
+
+Cluster::Cluster(runtime::World world, Options options)
+    : impl_(std::make_shared<Impl>(world, std::move(options))) {}
+
+Cluster::~Cluster() {
+    impl_->stop();
+}
+
+void Cluster::set_paths(const std::vector<config::Path>& paths) {
+    impl_->set_paths(paths);
+}
+
+PeerState Cluster::peer_state(const NodeName& peer) const {
+    if (peer == impl_->options.self) return PeerState::alive;
+    const auto at = impl_->peers.find(peer);
+    return at == impl_->peers.end() ? PeerState::unknown : at->second.membership.state();
+}
+
+std::vector<NodeName> Cluster::peers() const {
+    std::vector<NodeName> names;
+    for (const auto& [name, peer] : impl_->peers)
+        names.push_back(name);
+    return names;
+}
+
+std::vector<NodeName> Cluster::alive_peers() const {
+    std::vector<NodeName> names;
+    for (const auto& [name, peer] : impl_->peers)
+        if (peer.membership.state() == PeerState::alive) names.push_back(name);
+    return names;
+}
+
+std::vector<PathStatus> Cluster::paths() const {
+    std::vector<PathStatus> result;
+    for (const auto& [id, path] : impl_->paths) {
+        const auto state = path.monitor.state();
+        result.push_back(PathStatus{path.config, state, path.monitor.times_down(),
+                                    state == PathState::alive ? std::string() : path.problem});
+    }
+    return result;
+}
+
+bool Cluster::settled() const {
+    return std::all_of(impl_->paths.begin(), impl_->paths.end(), [&](const auto& entry) {
+        return !entry.second.usable || entry.second.monitor.settled(impl_->now());
+    });
+}
+
+void Cluster::on_peer_event(PeerHandler handler) {
+    impl_->peer_handlers.push_back(std::move(handler));
+}
+
+void Cluster::on_absence(AbsenceHandler handler) {
+    impl_->absence_handlers.push_back(std::move(handler));
+}
+
+void Cluster::call(const NodeName& peer, std::string_view method, std::string payload,
+                   runtime::Duration deadline, std::function<void(Result<std::string>)> done) {
+    impl_->call(peer, method, std::move(payload), deadline, std::move(done));
+}
+
+runtime::Task<Result<std::string>> Cluster::call(NodeName peer, std::string method, std::string payload,
+                                                 runtime::Duration deadline) {
+    runtime::OneShot<Result<std::string>> answer(impl_->world.tasks);
+    call(peer, method, std::move(payload), deadline,
+         [answer](Result<std::string> result) { answer.set(std::move(result)); });
+    auto result = co_await answer;
+    co_return result;
+}
+
+void Cluster::notify(const NodeName& peer, std::string_view method, std::string payload) {
+    impl_->notify(peer, method, std::move(payload));
+}
+
+void Cluster::serve(const std::string& method, Method handler) {
+    impl_->methods[method] = std::move(handler);
+}
+
+std::optional<runtime::Duration> Cluster::clock_offset(const NodeName& peer) const {
+    std::optional<ClockFilter::Sample> best;
+    for (const auto& [id, path] : impl_->paths)
+        if (path.config.remote == peer && path.monitor.state() == PathState::alive)
+            if (const auto sample = path.clock.best();
+                sample && (!best || sample->round_trip < best->round_trip))
+                best = sample;
+    if (!best) return std::nullopt;
+    return best->offset;
+}
+
+std::optional<runtime::Duration> Cluster::round_trip(const NodeName& peer) const {
+    std::optional<runtime::Duration> best;
+    for (const auto& [id, path] : impl_->paths)
+        if (path.config.remote == peer && path.monitor.state() == PathState::alive)
+            if (const auto sample = path.clock.best(); sample && (!best || sample->round_trip < *best))
+                best = sample->round_trip;
+    return best;
+}
+
+std::string Cluster::software_of(const NodeName& peer) const {
+    const auto at = impl_->peers.find(peer);
+    return at == impl_->peers.end() ? std::string() : at->second.software;
+}
+
+}  // namespace understudy::comm

@@ -1,0 +1,148 @@
+#pragma once
+// The driver's parts: who owns what. Private to this folder.
+//
+//   peers_[name]  membership, calls both ways          cluster.cpp        public functions, events
+//   paths_[id]    monitor, clock, current connection   cluster_paths.cpp  listen, dial, greet, heartbeats
+//   connections_[id]  channel, greeting                cluster_calls.cpp  calls, answers, notices
+//   listeners_[endpoint]
+//
+// Objects refer to each other by id and are looked up in each callback: any callback may find that what it
+// was made for is gone. A connection is never destroyed on the stack of its own callback (retired_).
+
+#include "comm/calls.h"
+#include "comm/clock_filter.h"
+#include "comm/cluster.h"
+#include "comm/connection.h"
+#include "comm/path_monitor.h"
+#include "comm/peer_state.h"
+
+#include <deque>
+#include <map>
+
+namespace understudy::comm {
+
+/// Channels that have not been greeted yet; more are closed at once.
+inline constexpr std::size_t kMaxGreeting = 64;
+inline constexpr auto kGreetingLimit = std::chrono::seconds(5);
+/// A closed channel is kept this long, so that its last frame (the reason) gets out.
+inline constexpr auto kLinger = std::chrono::seconds(1);
+inline constexpr std::size_t kMaxRetired = 64;
+/// A connection that is silent for so many intervals is replaced while its path is still ALIVE: after a
+/// disturbance TCP may wait longer to send again than the path has until it is DEAD.
+inline constexpr int kSilentIntervals = 2;
+inline constexpr auto kDialAtLeast = std::chrono::seconds(1);
+inline constexpr auto kDialAtMost = std::chrono::seconds(5);
+
+/// Port of a TCP device ("TCP:1500"); 0 for anything else.
+std::uint16_t tcp_port(const std::string& device);
+
+struct PathEnd {
+    std::uint64_t id = 0;
+    config::Path config;
+    PathMonitor monitor;
+    ClockFilter clock{};
+    bool usable = false;  // what the configuration says can be tried
+    bool dialing = false;
+    bool limits_told = false;           // that the two ends' limits differ was logged
+    runtime::TimePoint next_attempt{};  // dial or listen
+    std::optional<std::uint64_t> connection{};
+    std::optional<runtime::TimerId> timer{};
+    std::string problem{};
+
+    [[nodiscard]] runtime::Endpoint local() const { return {config.local_address, tcp_port(config.device)}; }
+};
+
+struct Peer {
+    explicit Peer(std::size_t most_calls) : calls(most_calls) {}
+    PeerMembership membership;
+    OutgoingCalls calls;
+    ServedCalls served;
+    std::uint64_t incarnation = 0;
+    std::string software;
+    std::optional<runtime::TimePoint> last_heard;
+};
+
+struct Cluster::Impl : std::enable_shared_from_this<Cluster::Impl> {
+    using TimePoint = runtime::TimePoint;
+
+    Impl(runtime::World world, Options options);
+    void stop();
+
+    // cluster.cpp
+    void set_paths(const std::vector<config::Path>& wanted);
+    void add_path(const config::Path& path);
+    void remove_path(std::uint64_t id);
+    void emit(PeerEvent::Kind kind, const NodeName& peer, const std::string& device);
+    void note_absence(runtime::Duration absent);
+    [[nodiscard]] TimePoint now() const { return world.clock.now(); }
+    /// Wraps a member call so that it is skipped when the object is gone.
+    template <class Function>
+    auto guarded(Function function) {
+        return [weak = weak_from_this(), function = std::move(function)](auto&&... args) {
+            if (const auto self = weak.lock(); self && !self->stopped)
+                function(*self, std::forward<decltype(args)>(args)...);
+        };
+    }
+
+    // cluster_paths.cpp
+    [[nodiscard]] bool dials(const PathEnd& path) const { return options.self < path.config.remote; }
+    void tick(PathEnd& path);
+    void schedule(PathEnd& path);
+    void attempt(PathEnd& path);
+    void dial(PathEnd& path);
+    void listen(PathEnd& path);
+    void drop_unused_listeners();
+    void accepted(const runtime::Endpoint& at, std::unique_ptr<runtime::Channel> channel);
+    void greet(PathEnd& path, std::unique_ptr<runtime::Channel> channel);
+    void on_frame(std::uint64_t connection, std::span<const std::byte> bytes);
+    void on_closed(std::uint64_t connection, const Error& why);
+    void on_hello(Connection& connection, const wire::Hello& hello);
+    void on_heartbeat(PathEnd& path, const wire::Heartbeat& heartbeat);
+    [[nodiscard]] std::string objection(const PathEnd& path, const Connection& connection,
+                                        const wire::Hello& hello) const;
+    void attach(PathEnd& path, Connection& connection);
+    void send_heartbeat(PathEnd& path);
+    void apply(PathEnd& path, const PathMonitor::Outcome& outcome);
+    void set_problem(PathEnd& path, std::string problem);
+    /// Tells the other side why, and closes.
+    void refuse(std::uint64_t connection, const std::string& reason);
+    void retire(std::uint64_t connection);
+    void retire_channel(std::unique_ptr<runtime::Channel> channel);
+    [[nodiscard]] PathEnd* path_of(std::uint64_t id);
+    [[nodiscard]] Connection* connection_of(const PathEnd& path);
+
+    // cluster_calls.cpp
+    void call(const NodeName& peer, std::string_view method, std::string payload, runtime::Duration deadline,
+              std::function<void(Result<std::string>)> done);
+    void call_self(std::string method, std::string payload, runtime::Duration deadline,
+                   std::function<void(Result<std::string>)> done);
+    void notify(const NodeName& peer, std::string_view method, std::string payload);
+    void pump(const NodeName& peer);
+    void finish(OutgoingCalls::Finished finished, Result<std::string> result);
+    void finish_all(std::vector<OutgoingCalls::Finished> finished, const Error& why);
+    void on_call(const NodeName& caller, std::uint64_t incarnation, std::uint64_t connection,
+                 wire::Call call);
+    void on_answer(const NodeName& callee, wire::Answer answer);
+    void on_notice(const NodeName& caller, wire::Notice notice);
+    void answered(const NodeName& caller, std::uint64_t incarnation, std::uint64_t id,
+                  Result<std::string> result);
+    [[nodiscard]] Connection* best_connection(const NodeName& peer);
+
+    runtime::World world;
+    Options options;
+    bool stopped = false;
+    std::uint64_t incarnation = 0;
+    std::uint64_t next_id = 1;
+    std::map<std::uint64_t, PathEnd> paths;
+    std::map<std::uint64_t, Connection> connections;
+    std::map<NodeName, Peer> peers;
+    std::map<runtime::Endpoint, std::unique_ptr<runtime::Listener>> listeners;
+    std::deque<std::pair<TimePoint, std::unique_ptr<runtime::Channel>>> retired;
+    std::map<std::string, Method> methods;
+    std::vector<PeerHandler> peer_handlers;
+    std::vector<AbsenceHandler> absence_handlers;
+    std::deque<PeerEvent> events;
+    std::optional<TimePoint> present_since;  // end of the last absence that was reported
+};
+
+}  // namespace understudy::comm
