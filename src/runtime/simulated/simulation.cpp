@@ -28,6 +28,13 @@ namespace {
 constexpr Duration kLeastUptime = std::chrono::seconds(10);
 constexpr Duration kMostUptime = std::chrono::seconds(1000);
 
+/// A mistake in the simulation's use: no run may go on from it, in any build.
+void require(bool holds, std::string_view what, std::string_view on) {
+    if (holds) return;
+    fmt::print(stderr, "simulation: {}: {}\n", on, what);
+    std::abort();
+}
+
 class NodeRandom : public Random {
   public:
     explicit NodeRandom(RandomStream& stream) : stream_(stream) {}
@@ -135,7 +142,7 @@ struct SimulatedNode::Impl {
 SimulatedNode::Impl& Simulation::Impl::node(std::string_view name) {
     for (const auto& node : nodes)
         if (node->name() == name) return *node->impl_;
-    fmt::print(stderr, "the simulation has no node {}\n", name);
+    require(false, "there is no such node", name);
     std::abort();
 }
 
@@ -167,7 +174,7 @@ Simulation::~Simulation() {
 }
 
 SimulatedNode& Simulation::add_node(const std::string& name, const std::vector<std::string>& addresses) {
-    assert(!addresses.empty());
+    require(!addresses.empty(), "a node needs an address", name);
     impl_->nodes.emplace_back(
         new SimulatedNode(std::make_unique<SimulatedNode::Impl>(*impl_, name, addresses)));
     return *impl_->nodes.back();
@@ -176,7 +183,7 @@ SimulatedNode& Simulation::add_node(const std::string& name, const std::vector<s
 SimulatedNode& Simulation::node(const std::string& name) {
     const auto at = std::find_if(impl_->nodes.begin(), impl_->nodes.end(),
                                  [&](const auto& node) { return node->name() == name; });
-    assert(at != impl_->nodes.end());
+    require(at != impl_->nodes.end(), "there is no such node", name);
     return **at;
 }
 
@@ -294,7 +301,7 @@ SimulatedNode::SimulatedNode(std::unique_ptr<Impl> impl) : impl_(std::move(impl)
 SimulatedNode::~SimulatedNode() = default;
 
 void SimulatedNode::boot(Program program) {
-    assert(impl_->net.program == nullptr && "one program at a time");
+    require(impl_->net.program == nullptr, "boot() while a program runs", name());
     if (!impl_->net.powered) {
         impl_->net.powered = true;
         ++impl_->boots;
