@@ -3,6 +3,7 @@
 #include "messages/messages.h"
 #include "runtime/posix/blocking_client.h"
 
+#include <chrono>
 #include <cstdlib>
 
 namespace understudy::cli {
@@ -30,15 +31,14 @@ Result<config::Reply> send(const config::Layout& layout, const CommandSpec& spec
                            const std::function<void(const std::string&)>& progress) {
     auto client = runtime::BlockingClient::connect(socket_of(layout, spec.server), kConnectLimit);
     if (!client) {
+        if (!runtime::BlockingClient::daemon_missing(client.error())) return fail(client.error());
         if (spec.server == Server::mirror)
-            return fail(
-                Code::failure,
-                "the replication daemon (mirrord) does not run on this host: {}; start it with lkstart",
-                client.error().text);
+            return fail(Code::failure,
+                        "the replication daemon (mirrord) does not run on this host; start it with lkstart");
         return messages::fail(Code::failure, messages::daemon_not_running);  // Spec: CMD-003
     }
-    const runtime::Duration limit =
-        spec.limit_s == 0 ? runtime::Duration(kNoLimit) : std::chrono::seconds(spec.limit_s);
+    const std::chrono::milliseconds limit =
+        spec.limit_s == 0 ? std::chrono::milliseconds(kNoLimit) : std::chrono::seconds(spec.limit_s);
     auto frame = client->request(config::encode(command), limit);
     while (true) {
         if (!frame)

@@ -1,7 +1,7 @@
 #include "daemons/command_server.h"
 
 #include "messages/messages.h"
-#include "runtime/posix/daemon.h"
+#include "runtime/posix/accounts.h"
 
 namespace understudy::daemons {
 namespace {

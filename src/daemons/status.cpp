@@ -155,7 +155,8 @@ struct StatusService::Impl {
             command.name = "mirror";
             command.arguments = {"status"};
             command.options = {{"json", ""}};
-            asking->channel->send(std::as_bytes(std::span(config::encode(command))));
+            const auto data = config::encode(command);
+            asking->channel->send(std::as_bytes(std::span(data)));
         });
     }
 

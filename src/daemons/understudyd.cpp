@@ -5,7 +5,7 @@
 #include "daemons/command_server.h"
 #include "daemons/node.h"
 #include "messages/messages.h"
-#include "runtime/posix/daemon.h"
+#include "runtime/posix/daemon_protection.h"
 #include "runtime/posix/posix_world.h"
 
 #include <sys/stat.h>

@@ -1,0 +1,254 @@
+#include "kits/sdk/kit.h"
+
+#include "base/text.h"
+#include "cli/client.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+namespace understudy::kits {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxOutput = 64UL << 10;
+constexpr auto kPollInterval = std::chrono::milliseconds(10);
+constexpr std::size_t kMaxHolders = 8;  // named in one message
+
+Result<Instance> read_instance(int argc, char** argv) {
+    Instance instance;
+    instance.layout = cli::layout_from_environment();
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view word = argv[i];
+        if (word == "-t" && i + 1 < argc && instance.tag.empty())
+            instance.tag = Tag(argv[++i]);
+        else if (word == "-i" && i + 1 < argc && instance.id.empty())
+            instance.id = ResourceId(argv[++i]);
+        else
+            instance.arguments.emplace_back(word);
+    }
+    if (instance.tag.empty())
+        return fail(Code::syntax,
+                    "usage: ACTION -t tag [-i id] [arguments]; actions are run by perform_action");
+    UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "ins_list", {"-t", instance.tag.str()}));
+    if (reply.exit_code != 0) return fail(static_cast<Code>(reply.exit_code), "{}", reply.err);
+    const auto fields = text::split(text::trim(reply.out), '\x01');
+    if (fields.size() < 7)
+        return fail(Code::internal, "ins_list gave {} fields for {}", fields.size(), instance.tag.str());
+    instance.node = fields[0];
+    instance.id = ResourceId(fields[4]);
+    instance.state = fields[6];
+    UNDERSTUDY_TRY(instance.info, parse_info(fields[5]));
+    return instance;
+}
+
+void become(const std::string& user) {
+    const auto* account = getpwnam(user.c_str());
+    if (account == nullptr || initgroups(user.c_str(), account->pw_gid) != 0 ||
+        setgid(account->pw_gid) != 0 || setuid(account->pw_uid) != 0)
+        _exit(126);
+    setenv("HOME", account->pw_dir, 1);
+    setenv("USER", user.c_str(), 1);
+}
+
+bool holds(const fs::path& process, const std::string& path) {
+    const auto below = [&](const fs::path& link) {
+        std::error_code error;
+        const auto target = fs::read_symlink(link, error).string();
+        return !error && (target == path || target.starts_with(path + "/"));
+    };
+    if (below(process / "cwd") || below(process / "root") || below(process / "exe")) return true;
+    std::error_code error;
+    for (fs::directory_iterator fd(process / "fd", error), end; !error && fd != end; fd.increment(error))
+        if (below(fd->path())) return true;
+    return false;
+}
+
+}  // namespace
+
+Result<std::string> Instance::required(const std::string& key) const {
+    const auto at = info.find(key);
+    if (at == info.end() || at->second.empty())
+        return fail(Code::bad_argument,
+                    "the information of {} has no {}=...; set it with ins_setin -t {} -v \"{}=... ...\"",
+                    tag.str(), key, tag.str(), key);
+    return at->second;
+}
+
+std::string Instance::optional(const std::string& key, const std::string& otherwise) const {
+    const auto at = info.find(key);
+    return at == info.end() ? otherwise : at->second;
+}
+
+std::int64_t Instance::setting(const char* key, std::int64_t otherwise, std::int64_t least) const {
+    const auto* value = std::getenv(key);
+    const auto number = value == nullptr ? std::nullopt : text::to_int(value);
+    if (value != nullptr && !number)
+        say(fmt::format("{}={} is not a number; {} is used", key, value, otherwise));
+    if (!number) return otherwise;
+    if (*number < least) say(fmt::format("{}={} is below the least value; {} is used", key, *number, least));
+    return std::max(*number, least);
+}
+
+int run(int argc, char** argv, const std::map<std::string, Action>& actions) {
+    setvbuf(stdout, nullptr, _IOLBF, 0);
+    signal(SIGPIPE, SIG_IGN);
+    const auto name = fs::path(argv[0]).stem().string();
+    const auto action = actions.find(name);
+    if (action == actions.end()) {
+        std::fprintf(stderr, "this kit has no action %s\n", name.c_str());
+        return static_cast<int>(Code::not_found);
+    }
+    const auto instance = read_instance(argc, argv);
+    const auto done = instance ? action->second(*instance) : Result<>(tl::unexpected(instance.error()));
+    if (done) return 0;
+    std::fprintf(stderr, "%s\n", done.error().text.c_str());
+    return 1;
+}
+
+Result<std::map<std::string, std::string>> parse_info(std::string_view info) {
+    std::map<std::string, std::string> result;
+    std::size_t at = 0;
+    while (true) {
+        while (at < info.size() && info[at] == ' ')
+            ++at;
+        if (at == info.size()) return result;
+        const auto equals = info.find('=', at);
+        if (equals == std::string_view::npos || equals == at ||
+            info.substr(at, equals - at).find(' ') != std::string_view::npos)
+            return fail(Code::bad_argument, "\"{}\" is not a list of key=value words", info);
+        const std::string key(info.substr(at, equals - at));
+        at = equals + 1;
+        if (at < info.size() && info[at] == '"') {
+            const auto close = info.find('"', at + 1);
+            if (close == std::string_view::npos)
+                return fail(Code::bad_argument, "\"{}\" has an open quote", info);
+            result[key] = info.substr(at + 1, close - at - 1);
+            at = close + 1;
+        } else {
+            const auto end = std::min(info.find(' ', at), info.size());
+            result[key] = info.substr(at, end - at);
+            at = end;
+        }
+    }
+}
+
+void say(const std::string& line) {
+    std::printf("%s\n", line.c_str());
+}
+
+Result<Outcome> run_program(const Program& program) {
+    int output[2];
+    int input[2];
+    if (pipe2(output, O_CLOEXEC) != 0)
+        return fail(Code::failure, "cannot run {}: no more descriptors", program.words.at(0));
+    if (pipe2(input, O_CLOEXEC) != 0) {
+        close(output[0]);
+        close(output[1]);
+        return fail(Code::failure, "cannot run {}: no more descriptors", program.words.at(0));
+    }
+    std::vector<char*> arguments;
+    for (const auto& word : program.words)
+        arguments.push_back(const_cast<char*>(word.c_str()));
+    arguments.push_back(nullptr);
+    const auto child = fork();
+    if (child == 0) {
+        setsid();
+        dup2(input[0], 0);
+        dup2(output[1], 1);
+        dup2(output[1], 2);
+        if (!program.user.empty()) become(program.user);
+        if (chdir(program.directory.c_str()) != 0) _exit(126);
+        execvp(arguments[0], arguments.data());
+        _exit(127);
+    }
+    close(output[1]);
+    close(input[0]);
+    if (child < 0) {
+        close(output[0]);
+        close(input[1]);
+        return fail(Code::failure, "cannot run {}: no more processes", program.words[0]);
+    }
+    if (!program.input.empty() && write(input[1], program.input.data(), program.input.size()) < 0)
+        say("input of " + program.words[0] + " was not taken");
+    close(input[1]);
+
+    Outcome outcome;
+    const auto deadline = std::chrono::steady_clock::now() + program.limit;
+    int status = 0;
+    bool ended = false;
+    // The program's end counts, not its output's: a daemon it started may keep the pipe open.
+    while (!ended) {
+        pollfd readable{output[0], POLLIN, 0};
+        poll(&readable, 1, static_cast<int>(kPollInterval.count()));
+        ended = waitpid(child, &status, WNOHANG) == child;
+        if (!ended && std::chrono::steady_clock::now() > deadline) {
+            kill(-child, SIGKILL);
+            waitpid(child, &status, 0);
+            outcome.timed_out = ended = true;
+        }
+        char buffer[4096];
+        pollfd left{output[0], POLLIN, 0};
+        while (poll(&left, 1, 0) > 0 && (left.revents & POLLIN) != 0) {
+            const auto count = read(output[0], buffer, sizeof buffer);
+            if (count <= 0) break;
+            if (outcome.output.size() < kMaxOutput)
+                outcome.output.append(buffer, static_cast<std::size_t>(count));
+        }
+    }
+    close(output[0]);
+    outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (outcome.exit_code == 127 && outcome.output.empty())
+        return fail(Code::failure, "{} is not installed on this host", program.words[0]);
+    return outcome;
+}
+
+Result<> must_run(const Program& program) {
+    UNDERSTUDY_TRY(const auto outcome, run_program(program));
+    if (outcome.timed_out)
+        return fail(Code::failure, "{} did not end within {} ms", program.words[0], program.limit.count());
+    if (outcome.exit_code != 0)
+        return fail(Code::failure, "{} ended with {}: {}", text::join(program.words, " "), outcome.exit_code,
+                    text::trim(outcome.output));
+    return {};
+}
+
+bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > deadline) return false;
+        std::this_thread::sleep_for(kPollInterval);
+    }
+    return true;
+}
+
+std::string holders_of(const std::string& path) {
+    std::vector<std::string> found;
+    std::error_code error;
+    for (fs::directory_iterator process("/proc", error), end; !error && process != end;
+         process.increment(error)) {
+        const auto pid = process->path().filename().string();
+        if (!text::to_int(pid) || pid == std::to_string(getpid()) || !holds(process->path(), path)) continue;
+        std::string name;
+        std::getline(std::ifstream(process->path() / "comm"), name);
+        found.push_back(fmt::format("{}({})", name, pid));
+        if (found.size() == kMaxHolders) {
+            found.emplace_back("...");
+            break;
+        }
+    }
+    return text::join(found, ", ");
+}
+
+}  // namespace understudy::kits

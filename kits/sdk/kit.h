@@ -1,0 +1,78 @@
+#pragma once
+// What a recovery kit is made of. A kit is one program linked under the name of each action (restore, remove,
+// quickchk, deepchk); the SDK reads the arguments and the instance, runs the action and turns its result into
+// the exit code.
+//
+//   int main(int argc, char** argv) {
+//       return kits::run(argc, argv, {{"restore", restore}, {"remove", remove}});
+//   }
+//
+// Contract: -t <tag> -i <id>, exit 0 or 1, lines on standard output are the engine's log (Spec: CLU-147 to
+// CLU-152). Actions are single-threaded programs and may block; every wait in them has a limit.
+
+#include "base/result.h"
+#include "base/types.h"
+#include "config/layout.h"
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace understudy::kits {
+
+/// The instance an action works on.
+struct Instance {
+    Tag tag;
+    ResourceId id;
+    /// The info field as key=value words, e.g. "device=eth0 prefix=24".
+    std::map<std::string, std::string> info;
+    std::vector<std::string> arguments;  // the caller's own, after the engine's
+    config::Layout layout;
+    std::string node;   // this node's name
+    std::string state;  // ISP, OSU, ... as the database has it
+
+    /// The info value, or an error that names the key, the tag and how to set it.
+    [[nodiscard]] Result<std::string> required(const std::string& key) const;
+    [[nodiscard]] std::string optional(const std::string& key, const std::string& otherwise) const;
+    /// A setting of etc/default/LifeKeeper, which the engine puts into the environment.
+    [[nodiscard]] std::int64_t setting(const char* key, std::int64_t otherwise, std::int64_t least) const;
+};
+
+using Action = std::function<Result<>(const Instance&)>;
+
+/// Runs the action named by argv[0] (its file name without extension).
+int run(int argc, char** argv, const std::map<std::string, Action>& actions);
+
+/// "device=eth0 prefix=24" into its words; values may be quoted with ". Code::bad_argument on a malformed
+/// word.
+Result<std::map<std::string, std::string>> parse_info(std::string_view info);
+
+/// A line in the engine's log.
+void say(const std::string& line);
+
+struct Program {
+    std::vector<std::string> words;  // words[0] is looked up in PATH
+    std::string user;                // run as this account with all its groups; empty: as we are
+    std::string directory = "/";
+    std::chrono::milliseconds limit = std::chrono::seconds(30);
+    std::string input = {};
+};
+struct Outcome {
+    int exit_code = -1;
+    bool timed_out = false;
+    std::string output;  // stdout and stderr, at most 64 KiB
+};
+/// Runs a program without a shell; it is killed with its group at the limit. Errors: it cannot be started.
+Result<Outcome> run_program(const Program& program);
+/// The same, any exit code but 0 and a time-out being errors that carry the program's last words.
+Result<> must_run(const Program& program);
+
+/// Polls `condition` until it holds or `limit` has passed.
+bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& condition);
+
+/// "postgres(123), bash(456)": processes that keep files, a working directory or a mount below `path` open.
+std::string holders_of(const std::string& path);
+
+}  // namespace understudy::kits

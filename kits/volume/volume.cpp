@@ -1,0 +1,123 @@
+// The volume kit: the mirror's source role and the mounted file system, as one resource. Spec: KIT-058 to
+// KIT-077.
+//
+// id: the volume. info: mount=DIR [fs=TYPE] [options=LIST]
+// restore: become source (takes over when the peer is gone), wait for the device, mount.
+// remove:  unmount, give the device up. Whoever holds the volume is named.
+
+#include "base/text.h"
+#include "cli/client.h"
+#include "kits/sdk/kit.h"
+#include "messages/messages.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+namespace understudy::kits {
+namespace {
+
+constexpr auto kDeviceLimit = std::chrono::seconds(10);
+constexpr auto kMountLimit = std::chrono::seconds(120);    // journal replay of a large file system
+constexpr auto kUnmountLimit = std::chrono::seconds(120);  // writes back what is dirty
+
+std::string device_of(const Instance& instance) {
+    return instance.layout.root + "/dev/understudy/" + instance.id.str();
+}
+
+bool mounted(const std::string& directory) {
+    std::ifstream table("/proc/self/mountinfo");
+    for (std::string line; std::getline(table, line);) {
+        const auto fields = text::words(line);
+        if (fields.size() > 4 && fields[4] == directory) return true;
+    }
+    return false;
+}
+
+Result<> mirror(const Instance& instance, const std::string& verb) {
+    UNDERSTUDY_TRY(const auto reply,
+                   cli::run(instance.layout, "understudy mirror " + verb, {instance.id.str()}));
+    if (reply.exit_code != 0) return fail(Code::failure, "{}", reply.err);
+    return {};
+}
+
+Result<> bring_up(const Instance& instance) {
+    UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
+    UNDERSTUDY_CHECK(mirror(instance, "promote"));
+    if (mounted(directory)) return {};  // restore must not disturb what runs. Spec: CLU-149
+    const auto device = device_of(instance);
+    if (!wait_until(kDeviceLimit, [&] { return access(device.c_str(), R_OK | W_OK) == 0; }))
+        return fail(Code::failure, "{} did not appear within {} s", device, kDeviceLimit.count());
+    std::error_code error;
+    std::filesystem::create_directories(directory, error);
+    Program program{{"mount"}, "", "/", kMountLimit};
+    if (const auto type = instance.optional("fs", ""); !type.empty()) {
+        if (type != "ext4" && type != "xfs")  // Spec: KIT-059
+            return fail(Code::bad_argument, "the file system of {} is {}; ext4 and xfs can be protected",
+                        instance.tag.str(), type);
+        program.words.insert(program.words.end(), {"-t", type});
+    }
+    if (const auto options = instance.optional("options", ""); !options.empty())
+        program.words.insert(program.words.end(), {"-o", options});
+    program.words.insert(program.words.end(), {device, directory});
+    UNDERSTUDY_CHECK(must_run(program));
+    say(fmt::format("{} is mounted on {}", device, directory));
+    return {};
+}
+
+Result<> restore(const Instance& instance) {
+    const auto done = bring_up(instance);
+    if (done) return {};
+    return fail(Code::failure, "{} {}", messages::text(messages::volume_restore_failed, instance.id.str()),
+                done.error().text);
+}
+
+Result<> remove(const Instance& instance) {
+    UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
+    if (mounted(directory)) {
+        UNDERSTUDY_TRY(const auto unmounted, run_program({{"umount", directory}, "", "/", kUnmountLimit}));
+        if (unmounted.exit_code != 0 || unmounted.timed_out) {
+            const auto holders = holders_of(directory);
+            return fail(Code::failure, "{} Held by: {}. ({})",
+                        messages::text(messages::volume_in_use, instance.id.str(), instance.node),
+                        holders.empty() ? "nobody visible" : holders, text::trim(unmounted.output));
+        }
+        say(fmt::format("{} is unmounted", directory));
+    }
+    return mirror(instance, "demote");
+}
+
+Result<> quick_check(const Instance& instance) {
+    if (instance.state != "ISP") return {};  // Spec: CLU-149
+    // In maintenance nothing is checked. Spec: KIT-077
+    UNDERSTUDY_TRY(const auto flag,
+                   cli::run(instance.layout, "flg_test", {"-f", "Maintenance_" + instance.id.str()}));
+    if (flag.exit_code == 0) return {};
+    UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
+    if (!mounted(directory))
+        return fail(Code::failure, "{} is not mounted on {}", instance.id.str(), directory);
+    struct statvfs status {};
+    if (statvfs(directory.c_str(), &status) != 0)
+        return fail(Code::failure, "{} cannot be accessed: {}", directory, std::strerror(errno));
+    if ((status.f_flag & ST_RDONLY) != 0)
+        return fail(Code::failure, "{} has become read-only; its device reported an error", directory);
+    return {};
+}
+
+int run_kit(int argc, char** argv) {
+    return run(
+        argc, argv,
+        {{"restore", restore}, {"remove", remove}, {"quickchk", quick_check}, {"deepchk", quick_check}});
+}
+
+}  // namespace
+}  // namespace understudy::kits
+
+int main(int argc, char** argv) {
+    return understudy::kits::run_kit(argc, argv);
+}
