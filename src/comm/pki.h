@@ -14,7 +14,7 @@ struct KeyAndCertificate {
     std::string certificate;  // PEM
 };
 
-/// A self-signed CA for a new cluster, valid for 20 years.
+/// A self-signed CA for a new cluster, valid for 30 years. Spec: DEP-216.
 Result<KeyAndCertificate> make_ca(std::string_view cluster_name);
 /// A key and a certificate signing request for a node; returned as (key, CSR).
 Result<KeyAndCertificate> make_request(const NodeName& node);
@@ -22,5 +22,21 @@ Result<KeyAndCertificate> make_request(const NodeName& node);
 Result<std::string> sign_request(const KeyAndCertificate& ca, const NodeName& node, std::string_view csr_pem);
 /// SHA-256 of the certificate's DER form, lower-case hex.
 Result<std::string> fingerprint(std::string_view certificate_pem);
+
+/// The one CN of a certificate: a node's name. Code::internal when it has none or several.
+Result<std::string> common_name(std::string_view certificate_pem);
+/// The cluster's name in a CA certificate.
+Result<std::string> cluster_name(std::string_view ca_pem);
+/// Whether this is a node's certificate for `node`, made for this key and signed by this CA; says what is
+/// wrong.
+Result<> check_node_certificate(std::string_view certificate_pem, std::string_view private_key_pem,
+                                std::string_view ca_pem, const NodeName& node);
+/// Whether key and certificate belong together.
+Result<> check_pair(const KeyAndCertificate& pair);
+
+/// SHA-256 of anything, lower-case hex.
+std::string sha256(std::string_view data);
+/// Comparison whose time does not depend on the content (only on the sizes).
+bool equal_in_constant_time(std::string_view a, std::string_view b);
 
 }  // namespace understudy::comm
