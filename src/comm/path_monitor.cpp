@@ -86,6 +86,7 @@ void PathMonitor::notice_absence(TimePoint now, Outcome& outcome) {
     pardon(hear_by_);
     pardon(confirm_by_);
     lenient_until_ = now + limits_.limit();
+    next_send_ = std::max(next_send_, now);  // noticed: not late any more
     if (long_absence) {
         since_ = now;
         unconfirmed_from_ = next_sequence_;
@@ -139,7 +140,7 @@ PathMonitor::Outcome PathMonitor::on_heartbeat(const wire::Heartbeat& heartbeat,
             become(PathState::alive, outcome);
             break;
         case wire::View::silent:
-            if (state_ == PathState::alive && now <= lenient_until_)
+            if (state_ == PathState::alive && now < lenient_until_)
                 peer_gave_up_ = true;
             else
                 become(PathState::dead, outcome);
