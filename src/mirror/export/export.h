@@ -1,0 +1,116 @@
+#pragma once
+// How a volume is offered to the host: as a block device (FUSE file with a loop device on it) or as an NBD
+// server.
+//
+//   file system -> /dev/loopN -> FUSE file -> Export -> BlockBackend (a mirrored volume, a raw file)
+//   virtual machine, nbdcopy -> NBD socket -> Export -> BlockBackend
+//
+// An export can outlive the backend and even the process: while it is suspended, or between the death of one
+// mirrord and the start of the next, requests wait and no error reaches the file system.
+// Threading: everything on the reactor's thread, callbacks too.
+
+#include "base/result.h"
+#include "base/types.h"
+#include "mirror/block.h"
+#include "mirror/io/reactor.h"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror {
+
+struct ExportStatistics {
+    std::uint64_t reads = 0, read_bytes = 0;
+    std::uint64_t writes = 0, write_bytes = 0;
+    std::uint64_t flushes = 0, discards = 0;  // discards: write_zeroes included
+    std::uint64_t errors = 0;                 // requests answered with an error
+    std::uint64_t resent = 0;                 // requests that an earlier process had taken and not answered
+    std::uint32_t waiting = 0;                // held while suspended
+    std::uint32_t in_backend = 0;
+};
+
+enum class StopMode : std::uint8_t {
+    orderly,  // refused with an error that names the user while the device is in use
+    forced,   // users get I/O errors
+};
+
+class Export {
+  public:
+    /// Only after the callback of stop() or release(), or when the reactor will not run again.
+    virtual ~Export() = default;
+
+    /// "<device directory>/<volume>", or the path of the NBD socket.
+    [[nodiscard]] virtual std::string device_path() const = 0;
+    /// True when this export was taken over from an earlier process.
+    [[nodiscard]] virtual bool resumed() const = 0;
+    [[nodiscard]] virtual ExportStatistics statistics() const = 0;
+
+    /// Requests go to `backend` from now on; what waited goes first. The backend outlives the export or the
+    /// next serve(). Error: bad_argument when its size or sector size is not the one the device has.
+    virtual Result<> serve(BlockBackend& backend) = 0;
+    /// Requests wait until serve() or resume(), at most for `limit`: then they and all that follow are
+    /// answered with -EIO until then. What the backend already has goes on. Needed around a role change.
+    virtual void suspend(std::chrono::milliseconds limit) = 0;
+    virtual void resume() = 0;
+    /// Requests, waiting ones included, are answered with `error` (negative) until serve() or resume().
+    virtual void refuse(int error) = 0;
+    /// Calls `done` once the backend holds no request of this export; use after suspend() or refuse().
+    virtual void when_quiet(std::function<void()> done) = 0;
+
+    /// Takes the device away and lets the keeper forget it. When it fails nothing has changed.
+    virtual void stop(StopMode mode, std::function<void(Result<>)> done) = 0;
+    /// Stops serving and leaves device and keeper as they are, for the process that follows (an upgrade).
+    /// Requests in the backend are answered first.
+    virtual void release(std::function<void()> done) = 0;
+};
+
+using ExportReady = std::function<void(Result<std::unique_ptr<Export>>)>;
+
+struct FuseLoopOptions {
+    VolumeId volume;
+    std::string mount_directory;   // "/run/understudy/volumes/data": made when missing, used for nothing else
+    std::string device_directory;  // "/dev/understudy": gets a device node named like the volume
+    std::string keeper_socket;     // empty: no keeper, the device dies with the process
+    bool read_only = false;
+    std::uint32_t slots = 64;             // requests in flight
+    std::uint32_t max_request = 1 << 17;  // bytes; slots * max_request of memory are locked
+    /// A taken-over export, or one made without a backend, starts suspended for this long.
+    std::chrono::milliseconds wait_for_backend{60'000};
+};
+
+/// Makes the device, or takes it over when the keeper holds it: same device, same number, what was in flight
+/// is done again. `backend` may be null only for a device that the keeper holds; requests then wait for
+/// serve(). `ready` is called within about ten seconds. Needs root. Errors: no /dev/fuse, no loop device, not
+/// allowed, nothing kept and no backend (not_found).
+void make_fuse_loop_export(Reactor& reactor, BlockBackend* backend, FuseLoopOptions options,
+                           ExportReady ready);
+
+/// What a running keeper holds. Blocking, for milliseconds, at most two seconds.
+Result<std::vector<VolumeId>> kept_exports(const std::string& keeper_socket);
+
+/// Detaches loop devices and mounts that a dead host's export left behind under these directories. Blocking,
+/// at most ten seconds; not needed before make_fuse_loop_export(), which does the same. Returns how many
+/// went.
+Result<unsigned> clean_up_exports(const std::string& device_directory);
+
+struct NbdOptions {
+    VolumeId volume;          // the export's name; the empty name means it too
+    std::string socket_path;  // unix socket, made with mode 0600; a stale one is replaced
+    bool read_only = false;
+    std::uint32_t max_connections = 16;
+    std::uint32_t slots_per_connection = 32;
+    std::uint32_t max_request = 1 << 20;  // bytes, payload of one command; memory is taken per connection
+};
+
+void make_nbd_export(Reactor& reactor, BlockBackend& backend, NbdOptions options, ExportReady ready);
+
+/// Locks the process's memory and marks it as one that file systems wait for, so that memory pressure cannot
+/// make the host wait for itself (loop -> FUSE -> mirrord -> reclaim -> loop). Call once, early in main(). An
+/// error is worth a warning, not a refusal: it needs CAP_SYS_RESOURCE and CAP_IPC_LOCK.
+Result<> protect_from_memory_pressure();
+
+}  // namespace understudy::mirror
