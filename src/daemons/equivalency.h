@@ -5,6 +5,7 @@
 #include "comm/cluster.h"
 #include "config/command.h"
 #include "config/database.h"
+#include "config/lcdi.h"
 
 #include <functional>
 
@@ -19,6 +20,7 @@ class EquivalencyService {
     bool run(const config::Command& command, const Done& done);
 
   private:
+    [[nodiscard]] Result<config::EquivalencyPair> involving_us(Result<config::EquivalencyPair> pair) const;
     void create(const config::Command& command, const Done& done);
     void remove(const config::Command& command, const Done& done);
 

@@ -88,6 +88,17 @@ struct Node::Impl {
         live.has_action = [this](const AppName& app, const TypeName& type, const std::string& action) {
             return !engine.action_path(app, type, action).empty();
         };
+        live.node_reason = [this](const NodeName& node) {
+            std::string reason;
+            for (const auto& path : cluster.paths())
+                if (path.path.remote == node && !path.problem.empty())
+                    reason +=
+                        fmt::format("{}{}: {}", reason.empty() ? "" : "; ", path.path.device, path.problem);
+            return reason;
+        };
+        live.make_directories = [this](const std::string& below_lkroot) {
+            return world.files.make_directories(options.layout.lkroot() + "/" + below_lkroot);
+        };
         live.now_s = std::chrono::floor<std::chrono::seconds>(world.clock.wall()).time_since_epoch().count();
         live.allow_fast_heartbeats = options.settings.boolean("ALLOW_FAST_HEARTBEATS");
         return live;
@@ -104,6 +115,24 @@ struct Node::Impl {
                 path.misses = static_cast<int>(options.settings.integer("LCMNUMHBEATS"));
         }
         cluster.set_paths(paths);
+    }
+
+    /// A kit that is installed is known: its application and type need no command. Spec: CMD-057, README
+    /// ruling 9.
+    void register_kits() {
+        const auto subsys = options.layout.lkroot() + "/subsys";
+        std::vector<config::Edit> edits;
+        for (const auto& app : world.files.list(subsys)) {
+            const auto types = world.files.list(subsys + "/" + app + "/resources");
+            if (types.empty()) continue;
+            if (!database->own().apps.contains(AppName(app)))
+                edits.emplace_back(config::PutApp{AppName(app)});
+            for (const auto& type : types)
+                if (const config::ResourceType installed{AppName(app), TypeName(type)};
+                    !database->own().types.contains(installed))
+                    edits.emplace_back(config::PutType{installed});
+        }
+        if (!edits.empty()) database->commit(std::move(edits));
     }
 
     static bool touches_paths(const config::Change& change) {
@@ -125,6 +154,11 @@ struct Node::Impl {
                           messages::info("{} asks for {}", caller.str(), command->name);
                           run(*command, {}, [answer](const Reply& reply) { answer(config::encode(reply)); });
                       });
+        if (!database->damage().empty()) {
+            messages::error("{}", database->damage());
+            database->journal(0, "engine", options.self.str(), database->damage());
+        }
+        register_kits();
         replication.start();
         membership.start();
         status.start();

@@ -86,7 +86,7 @@ Result<> serve(const Arguments& arguments) {
         UNDERSTUDY_TRY(settings, config::Settings::parse(*text));
     }
     UNDERSTUDY_TRY(const bool rebooted, mark_boot(world.files, layout));
-    UNDERSTUDY_TRY(auto store, config::SqliteStore::open(layout.database(), world.tasks));
+    UNDERSTUDY_TRY(auto store, config::SqliteStore::open(world, layout.database()));
     UNDERSTUDY_TRY(
         auto node,
         Node::open(world, *store,

@@ -101,7 +101,7 @@ class Host:
         self.lab.plug(self)
         # The init of the host: waits for ever and reaps what it inherits. Its death is the host's.
         script = (
-            f"hostname {self.name}; mount -t tmpfs -o mode=755 none /run; ip link set lo up; "
+            f"hostname {self.name}; mount -t tmpfs -o mode=755 none /run; mount -t tmpfs -o mode=1777 none /tmp; ip link set lo up; "
             "echo up >&3; exec 3>&-; while :; do sleep 1000000 & wait $!; done"
         )
         read_end, write_end = os.pipe()
@@ -174,6 +174,20 @@ class Host:
             return subprocess.Popen(self.enter(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                     env=self.environment())
 
+    def kill_group(self, process: subprocess.Popen[bytes]) -> None:
+        """Ends what spawn() started, by its pid inside the host."""
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        for pid in [*(children.read_text().split() if children.exists() else []), str(process.pid)]:
+            try:
+                os.kill(int(pid), signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
     def status(self) -> dict:
         return json.loads(self.command("understudy", "status", "--json"))
 
@@ -215,7 +229,7 @@ class Host:
 class Lab:
     def __init__(self, directory: str | None = None) -> None:
         self.id = f"us{os.getpid() % 100000}x{next(_ids)}"
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="understudy-", dir=directory))
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="understudy-", dir=directory or "/var/tmp"))
         self.hosts: dict[str, Host] = {}
         self.switch = f"{self.id}-switch"
         self._boots: list[int] = []
