@@ -7,6 +7,7 @@
 #include "config/model.h"
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <variant>
@@ -29,6 +30,7 @@ enum class Scope {
     related,  // restore: below and above T up to all related roots; remove: T and everything above it
     below,    // -b
     single,   // -s
+    moving,   // switchover: like related, and what is taken down elsewhere for it comes in service here too
 };
 
 /// perform_action -a restore on `self`. Spec: CMD-116 to CMD-119.
@@ -44,11 +46,22 @@ struct RemoveRequest {
 /// A peer was lost and the checks before it allow a takeover. Spec: CLU-182, CLU-186, CLU-187.
 struct FailoverRequest {
     NodeName dead;
+    /// Nodes that tried and failed in this episode: no candidates any more, and what they hold is pulled
+    /// over.
+    std::set<NodeName> tried = {};
+    /// Only the hierarchy that holds this tag of `self` (the next candidate takes one over); empty: all.
+    Tag only = {};
 };
-/// LCM_AVAIL: first states of every hierarchy of `self`. Spec: CLU-119, CLU-124 to CLU-129.
-struct InitialiseRequest {};
+/// LCM_AVAIL: first states of every hierarchy of `self`. A resource of `self` that is ISP or ISU here kept
+/// running while the daemon was away: its restore script affirms it. Spec: CLU-119, CLU-124 to CLU-129,
+/// CLU-132.
+struct InitialiseRequest {
+    Tag only = {};  // only the hierarchy that holds this tag; empty: all
+};
 /// Everything in service on `self` out of service, whole hierarchies. Spec: CMD-052.
-struct StopRequest {};
+struct StopRequest {
+    Tag only = {};
+};
 
 using Request = std::variant<RestoreRequest, RemoveRequest, FailoverRequest, InitialiseRequest, StopRequest>;
 
@@ -68,6 +81,10 @@ struct Step {
     std::string why;
     /// Indexes of earlier steps that must have succeeded; a step whose need failed is skipped.
     std::vector<std::size_t> needs;
+    /// Run the script although the recorded state would make it a no-op: a remove on an instance whose
+    /// earlier remove failed and that may still hold the resource (Spec: CMD-118), a restore that affirms
+    /// what kept running while the daemon was away (Spec: CMD-053).
+    bool force = false;
     friend bool operator==(const Step&, const Step&) = default;
 };
 
@@ -76,8 +93,37 @@ struct Plan {
     [[nodiscard]] bool does_nothing() const;
 };
 
+/// Reasons that the engine stores with a state. Spec: CMD-116, CMD-120.
+inline constexpr std::string_view kRestoreSucceeded = "restore action has succeeded";
+inline constexpr std::string_view kRestoreFailed = "restore action has failed";
+inline constexpr std::string_view kRemoveSucceeded = "remove action has succeeded";
+inline constexpr std::string_view kRemoveFailed = "remove action has failed";
+/// OSF of a resource that kept running while the daemon was away, but whose child could not be affirmed.
+inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart";
+
+/// Flags that stop a failover. Spec: CLU-182, CLU-210, CLU-219.
+FlagName no_failover_flag(const NodeName& stopped);
+FlagName no_system_failover_flag(const NodeName& from, const NodeName& to);
+
 /// Errors: unknown tag (not_found), a peer that may hold the resource cannot be reached (unreachable).
 Result<Plan> plan(const ClusterView& view, const Request& request);
+
+/// The parts of a plan that belong to different hierarchies of `view.self`: they may run at the same time.
+/// Order within a part is kept. Spec: CLU-191.
+std::vector<Plan> by_hierarchy(const ClusterView& view, const Plan& plan);
+
+/// Every tag of `config` connected with `tag` by dependencies, `tag` included, in creation order. It is the
+/// unit that moves together (Spec: CLU-177) and that operations lock.
+std::vector<Tag> hierarchy_of(const config::NodeConfig& config, const Tag& tag);
+
+/// Alive nodes that have `tag` of `self` or its equivalent ISP. More than one: split, and nothing is moved
+/// automatically (Spec: CLU-222).
+std::vector<NodeName> in_service_on(const ClusterView& view, const Tag& tag);
+
+/// The living node that comes first for `tag` of `self` when `dead` died, leaving out `tried`; nullopt when
+/// none is left. Spec: CLU-186, CLU-188.
+std::optional<NodeName> next_candidate(const ClusterView& view, const NodeName& dead, const Tag& tag,
+                                       const std::set<NodeName>& tried);
 
 /// One line a step: "1. left  remove   pg.0   in service here, wanted on right". For commands, logs and
 /// golden files.

@@ -1,0 +1,177 @@
+// First states at the engine's start. Spec: CLU-119 rows 2 to 6, CLU-124 to CLU-129, CLU-132.
+//
+// A hierarchy is initialised as a whole, on one node: where its root is in service, else on the reachable
+// node of the highest priority. Resources that kept running while only the daemon was away are ISP or ISU
+// here; they are affirmed by their restore scripts, or taken down when a peer took them over meanwhile.
+
+#include "recovery/plan_builder.h"
+
+#include <algorithm>
+
+namespace understudy::recovery {
+namespace {
+
+using config::State;
+
+struct Hierarchy {
+    std::vector<Tag> members;  // creation order
+    std::vector<Tag> upwards;  // children first
+    std::vector<Tag> kept;     // ISP or ISU: ran on while the daemon was away
+    std::vector<Tag> undecided;
+    std::set<NodeName> holders;  // peers that have the hierarchy, its top included
+    std::set<NodeName> partly;   // peers with a member in service, but nothing above it
+    std::set<NodeName> silent;   // neither alive nor known to be dead, or not known
+};
+
+Tag top_above(const Graph& graph, const Tag& tag, const auto& wanted) {
+    for (const auto& above : graph.upward(tag))
+        if (graph.parents(above).empty() && wanted(above)) return above;
+    return {};
+}
+
+Hierarchy look_at(const PlanBuilder& builder, const std::map<NodeName, Graph>& graphs,
+                  std::vector<Tag> members) {
+    Hierarchy found;
+    found.members = std::move(members);
+    found.upwards = builder.graph().children_first(found.members);
+    for (const auto& tag : found.members) {
+        if (builder.in_service(tag)) found.kept.push_back(tag);
+        if (builder.state(tag) == State::illstate) found.undecided.push_back(tag);
+        for (const auto& pair : builder.equivalents(tag)) {
+            const auto& peer = pair.other_node;
+            if (builder.holding(peer, pair.other_tag) == Holding::unreachable) {
+                found.silent.insert(peer);
+            } else if (builder.has_it(peer, pair.other_tag)) {
+                const auto held = [&](const Tag& t) { return builder.has_it(peer, t); };
+                const bool whole = !top_above(graphs.at(peer), pair.other_tag, held).empty();
+                (whole ? found.holders : found.partly).insert(peer);
+            }
+        }
+    }
+    return found;
+}
+
+void all_osu(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found, const std::string& why) {
+    for (const auto& tag : found.members)
+        if (builder.state(tag) == State::illstate)
+            builder.add({view.self, tag, Action::set_osu, why, {}, false});
+}
+
+/// The peer that comes before `self` for this hierarchy, if one is alive and has it. Spec: CLU-128.
+std::optional<config::Equivalency> better_peer(const PlanBuilder& builder, const Hierarchy& found) {
+    for (const auto& tag : found.members) {
+        if (!builder.graph().parents(tag).empty()) continue;
+        for (const auto& pair : builder.equivalents(tag)) {
+            const auto* peer = builder.node(pair.other_node);
+            if (peer != nullptr && peer->alive && peer->config.instances.contains(pair.other_tag) &&
+                pair.other_priority < pair.priority)
+                return pair;
+        }
+        return std::nullopt;  // the first root decides for all
+    }
+    return std::nullopt;
+}
+
+Result<> by_method(PlanBuilder& builder, const ClusterView& view, const Tag& tag) {
+    const auto& instance = builder.own().instances.at(tag);
+    const auto& children = builder.graph().children(tag);
+    const auto down = std::find_if(children.begin(), children.end(),
+                                   [&](const Tag& child) { return !builder.in_service(child); });
+    const auto osu = [&](std::string why) {
+        builder.add({view.self, tag, Action::set_osu, std::move(why), {}, false});
+    };
+    switch (instance.init) {
+        case config::Init::init_osu:
+            osu("INIT_OSU: an administrator starts it");
+            return {};
+        case config::Init::init_isp: {
+            for (const auto& pair : builder.equivalents(tag))
+                if (builder.has_it(pair.other_node, pair.other_tag)) {
+                    osu(fmt::format("in service on {}", pair.other_node.str()));
+                    return {};
+                }
+            builder.add({view.self, tag, Action::set_isp, "INIT_ISP: something else starts it",
+                         builder.steps_of_children(tag), false});
+            return {};
+        }
+        case config::Init::autores_isp:
+            break;
+    }
+    if (down != children.end()) {
+        osu(fmt::format("needs {}, which is not started", down->str()));
+        return {};
+    }
+    return builder.one(tag, "AUTORES_ISP and in service on no living node");
+}
+
+void affirm(PlanBuilder& builder, const ClusterView& view, const Tag& tag) {
+    const auto& instance = builder.own().instances.at(tag);
+    auto needs = builder.steps_of_children(tag);
+    if (instance.state == State::isu)
+        builder.leave(tag, "kept running (ISU)");
+    else if (instance.init == config::Init::init_isp)
+        builder.add(
+            {view.self, tag, Action::set_isp, "kept running; INIT_ISP: no script", std::move(needs), false});
+    else
+        builder.add({view.self, tag, Action::restore,
+                     "kept running while the daemon was away; its script affirms it", std::move(needs),
+                     true});
+}
+
+Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found) {
+    if (!found.holders.empty()) {
+        const auto& holder = found.holders.begin()->str();
+        for (const auto& tag : found.upwards)
+            builder.remove_upward(tag, fmt::format("{} took it over while the daemon was away", holder));
+        all_osu(builder, view, found, fmt::format("the hierarchy is in service on {}", holder));
+        return {};
+    }
+    if (!found.kept.empty()) {
+        if (!found.partly.empty()) {
+            builder.leave(found.kept.front(),
+                          fmt::format("a part is in service on {} and here at once: solve that first",
+                                      found.partly.begin()->str()));
+            all_osu(builder, view, found, "a part of the hierarchy is in service twice");
+            return {};
+        }
+        for (const auto& tag : found.upwards) {
+            if (builder.in_service(tag))
+                affirm(builder, view, tag);
+            else if (builder.state(tag) == State::illstate)
+                UNDERSTUDY_CHECK(by_method(builder, view, tag));
+        }
+        return {};
+    }
+    if (!found.silent.empty()) {
+        all_osu(builder, view, found,
+                fmt::format("{} cannot be asked and may have it in service", found.silent.begin()->str()));
+        return {};
+    }
+    if (const auto better = better_peer(builder, found)) {
+        all_osu(builder, view, found,
+                fmt::format("{} is up and comes first (priority {}, here {})", better->other_node.str(),
+                            better->other_priority.value, better->priority.value));
+        return {};
+    }
+    for (const auto& tag : found.upwards)
+        if (builder.state(tag) == State::illstate) UNDERSTUDY_CHECK(by_method(builder, view, tag));
+    return {};
+}
+
+}  // namespace
+
+Result<Plan> plan_initialise(const ClusterView& view, const InitialiseRequest& request) {
+    PlanBuilder builder(view, PlanBuilder::Order::parallel);
+    std::map<NodeName, Graph> graphs;
+    for (const auto& [name, node] : view.nodes)
+        if (name != view.self) graphs.emplace(name, Graph(node.config));
+    for (auto& members : builder.graph().hierarchies()) {
+        if (!is_meant(members, request.only)) continue;
+        const auto found = look_at(builder, graphs, std::move(members));
+        if (found.kept.empty() && found.undecided.empty()) continue;
+        UNDERSTUDY_CHECK(initialise(builder, view, found));
+    }
+    return std::move(builder).finish();
+}
+
+}  // namespace understudy::recovery
