@@ -28,7 +28,8 @@ struct Command {
     }
 };
 
-/// A Reply with this code is progress of a long command (lkstop); the final Reply follows on the same connection.
+/// A Reply with this code is progress of a long command (lkstop); the final Reply follows on the same
+/// connection.
 inline constexpr int kMoreFollows = -1;
 
 struct Reply {

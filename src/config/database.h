@@ -13,6 +13,7 @@
 #include "runtime/world.h"
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -106,21 +107,41 @@ class Store {
         NodeConfig own;
         std::map<NodeName, NodeConfig> replicas;
         std::string damage;  // empty, or what was found damaged and what was used instead (Spec: CLU-090)
+        std::uint64_t last_journal_id = 0;  // of the newest entry kept; ids go on from there
     };
     virtual Result<Loaded> load(const NodeName& self) = 0;
-    /// Queues a commit; `durable` runs on the loop when it is on disk or could not be written. In order.
+    /// Queues a commit; `durable` runs on the loop when it is on disk or could not be written. In order. What
+    /// could not be written is kept and goes with the next write: a success means that everything before it
+    /// is on disk too. A change without edits is legal and serves as such a second try. `durable` may be
+    /// empty.
     virtual void write(const Change& change, std::function<void(Result<>)> durable) = 0;
     /// Replaces a peer's cached copy. No durability is promised.
     virtual void write_replica(const NodeName& owner, const NodeConfig& config) = 0;
     virtual void drop_replica(const NodeName& owner) = 0;
+    /// Moves a peer's cached copy forward by one change. A store that leaves this out has older copies after
+    /// a restart, which are pulled again.
+    virtual void advance_replica(const Change& /*change*/) {}
     virtual void append(const JournalEntry& entry) = 0;
     /// The newest `limit` entries, oldest first.
     virtual void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done) = 0;
 };
 
+/// Beyond this many commits that the disk has not confirmed, one answer stands for several.
+inline constexpr std::uint64_t kMaxUnconfirmedCommits = 4096;
+/// More callers of sync() than this at one time are refused.
+inline constexpr std::size_t kMaxSyncWaiters = 1024;
+
 class Database {
   public:
+    /// Loads what the store has. The node itself is always one of its systems. `store` outlives the database.
     static Result<std::unique_ptr<Database>> open(runtime::World world, Store& store, NodeName self);
+    Database(const Database&) = delete;
+    Database& operator=(const Database&) = delete;
+    ~Database();
+
+    /// What the store found damaged at open() and what it used instead; empty when all was well. Spec:
+    /// CLU-090.
+    [[nodiscard]] const std::string& damage() const { return damage_; }
 
     [[nodiscard]] const NodeName& self() const { return self_; }
     [[nodiscard]] const NodeConfig& own() const { return own_; }
@@ -129,9 +150,12 @@ class Database {
     [[nodiscard]] const std::map<NodeName, NodeConfig>& replicas() const { return replicas_; }
 
     /// Applies the edits to what this node owns. The edits must be legal (the commands check); memory changes
-    /// at once, subscribers are told before it returns.
+    /// at once, subscribers are told before it returns. A commit made by a subscriber is told after the one
+    /// that it reacts to, so that everyone sees generations in order. Records with order 0 get the next one,
+    /// or keep that of the record they replace. No edits: nothing happens, no generation.
     void commit(std::vector<Edit> edits);
-    /// Runs `done` when everything committed so far is durable, or with the store's error.
+    /// Runs `done` when everything committed so far is durable, or with the store's error. Never on the
+    /// caller's stack. What could not be written before is tried again. Spec: CLU-089.
     void sync(std::function<void(Result<>)> done);
 
     /// A peer's change: true when it continued our copy, false when the whole copy must be pulled.
@@ -146,6 +170,7 @@ class Database {
 
     void journal(int event, std::string kind, std::string subject, std::string text);
     using JournalSubscriber = std::function<void(const JournalEntry&)>;
+    void subscribe_journal(JournalSubscriber subscriber);
     void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done);
 
     // Convenience used by recovery: each is one commit.
@@ -156,19 +181,38 @@ class Database {
 
   private:
     Database(runtime::World world, Store& store, NodeName self);
+    void assign_orders(std::vector<Edit>& edits);
+    void write(const Change& change);
+    void written(std::uint64_t sequence, const Result<>& result);
+    void tell(Change change);
+
     runtime::World world_;
     Store& store_;
     NodeName self_;
     NodeConfig own_;
     std::map<NodeName, NodeConfig> replicas_;
-    std::vector<Subscriber> subscribers_;
+    std::string damage_;
+    std::deque<Subscriber> subscribers_;  // a deque: one may subscribe while another is being called
+    std::deque<JournalSubscriber> journal_subscribers_;
+    std::deque<Change> untold_;
+    bool telling_ = false;
+    std::uint64_t next_order_ = 1;
     std::uint64_t next_journal_id_ = 1;
-    std::uint64_t unsynced_ = 0;
-    std::vector<std::function<void(Result<>)>> sync_waiters_;
-    Result<> store_error_;
+
+    struct SyncWaiter {
+        std::uint64_t through = 0;  // sequence of the write to wait for
+        std::function<void(Result<>)> done;
+    };
+    std::uint64_t writes_ = 0;   // handed to the store with a wish for an answer
+    std::uint64_t answers_ = 0;  // answered by it
+    bool unanswered_ = false;    // writes were handed over without one, after the last with
+    std::deque<SyncWaiter> sync_waiters_;
+    Result<> store_error_;  // of the newest answer
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-/// Applies one edit to a config; used by Database, stores and the simulator alike.
+/// Applies one edit to a config and keeps its index; used by Database, stores and the simulator alike. A
+/// record that is already there is replaced in its place; dropping one that is not there does nothing.
 void apply(NodeConfig& config, const Edit& edit);
 
 /// Stable byte form for the wire (protobuf inside). decode reports Code::internal on malformed input.

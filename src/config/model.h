@@ -9,6 +9,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace understudy::config {
@@ -89,6 +91,22 @@ struct ResourceType {
     friend auto operator<=>(const ResourceType&, const ResourceType&) = default;
 };
 
+/// What makes the look-ups of a NodeConfig fast with 10,000 instances. Maintained by apply() (database.h) and
+/// rebuilt by NodeConfig::reindex(). It is derived, so it takes no part in comparisons. A NodeConfig that was
+/// filled in by hand answers correctly without it, only by scanning; one that was *changed* by hand after it
+/// was indexed must be reindexed.
+struct ConfigIndex {
+    // How many records it covers: anything else means that it is not to be used.
+    std::size_t instances = 0;
+    std::size_t dependencies = 0;
+    std::size_t equivalencies = 0;
+    std::unordered_map<ResourceId, Tag> by_id;
+    std::unordered_map<Tag, std::vector<Tag>> children;             // dependency creation order
+    std::unordered_map<Tag, std::vector<Tag>> parents;              // dependency creation order
+    std::unordered_map<Tag, std::vector<Equivalency>> equivalents;  // creation order
+    friend bool operator==(const ConfigIndex&, const ConfigIndex&) { return true; }
+};
+
 /// Everything one node owns. Lookup helpers are in model.cpp; instances are kept in a map by tag with an
 /// index by id.
 struct NodeConfig {
@@ -116,8 +134,23 @@ struct NodeConfig {
     [[nodiscard]] std::vector<Equivalency> equivalents(const Tag& tag) const;  // ascending other_priority
     /// The owner's priority for the tag, nullopt without an equivalency.
     [[nodiscard]] std::optional<Priority> priority(const Tag& tag) const;
+    /// The path with this device name, nullptr when there is none.
+    [[nodiscard]] const Path* find_path(std::string_view device) const;
+    /// Instances in creation order.
+    [[nodiscard]] std::vector<const Instance*> in_creation_order() const;
+
+    /// Makes the index match the records, after they were filled in or changed by hand.
+    void reindex();
+    ConfigIndex index;
+
     friend bool operator==(const NodeConfig&, const NodeConfig&) = default;
 };
+
+/// `members` ordered so that parents come before children, otherwise in the given order; each once.
+std::vector<Tag> parents_first(const NodeConfig& config, const std::vector<Tag>& members);
+
+/// Order of `paths` and of net_list: by kind of device, then by port as a number.
+bool path_less(const Path& a, const Path& b);
 
 /// Tag rule of CMD-012: empty result when legal, otherwise what is wrong with it, for a person.
 std::string tag_problem(const Tag& tag);

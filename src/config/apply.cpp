@@ -1,0 +1,139 @@
+// One edit to a NodeConfig, with its index. See apply() in database.h.
+
+#include "config/database.h"
+
+#include <algorithm>
+
+namespace understudy::config {
+namespace {
+
+/// Records are mostly dropped soon after they were made, and dropped in reverse when there are many:
+/// searching from the end keeps both cheap.
+template <class Records, class Predicate>
+auto find_from_end(Records& records, Predicate predicate) {
+    const auto at = std::find_if(records.rbegin(), records.rend(), predicate);
+    return at == records.rend() ? records.end() : std::prev(at.base());
+}
+
+template <class Map, class Predicate>
+void drop_from(Map& map, const Tag& key, Predicate predicate) {
+    const auto at = map.find(key);
+    if (at == map.end()) return;
+    auto& values = at->second;
+    if (const auto found = find_from_end(values, predicate); found != values.end()) values.erase(found);
+    if (values.empty()) map.erase(at);
+}
+
+struct Applier {
+    NodeConfig& config;
+
+    void operator()(const PutApp& edit) const { config.apps.insert(edit.app); }
+    void operator()(const DropApp& edit) const { config.apps.erase(edit.app); }
+    void operator()(const PutType& edit) const { config.types.insert(edit.type); }
+    void operator()(const DropType& edit) const { config.types.erase(edit.type); }
+
+    void operator()(const PutInstance& edit) const {
+        const auto& instance = edit.instance;
+        const auto [at, added] = config.instances.try_emplace(instance.tag);
+        if (!added && at->second.id != instance.id) forget_id(at->second);
+        at->second = instance;
+        config.index.by_id[instance.id] = instance.tag;
+        config.index.instances = config.instances.size();
+    }
+    void operator()(const DropInstance& edit) const {
+        const auto at = config.instances.find(edit.tag);
+        if (at == config.instances.end()) return;
+        forget_id(at->second);
+        config.instances.erase(at);
+        config.index.instances = config.instances.size();
+    }
+    void forget_id(const Instance& instance) const {
+        const auto at = config.index.by_id.find(instance.id);
+        if (at != config.index.by_id.end() && at->second == instance.tag) config.index.by_id.erase(at);
+    }
+
+    void operator()(const PutDependency& edit) const {
+        const auto& dependency = edit.dependency;
+        auto& children = config.index.children[dependency.parent];
+        if (std::find(children.begin(), children.end(), dependency.child) != children.end()) {
+            if (const auto at = find_dependency(dependency.parent, dependency.child);
+                at != config.dependencies.end())
+                *at = dependency;
+            return;
+        }
+        children.push_back(dependency.child);
+        config.index.parents[dependency.child].push_back(dependency.parent);
+        config.dependencies.push_back(dependency);
+        config.index.dependencies = config.dependencies.size();
+    }
+    void operator()(const DropDependency& edit) const {
+        const auto at = find_dependency(edit.parent, edit.child);
+        if (at == config.dependencies.end()) return;
+        config.dependencies.erase(at);
+        drop_from(config.index.children, edit.parent, [&](const Tag& tag) { return tag == edit.child; });
+        drop_from(config.index.parents, edit.child, [&](const Tag& tag) { return tag == edit.parent; });
+        config.index.dependencies = config.dependencies.size();
+    }
+    [[nodiscard]] std::vector<Dependency>::iterator find_dependency(const Tag& parent,
+                                                                    const Tag& child) const {
+        return find_from_end(config.dependencies, [&](const Dependency& each) {
+            return each.parent == parent && each.child == child;
+        });
+    }
+
+    void operator()(const PutEquivalency& edit) const {
+        const auto& equivalency = edit.equivalency;
+        const auto same = [&](const Equivalency& each) {
+            return each.tag == equivalency.tag && each.other_node == equivalency.other_node &&
+                   each.other_tag == equivalency.other_tag;
+        };
+        auto& indexed = config.index.equivalents[equivalency.tag];
+        if (const auto at = find_from_end(indexed, same); at != indexed.end()) {
+            *at = equivalency;
+            if (const auto record = find_from_end(config.equivalencies, same);
+                record != config.equivalencies.end())
+                *record = equivalency;
+            return;
+        }
+        indexed.push_back(equivalency);
+        config.equivalencies.push_back(equivalency);
+        config.index.equivalencies = config.equivalencies.size();
+    }
+    void operator()(const DropEquivalency& edit) const {
+        const auto same = [&](const Equivalency& each) {
+            return each.tag == edit.tag && each.other_node == edit.other_node &&
+                   each.other_tag == edit.other_tag;
+        };
+        const auto at = find_from_end(config.equivalencies, same);
+        if (at == config.equivalencies.end()) return;
+        config.equivalencies.erase(at);
+        drop_from(config.index.equivalents, edit.tag, same);
+        config.index.equivalencies = config.equivalencies.size();
+    }
+
+    void operator()(const PutSystem& edit) const { config.systems.insert(edit.system); }
+    void operator()(const DropSystem& edit) const { config.systems.erase(edit.system); }
+    void operator()(const PutFlag& edit) const { config.flags.insert(edit.flag); }
+    void operator()(const DropFlag& edit) const { config.flags.erase(edit.flag); }
+
+    void operator()(const PutPath& edit) const {
+        (*this)(DropPath{edit.path.device});
+        config.paths.insert(std::upper_bound(config.paths.begin(), config.paths.end(), edit.path, path_less),
+                            edit.path);
+    }
+    void operator()(const DropPath& edit) const {
+        std::erase_if(config.paths, [&](const Path& path) { return path.device == edit.device; });
+    }
+};
+
+}  // namespace
+
+void apply(NodeConfig& config, const Edit& edit) {
+    const auto& index = config.index;
+    if (index.instances != config.instances.size() || index.dependencies != config.dependencies.size() ||
+        index.equivalencies != config.equivalencies.size())
+        config.reindex();
+    std::visit(Applier{config}, edit);
+}
+
+}  // namespace understudy::config

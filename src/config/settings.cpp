@@ -1,0 +1,247 @@
+#include "config/settings.h"
+
+#include "base/text.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+
+namespace understudy::config {
+namespace {
+
+using enum SettingKind;
+
+constexpr std::int64_t kDayS = 86400;
+
+// clang-format off
+constexpr auto kTable = std::to_array<Setting>({
+    {"ALLOW_FAST_HEARTBEATS", boolean, "0", 0, 1, "",
+     "1 permits heartbeat intervals from 100 ms; 0 keeps the minimum of 4 s. Read when a path is created."},
+    {"LCMHBEATTIME", integer, "5", 1, 15, "s",
+     "Heartbeat interval of the paths that still have the default; below 4 only with ALLOW_FAST_HEARTBEATS. "
+     "Absent: each path's own. Read at start."},
+    {"LCMNUMHBEATS", integer, "3", 3, 99, "heartbeats",
+     "Missed heartbeats after which the paths that still have the default are DEAD. Absent: each path's own. Read "
+     "at start."},
+    {"SAFETY_CHECK_TIMEOUT", integer, "30", 1, 3600, "s",
+     "How long a node whose paths are all DEAD is probed before it is taken to be down. Read at use."},
+    {"SAFETY_CHECK_MODE", text, "strict", 0, 0, "",
+     "strict: a node that answered a probe is left alone while its paths stay DEAD; recheck: probing goes on. Read "
+     "at use.", "strict|recheck"},
+    {"INIT_PEER_WAIT", integer, "auto", 0, 3600, "s",
+     "How long a starting node waits for its paths before it brings resources in service; auto: the longest "
+     "interval x misses over all paths. Read at start.", "auto"},
+    {"RESRVTIMEOUT", integer, "150", 0, kDayS, "s",
+     "How long restore and remove wait for a resource that another process has reserved. Read at use."},
+    {"RESRVRECTIMEOUT", integer, "150", 0, kDayS, "s",
+     "The same for local recovery; 300 is advised in clouds. Read at use."},
+    {"RESMON_CHECK_TIMEOUT", integer, "auto", 1, kDayS, "s",
+     "How long a quick or deep check may take; auto: its interval, at least 60. Read at the next check.", "auto"},
+    {"SHUTDOWN_SWITCHOVER_TIMEOUT", integer, "600", 1, kDayS, "s",
+     "How long a shutdown that switches over waits for each hierarchy. Read at use."},
+    {"ON_RECOVERY_FAILURE", text, "failover", 0, 0, "",
+     "What follows when local recovery fails. Read at use.", "failover|reboot|notify"},
+    {"NOBCASTPING", boolean, "0", 0, 1, "",
+     "1 leaves out the broadcast ping check of address resources. Read at the next check."},
+    {"ADMIN_GROUP", text, "lkadmin", 0, 0, "",
+     "Members of this group may run the commands that change something. Read at use."},
+    {"QUORUM_MODE", text, "none", 0, 0, "",
+     "How this node finds out whether it belongs to the majority. Read at use.", "majority|storage|none|off"},
+    {"WITNESS_MODE", text, "none", 0, 0, "",
+     "Who is asked whether a silent node is really down. Read at use.", "remote_verify|storage|none|off"},
+    {"QUORUM_LOSS_ACTION", text, "osu", 0, 0, "",
+     "What a node without quorum does with its resources: take them out of service. Read at use.", "osu"},
+    {"QUORUM_QUARANTINE_SECS", integer, "300", 0, kDayS, "s",
+     "How long the engine stays down after it lost quorum; 0 restarts it at once. Read at use."},
+    {"QUORUM_FAILOVER_DELAY_SECS", integer, "auto", 0, kDayS, "s",
+     "How long survivors wait before they start a lost node's resources; auto: until the lost node must have "
+     "stopped them; 0: not at all. Read at use.", "auto"},
+    {"QUORUM_STOP_GRACE_SECS", integer, "10", 1, 3600, "s",
+     "How long a node that lost quorum may take to stop its resources before it is reset. Read at start."},
+    {"QUORUM_REEVALUATE", boolean, "0", 0, 1, "",
+     "1 repeats a refused failover when quorum returns. Read at use."},
+    {"QUORUM_DEBUG", boolean, "0", 0, 1, "", "1 logs quorum's debug messages. Read at use."},
+    {"QWK_STORAGE_TYPE", text, "", 0, 0, "",
+     "Kind of the shared storage of storage quorum. Read by qwk_storage_init.", "file|aws_s3"},
+    {"QWK_STORAGE_HBEATTIME", integer, "6", 5, 10, "s",
+     "Interval between two writes to the quorum storage. Read by qwk_storage_init."},
+    {"QWK_STORAGE_NUMHBEATS", integer, "4", 3, 9999, "heartbeats",
+     "Missed writes after which a node is taken to be down. Read by qwk_storage_init."},
+    {"HTTP_PROXY", text, "", 0, 0, "", "Proxy for cloud services. Read at use."},
+    {"HTTPS_PROXY", text, "", 0, 0, "", "Proxy for cloud services over TLS. Read at use."},
+    {"NO_PROXY", text, "", 0, 0, "", "Hosts that are reached without a proxy. Read at use."},
+    {"PATH", text, "", 0, 0, "",
+     "Search path of kit actions, behind the product's own directory; empty: the system's usual one. Read at use."},
+    {"HA_DISABLE", boolean, "1", 0, 1, "",
+     "Single-node protection: 0 reports to the hypervisor's monitoring. Read at start."},
+    {"SSP_NOTIFICATION_ONLY", boolean, "0", 0, 1, "",
+     "Single-node protection: 1 marks a failed resource and does nothing else. Read at start."},
+});
+// clang-format on
+
+const Setting* find_setting(std::string_view key) {
+    const auto at = std::find_if(kTable.begin(), kTable.end(),
+                                 [&](const Setting& setting) { return setting.key == key; });
+    return at == kTable.end() ? nullptr : &*at;
+}
+
+[[maybe_unused]] bool is_a(std::string_view key, SettingKind kind) {
+    const auto* setting = find_setting(key);
+    return setting != nullptr && setting->kind == kind;
+}
+
+/// The choice as the table spells it, empty when `value` is none.
+std::string choice(const Setting& setting, std::string_view value) {
+    if (setting.choices.empty()) return {};
+    for (const auto& word : text::split(setting.choices, '|'))
+        if (text::iequals(word, value)) return word;
+    return {};
+}
+
+std::optional<bool> to_boolean(std::string_view value) {
+    for (const auto* word : {"1", "yes", "true", "on"})
+        if (text::iequals(value, word)) return true;
+    for (const auto* word : {"0", "no", "false", "off"})
+        if (text::iequals(value, word)) return false;
+    return std::nullopt;
+}
+
+/// The value to keep: choices in the table's spelling, otherwise as given.
+Result<std::string> checked(const Setting& setting, const std::string& value) {
+    if (auto word = choice(setting, value); !word.empty()) return word;
+    switch (setting.kind) {
+        case integer: {
+            const auto number = text::to_int(value);
+            if (number && *number >= setting.least && *number <= setting.most) return value;
+            return fail(Code::bad_argument, "{}={} is not {}a number from {} to {}{}{}", setting.key, value,
+                        setting.choices.empty() ? "" : fmt::format("\"{}\" or ", setting.choices),
+                        setting.least, setting.most, setting.unit.empty() ? "" : " ", setting.unit);
+        }
+        case boolean:
+            if (to_boolean(value)) return value;
+            return fail(Code::bad_argument, "{}={} is not 0 or 1", setting.key, value);
+        case text:
+            if (setting.choices.empty() || value.empty()) return value;
+            return fail(Code::bad_argument, "{}={} is not one of {}", setting.key, value, setting.choices);
+    }
+    return value;
+}
+
+/// Cuts a comment off: '#' at the start or behind a blank, but not within quotes.
+std::string_view without_comment(std::string_view line) {
+    char quote = '\0';
+    for (std::size_t i = 0; i < line.size(); ++i) {
+        const char c = line[i];
+        if (quote != '\0') {
+            if (c == quote) quote = '\0';
+        } else if ((c == '"' || c == '\'') && i > 0 && line[i - 1] == '=') {
+            quote = c;
+        } else if (c == '#' && (i == 0 || line[i - 1] == ' ' || line[i - 1] == '\t')) {
+            return line.substr(0, i);
+        }
+    }
+    return line;
+}
+
+struct Assignment {
+    std::string key;
+    std::string value;
+};
+
+Result<Assignment> parse_assignment(std::string_view line) {
+    const auto equals = line.find('=');
+    if (equals == std::string_view::npos || text::trim(line.substr(0, equals)).empty())
+        return fail(Code::bad_argument, "\"{}\" is not of the form KEY=value", line);
+    auto key = text::trim(line.substr(0, equals));
+    auto value = text::trim(line.substr(equals + 1));
+    if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') && value.back() == value.front())
+        value = value.substr(1, value.size() - 2);
+    const auto* setting = find_setting(key);
+    if (setting == nullptr) return Assignment{std::string(key), std::string(value)};
+    UNDERSTUDY_TRY(auto kept, checked(*setting, std::string(value)));
+    return Assignment{std::string(key), std::move(kept)};
+}
+
+}  // namespace
+
+std::span<const Setting> setting_table() {
+    return kTable;
+}
+
+Settings Settings::parse_leniently(std::string_view text, std::vector<std::string>& problems) {
+    constexpr std::int64_t kLeastWithoutFast = 4;  // Spec: CLU-066
+    Settings settings;
+    std::size_t number = 0;
+    for (const auto& raw : text::split(text, '\n')) {
+        ++number;
+        const auto line = text::trim(without_comment(text::trim(raw)));
+        if (line.empty()) continue;
+        auto assignment = parse_assignment(line);
+        if (assignment)
+            settings.values_[assignment->key] = std::move(assignment->value);
+        else
+            problems.push_back(fmt::format("line {}: {}", number, assignment.error().text));
+    }
+    if (settings.present("LCMHBEATTIME") && !settings.boolean("ALLOW_FAST_HEARTBEATS") &&
+        settings.integer("LCMHBEATTIME") < kLeastWithoutFast) {
+        problems.push_back(fmt::format("LCMHBEATTIME={} is below {} s, which needs ALLOW_FAST_HEARTBEATS=1",
+                                       settings.text("LCMHBEATTIME"), kLeastWithoutFast));
+        settings.values_.erase("LCMHBEATTIME");
+    }
+    return settings;
+}
+
+Result<Settings> Settings::parse(std::string_view text) {
+    std::vector<std::string> problems;
+    auto settings = parse_leniently(text, problems);
+    if (!problems.empty()) return fail(Code::bad_argument, "{}", text::join(problems, "; "));
+    return settings;
+}
+
+std::int64_t Settings::integer(std::string_view key) const {
+    assert(is_a(key, SettingKind::integer) && "an integer of the settings table");
+    return text::to_int(text(key)).value_or(kAutomatic);
+}
+
+bool Settings::boolean(std::string_view key) const {
+    assert(is_a(key, SettingKind::boolean) && "a boolean of the settings table");
+    return to_boolean(text(key)).value_or(false);
+}
+
+std::string Settings::text(std::string_view key) const {
+    if (const auto at = values_.find(std::string(key)); at != values_.end()) return at->second;
+    const auto* setting = find_setting(key);
+    return setting == nullptr ? std::string() : std::string(setting->fallback);
+}
+
+bool Settings::present(std::string_view key) const {
+    return values_.contains(std::string(key));
+}
+
+std::string sample_settings() {
+    constexpr std::string_view kActive = "QUORUM_MODE";  // an install always has this line. Spec: QUO-003
+    constexpr std::size_t kWidth = 100;
+    std::string sample = "# Settings of this node, KEY=value. A line that begins with # shows the default.\n";
+    for (const auto& setting : kTable) {
+        sample += "\n";
+        std::string line = "#";
+        for (const auto& word : text::words(setting.meaning)) {
+            if (line.size() + 1 + word.size() > kWidth) {
+                sample += line + "\n";
+                line = "#";
+            }
+            line += " " + word;
+        }
+        sample += line + "\n";
+        if (setting.kind == integer)
+            sample += fmt::format("# {}{} to {} {}\n",
+                                  setting.choices.empty() ? "" : fmt::format("{}, or ", setting.choices),
+                                  setting.least, setting.most, setting.unit);
+        else if (!setting.choices.empty())
+            sample += fmt::format("# {}\n", setting.choices);
+        sample += fmt::format("{}{}={}\n", setting.key == kActive ? "" : "#", setting.key, setting.fallback);
+    }
+    return sample;
+}
+
+}  // namespace understudy::config
