@@ -10,6 +10,7 @@
 #include "base/types.h"
 #include "mirror/block.h"
 #include "mirror/io/reactor.h"
+#include "mirror/mirror_types.h"
 
 #include <array>
 #include <cstdint>
@@ -20,37 +21,6 @@
 
 namespace understudy::mirror {
 
-enum class Role : std::uint8_t { none = 0, source = 1, target = 2 };  // numbers: Spec REP-134
-enum class MirrorState : std::int8_t {
-    invalid = -1,
-    none = 0,
-    mirroring = 1,
-    resync = 2,
-    broken = 3,
-    paused = 4,
-    pending = 5
-};  // numbers: Spec REP-127 to REP-133
-enum class MirrorType : std::uint8_t { none = 0, sync = 1, async = 2 };
-std::string_view to_string(Role role);          // "source" ...
-std::string_view to_string(MirrorState state);  // "mirroring", "resync", "paused", "resync pending" ...
-std::string_view to_string(MirrorType type);
-
-/// Parameters with the manual's names, defaults and units. Spec: REP-274 to REP-298.
-struct MirrorParameters {
-    std::uint32_t bitmap_bytes_per_block = 65536;
-    std::uint32_t max_resync_passes = 200;
-    std::uint32_t ping_interval_ms = 3000;
-    std::uint32_t max_ping_misses = 10;
-    std::uint32_t resync_reads = 20;
-    std::uint32_t resync_low_water = 150;
-    std::uint32_t resync_block_writes_timeout_ms = 15000;
-    std::uint32_t write_queue_high_water = 20000;  // requests, 0: unlimited
-    std::uint32_t write_queue_byte_limit_mb = 0;   // 0: unlimited
-    bool block_writes_on_limit_reached = false;
-    bool dont_flush_async_queue = false;
-    std::uint32_t auto_resume_delay_ms = 5000;
-};
-
 struct VolumeOptions {
     VolumeId id;
     std::string device;                   // file or block device, opened O_DIRECT and exclusively
@@ -59,24 +29,9 @@ struct VolumeOptions {
     MirrorType type = MirrorType::sync;
     bool has_target = true;  // false: unreplicated, requests go straight to the device
     MirrorParameters parameters;
+    /// How long open() waits for an earlier holder of the device to let go (a killed mirrord's last writes).
+    std::uint32_t busy_wait_ms = 2000;
 };
-
-enum class ResyncKind { none, partial, full };
-
-/// Why a source left mirroring or resync. Spec: REP-137 to REP-147.
-enum class PauseCause : std::uint8_t {
-    none,
-    user,
-    link_lost,
-    queue_limit,
-    resource,
-    resync_passes,
-    write_block_timeout,
-    target_error,
-    source_read_error,
-    shutdown
-};
-std::string_view to_string(PauseCause cause);
 
 struct VolumeStatus {
     Role role = Role::none;
@@ -84,7 +39,11 @@ struct VolumeStatus {
     MirrorType type = MirrorType::none;
     PauseCause cause = PauseCause::none;
     bool linked = false;
-    bool log_valid = true;
+    bool log_valid = true;     // false: the log could not be written or was found invalid; all is dirty
+    bool log_created = false;  // the log is new and no role was taken with it yet: nothing is known before it
+    bool log_was_clean = false;  // the log was closed by a clean shutdown. Spec: REP-073
+    bool consistent =
+        true;  // target: false from the start of a resync to its end; not promotable. Spec: REP-118
     std::uint64_t size = 0;
     std::uint32_t sector_size = 512;
     std::uint64_t dirty_blocks = 0;       // 64 KiB each
@@ -113,6 +72,7 @@ class VolumeEvents {
     virtual void log_failed(std::string why) = 0;
 };
 
+/// Destroy a volume only after shutdown() has called `done`, and on the reactor's thread.
 class Volume : public BlockBackend {
   public:
     /// Errors: device missing, in use (names the holder), not writable; log of another volume; no space for

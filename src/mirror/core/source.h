@@ -1,0 +1,264 @@
+#pragma once
+// The source's half of a mirror as a state machine: no sockets, threads or clock. Its driver (volume.cpp, or
+// the model test with simulated disks and links) carries out what it asks for and reports what happened.
+//
+//   submit -> [held] -> [overlap] -> [log commit] -> local device --+
+//                                        |                          +-> complete
+//                                        +-> window -> data link ---+     (sync: both, async: local)
+//   resync: next dirty block -> read here -> resync link -> acknowledged
+//
+// What makes it right:
+// - A write touches the device only when its bits are durable in the intent log (REP-052).
+// - Writes get consecutive numbers in the order they start; overlapping writes never run together here, and
+//   the target never reorders them. A write carries `depends`, the highest number completed to the caller
+//   before it started: the target applies what was in flight together in parallel and nothing earlier.
+// - Bits are cleared by epochs: close_epoch() collects what was written so far; when its local writes and
+//   resync blocks are done, the local device is flushed and the target acknowledged a flush, the epoch's bits
+//   may go (REP-053, REP-078). Anything lost in between makes them dirty again.
+// - Resync and live writes of one block: while a block's resync copy is being read or is under way, a live
+//   write of it is not sent but makes it dirty again (REP-112; in the mirroring state, where resync only
+//   repairs, it waits instead). A resync copy names the last live write before it, and the target applies it
+//   after that one. A write that was under way here while the copy was read makes the block dirty again when
+//   it ends.
+
+#include "mirror/block.h"
+#include "mirror/core/buffers.h"
+#include "mirror/core/containers.h"
+#include "mirror/log/intent_log.h"
+#include "mirror/mirror_types.h"
+#include "mirror/wire/frame.h"
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror {
+
+using Instant = std::chrono::steady_clock::time_point;
+
+/// Something that waits in a link's send queue: a header, and a payload that stays valid until released.
+struct Outgoing {
+    wire::HeaderBytes header{};
+    const std::byte* payload = nullptr;
+    std::uint32_t length = 0;
+    /// The link does not need header and payload any more (sent, or given up). May be null.
+    void (*released)(Outgoing& item) = nullptr;
+    void* owner = nullptr;
+    Outgoing* next = nullptr;
+};
+
+/// What a source asks of its surroundings. Called from inside the source's functions; calls back only through
+/// Outgoing::released and BlockRequest::done, and only the former from inside close_links().
+class SourceDriver {
+  public:
+    virtual ~SourceDriver() = default;
+    virtual void send_data(Outgoing& item) = 0;
+    virtual void send_resync(Outgoing& item) = 0;
+    /// The log wants a commit; log_committed() follows every commit.
+    virtual void commit_log() = 0;
+    /// Drops both links and everything queued on them. With `said`, a bye with that text goes out first.
+    virtual void close_links(const std::string& said) = 0;
+    virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
+    virtual void link_lost(std::string why) = 0;
+    virtual void degraded(std::function<void()> release) = 0;
+    virtual void in_sync() = 0;
+};
+
+class Source {
+  public:
+    /// `device`: the local volume. `log` is shared with the other roles that this volume may play.
+    Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, MirrorType type,
+           const MirrorParameters& parameters, Instant now);
+    ~Source();
+    Source(const Source&) = delete;
+    Source& operator=(const Source&) = delete;
+
+    /// State and cause to begin with: paused, pending or broken.
+    void begin(MirrorState state, PauseCause cause);
+
+    /// Writes, zeroes, discards and flushes; reads do not come here. -EROFS after quiesce().
+    void submit(BlockRequest& request);
+
+    /// --- links. Both are fresh; sequence numbers start at 1.
+    void attach(ResyncKind kind, Instant now);
+    void detach(PauseCause cause = PauseCause::link_lost);
+    void link_broken(std::string why);
+    /// A whole message; payload is only borrowed. An error is the reason to drop the link; the source has
+    /// done so already.
+    void on_data(const wire::Header& header, const std::byte* payload, Instant now);
+    void on_resync(const wire::Header& header, Instant now);
+
+    void log_committed();
+    void tick(Instant now);
+
+    /// --- administration
+    void pause(std::function<void(Result<>)> done);
+    void resume();
+    void break_mirror();
+    void set_type(MirrorType type) { type_ = type; }
+    void set_parameters(const MirrorParameters& parameters);
+    /// Refuses new requests and waits until both ends have everything durably.
+    void quiesce(std::function<void(Result<>)> done);
+
+    [[nodiscard]] MirrorState state() const { return state_; }
+    [[nodiscard]] PauseCause cause() const { return cause_; }
+    [[nodiscard]] MirrorType type() const { return type_; }
+    [[nodiscard]] bool linked() const { return linked_; }
+    [[nodiscard]] std::uint64_t dirty_blocks() const { return log_.dirty().count() + resync_blocks_; }
+    [[nodiscard]] std::uint64_t resync_bytes_sent() const { return resync_bytes_sent_; }
+    [[nodiscard]] std::uint32_t resync_pass() const { return pass_; }
+    [[nodiscard]] std::uint64_t queue_requests() const { return window_requests_; }
+    [[nodiscard]] std::uint64_t queue_bytes() const { return window_bytes_; }
+    /// Nothing of this source is in the hands of device, log or links.
+    [[nodiscard]] bool idle() const;
+    void trim_memory() { copies_.trim(); }
+
+  private:
+    struct Write;
+    struct Flush;
+    struct Block;
+    struct Control;
+    enum class FlushKind { caller, epoch_local, epoch_remote, resync_end };
+    enum class Phase { none, fetch_bits, commit_bits, announce, run, end };
+    struct Entry {  // of the window: one of the two
+        Write* write = nullptr;
+        Flush* flush = nullptr;
+        friend bool operator==(const Entry&, const Entry&) = default;
+    };
+    struct Ending {  // pause or quiesce under way
+        bool quiesce = false;
+        bool was_mirroring = false;
+        Instant deadline;
+        std::function<void(Result<>)> done;
+    };
+    class Scope;  // completes requests when the outermost call ends
+
+    // source.cpp: writes and flushes
+    void admit(Write& write);
+    void start(Write& write);
+    void go(Write& write, bool live);
+    bool send_live(Write& write);
+    void local_done(Write& write, int result);
+    void remote_done(Write& write);
+    void maybe_complete(Write& write);
+    void maybe_free(Write& write);
+    Flush& new_flush(FlushKind kind, BlockRequest* request);
+    void start_caller_flush(BlockRequest& request);
+    void flush_here(Flush& flush);
+    void flush_there(Flush& flush, wire::Type type);
+    void flush_part_done(Flush& flush);
+    void complete(BlockRequest& request, int result);
+    void release_held();
+    void retry_overlapped();
+    [[nodiscard]] bool sends_all() const;
+    [[nodiscard]] bool holds_writes() const;
+    [[nodiscard]] bool queue_full(std::uint64_t more) const;
+    void send_control(wire::Header header);
+
+    // source_link.cpp: states, links, acknowledgements, time
+    void set_state(MirrorState state, PauseCause cause);
+    void leave(MirrorState state, PauseCause cause);
+    void lose_links(std::string why, PauseCause cause, bool tell);
+    void raise_barrier();
+    void lower_barrier();
+    void acknowledge(const wire::Header& header);
+    void flush_acknowledged(const wire::Header& header);
+    void target_failed();
+    void protocol_error(const char* what);
+    void forget_epochs();
+    void abandon_window();
+    void maybe_close_epoch();
+    void epoch_progress();
+    void check_ending();
+    void finish_ending(Result<> result);
+    void interrupt_resync(PauseCause cause, std::chrono::milliseconds retry_after);
+    [[nodiscard]] std::chrono::milliseconds detection_interval() const;
+
+    // source_resync.cpp
+    void begin_resync(bool fetch_bits);
+    void take_bits(const wire::Header& header, const std::byte* payload);
+    void commit_bits();
+    void announce();
+    void run_resync();
+    void resync_end_acknowledged();
+    void pump();
+    bool pick();
+    [[nodiscard]] bool may_resync() const;
+    void block_read(Block& block, int result);
+    void block_acknowledged(Block& block);
+    void drop_block(Block& block);
+    void check_resync_end();
+    [[nodiscard]] bool resync_touches(std::uint64_t offset, std::uint64_t length) const;
+
+    BlockBackend& device_;
+    IntentLog& log_;
+    SourceDriver& driver_;
+    MirrorType type_;
+    MirrorParameters parameters_;
+    Instant now_;
+    std::uint64_t size_;
+
+    MirrorState state_ = MirrorState::paused;
+    PauseCause cause_ = PauseCause::none;
+    bool linked_ = false;
+    std::uint64_t link_generation_ = 0;
+    bool quiesced_ = false;
+    std::optional<Ending> ending_;
+    std::optional<Instant> resume_at_;  // linked and paused: when to resync by itself
+    std::chrono::milliseconds resume_delay_{0};
+
+    // Requests on their way
+    ObjectPool<Write> writes_;
+    ObjectPool<Flush> flushes_;
+    ObjectPool<Control> controls_;
+    IntrusiveQueue<Write> held_, overlapped_, log_waiters_;
+    RangeSet<Write> local_;  // writes in the local device
+    SequenceWindow<Entry> window_;
+    std::uint64_t window_requests_ = 0, window_bytes_ = 0;
+    std::uint64_t completed_through_ = 0;  // highest number completed to a caller
+    BufferPool copies_;
+    unsigned depth_ = 0;
+    IntrusiveQueue<BlockRequest> completions_;
+
+    // Degrade barrier (REP-079)
+    bool barrier_ = false;
+    std::uint64_t barrier_generation_ = 0;
+    std::shared_ptr<Source*> self_;  // for release functions that outlive this object
+    IntrusiveQueue<BlockRequest> barred_;
+
+    // Epochs
+    unsigned epoch_ = 0;  // parity of the recent one
+    std::array<std::uint32_t, 2> epoch_local_{}, epoch_blocks_{};
+    enum class Closing { none, waiting, flushing } closing_ = Closing::none;
+    bool closing_local_started_ = false, closing_local_ok_ = false, closing_remote_sent_ = false,
+         closing_remote_ok_ = false;
+    std::uint64_t epoch_serial_ = 1;
+    Instant epoch_closed_at_, collected_at_;
+    bool wrote_since_tick_ = false;
+    Instant last_write_at_;
+
+    // Resync
+    Phase phase_ = Phase::none;
+    ObjectPool<Block> blocks_;
+    RangeSet<Block> resyncing_;
+    SequenceWindow<Block*> block_window_;  // sent on the resync link, not acknowledged
+    BufferPool block_buffers_;
+    std::uint64_t remarked_ = 0;       // local writes that make their blocks dirty again when they end
+    std::uint64_t resync_blocks_ = 0;  // taken and not acknowledged
+    std::uint64_t pointer_ = 0;
+    std::uint32_t pass_ = 0;
+    std::uint64_t resync_bytes_sent_ = 0;
+    bool endgame_ = false;
+    Instant endgame_since_;
+    Instant resync_progress_at_;
+    std::optional<Instant> repair_at_;  // mirroring: when to try a block again that could not be read
+
+    // Health
+    Instant last_heard_, last_ping_, last_tick_;
+};
+
+}  // namespace understudy::mirror

@@ -1,0 +1,246 @@
+// The source's resync: dirty blocks, pass by pass, until both ends are equal. Spec: REP-109 to REP-121.
+
+#include "base/checksum.h"
+#include "mirror/core/source.h"
+#include "mirror/core/source_parts.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+namespace understudy::mirror {
+namespace {
+
+bool all_zero(const std::byte* data, std::size_t length) {
+    // Comparing the buffer with itself one word on is as fast as memory and stops at the first other byte.
+    std::uint64_t first;
+    std::memcpy(&first, data, sizeof first);
+    return first == 0 && std::memcmp(data, data + sizeof first, length - sizeof first) == 0;
+}
+
+}  // namespace
+
+/// Spec: REP-157, REP-121.
+void Source::begin_resync(bool fetch_bits) {
+    set_state(MirrorState::pending, PauseCause::none);
+    if (!fetch_bits) return commit_bits();
+    phase_ = Phase::fetch_bits;
+    wire::Header request;
+    request.type = wire::Type::bitmap_request;
+    send_control(request);
+}
+
+void Source::take_bits(const wire::Header& header, const std::byte* payload) {
+    if (phase_ != Phase::fetch_bits) return protocol_error("bitmap pages that nobody asked for");
+    if ((header.flags & wire::kUnavailable) != 0) log_.set_all_dirty();
+    if ((header.flags & (wire::kLast | wire::kUnavailable)) != 0) return commit_bits();
+    if (header.offset >= log_.dirty().pages()) return protocol_error("a bitmap page beyond the volume");
+    std::array<std::uint64_t, kWordsPerPage> words;
+    std::memcpy(words.data(), payload, sizeof words);
+    log_.merge_dirty(header.offset, words);
+}
+
+/// What must be sent is durable here before the target is told that it is behind: a crash in between must
+/// not turn a full resync into a partial one.
+void Source::commit_bits() {
+    phase_ = Phase::commit_bits;
+    if (log_.persist() == IntentLog::kDurable) return announce();
+    driver_.commit_log();
+}
+
+void Source::announce() {
+    if (log_.dirty().count() == 0) {
+        run_resync();  // nothing to send; the target need not count as behind
+        return;
+    }
+    phase_ = Phase::announce;
+    wire::Header begin;
+    begin.type = wire::Type::resync_begin;
+    begin.argument = log_.dirty().count();
+    send_control(begin);
+}
+
+void Source::run_resync() {
+    phase_ = Phase::run;
+    pass_ = 0;
+    pointer_ = 0;
+    resync_bytes_sent_ = 0;
+    endgame_ = false;
+    resync_progress_at_ = now_;
+    set_state(MirrorState::resync, PauseCause::none);
+    pump();
+}
+
+bool Source::may_resync() const {
+    if (!linked_) return false;
+    if (phase_ == Phase::run) return true;
+    // Repair of single blocks while mirroring. Spec: REP-089
+    return state_ == MirrorState::mirroring && log_.dirty().count() > 0 &&
+           (!repair_at_ || now_ >= *repair_at_);
+}
+
+void Source::pump() {
+    if (!may_resync()) return;
+    repair_at_.reset();
+    const std::uint32_t limit = std::max(1U, parameters_.resync_reads);  // Spec: REP-113
+    while (may_resync() && resyncing_.size() < limit && log_.dirty().count() > 0)
+        if (!pick()) break;
+    check_resync_end();
+}
+
+/// Takes the next run of dirty blocks. False when there is none for now.
+bool Source::pick() {
+    std::uint64_t first = log_.dirty().next(pointer_);
+    if (first == BlockMap::kNone) {
+        if (!resyncing_.empty()) return false;  // the pass ends when all of it has arrived
+        if (phase_ == Phase::run) {
+            ++pass_;
+            if (pass_ >= parameters_.max_resync_passes) {  // Spec: REP-115
+                interrupt_resync(PauseCause::resync_passes, kRetryDelay);
+                return false;
+            }
+            if (!endgame_ && parameters_.resync_low_water != 0 &&
+                pass_ >= parameters_.max_resync_passes / 10 &&
+                log_.dirty().count() <= parameters_.resync_low_water) {  // Spec: REP-116
+                endgame_ = true;
+                endgame_since_ = now_;
+            }
+        }
+        pointer_ = 0;
+        first = log_.dirty().next(0);
+    }
+    std::uint64_t count = 1;
+    while (count < kMaxResyncBytes / kBlockBytes && first + count < log_.blocks() &&
+           log_.dirty().test(first + count))
+        ++count;
+    const std::uint64_t offset = first * kBlockBytes;
+    const auto length = static_cast<std::uint32_t>(std::min(count * kBlockBytes, size_ - offset));
+    std::byte* data = block_buffers_.take(length);
+    if (data == nullptr) return false;
+
+    Block& block = blocks_.take();
+    block = {};
+    block.source = this;
+    block.data = data;
+    block.offset = offset;
+    block.length = length;
+    block.generation = link_generation_;
+    block.depends = window_.end() - 1;
+    block.epoch = epoch_;
+    ++epoch_blocks_[epoch_];
+    // Not dirty from here on, but kept in the epoch until the target has it durably. Spec: REP-112
+    for (std::uint64_t i = 0; i < count; ++i)
+        log_.take(first + i);
+    resync_blocks_ += count;
+    pointer_ = first + count;
+    resyncing_.add(offset, offset + length, block);
+    // What these writes leave behind may be newer than what is read now.
+    local_.for_each_overlap(offset, offset + length, [this](Write& write) {
+        if (!write.remark) ++remarked_;
+        write.remark = true;
+    });
+    block.reading = true;
+    block.local.op = BlockOp::read;
+    block.local.offset = offset;
+    block.local.length = length;
+    block.local.data = data;
+    block.local.owner = &block;
+    block.local.done = [](BlockRequest& local) {
+        Block& done = *static_cast<Block*>(local.owner);
+        done.source->block_read(done, local.result);
+    };
+    device_.submit(block.local);
+    return true;
+}
+
+void Source::block_read(Block& block, int result) {
+    const Scope scope(*this);
+    block.reading = false;
+    if (block.gone) return drop_block(block);
+    const bool wanted = phase_ == Phase::run || state_ == MirrorState::mirroring;
+    if (result < 0 || !wanted) {
+        log_.set_dirty(block.offset, block.length);
+        drop_block(block);
+        if (result < 0 && phase_ == Phase::run) {
+            interrupt_resync(PauseCause::source_read_error, kRetryDelay);  // Spec: REP-120
+        } else if (result < 0) {
+            repair_at_ = now_ + kRetryDelay;
+        }
+        retry_overlapped();
+        epoch_progress();
+        return;
+    }
+    wire::Header header;
+    header.offset = block.offset;
+    header.extent = block.length;
+    header.depends = block.depends;
+    header.type = wire::Type::resync_zeroes;
+    if (!all_zero(block.data, block.length)) {
+        header.type = wire::Type::resync_block;
+        header.length = block.length;
+        header.payload_crc = crc32c({block.data, block.length});
+        block.out.payload = block.data;
+    }
+    if (block_window_.empty()) resync_progress_at_ = now_;
+    block.sequence = header.sequence = block_window_.push(&block);
+    wire::encode(header, block.out.header);
+    block.out.length = header.length;
+    block.out.owner = &block;
+    block.out.released = [](Outgoing& item) {
+        Block& sent = *static_cast<Block*>(item.owner);
+        sent.sending = false;
+        if (sent.gone) sent.source->drop_block(sent);
+    };
+    block.sending = true;
+    resync_bytes_sent_ += block.length;
+    driver_.send_resync(block.out);
+}
+
+void Source::block_acknowledged(Block& block) {
+    drop_block(block);
+    retry_overlapped();
+    epoch_progress();
+    pump();
+    check_ending();
+}
+
+/// Takes the block out of every book; its memory goes when neither device nor link uses it.
+void Source::drop_block(Block& block) {
+    if (!block.gone) {
+        block.gone = true;
+        resyncing_.remove(block);
+        --epoch_blocks_[block.epoch];
+        resync_blocks_ -= (block.length + kBlockBytes - 1) / kBlockBytes;
+    }
+    if (block.reading || block.sending) return;
+    block_buffers_.give_back(block.data, block.length);
+    blocks_.give_back(block);
+}
+
+/// Everything has arrived and nothing under way here can make a block dirty again: from here on every write
+/// is sent and, on a synchronous mirror, waits for the target. The target confirms and then both are equal.
+void Source::check_resync_end() {
+    if (phase_ != Phase::run || log_.dirty().count() > 0 || !resyncing_.empty() || remarked_ > 0) return;
+    phase_ = Phase::end;
+    flush_there(new_flush(FlushKind::resync_end, nullptr), wire::Type::resync_end);
+}
+
+void Source::resync_end_acknowledged() {
+    if (phase_ != Phase::end) return;
+    phase_ = Phase::none;
+    endgame_ = false;
+    block_buffers_.trim();
+    set_state(MirrorState::mirroring, PauseCause::none);  // Spec: REP-158
+    driver_.in_sync();
+    release_held();
+    pump();
+}
+
+bool Source::resync_touches(std::uint64_t offset, std::uint64_t length) const {
+    const std::uint64_t begin = offset / kBlockBytes * kBlockBytes;
+    const std::uint64_t end = (offset + length + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+    return resyncing_.overlaps(begin, end);
+}
+
+}  // namespace understudy::mirror

@@ -1,0 +1,220 @@
+#include "mirror/log/intent_log.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+
+namespace understudy::mirror {
+
+void IntentLog::AlignedFree::operator()(std::uint64_t* words) const {
+    std::free(words);
+}
+
+IntentLog::IntentLog(std::uint64_t volume_bytes, std::uint32_t bytes_per_mark)
+    : dirty_(blocks_of(volume_bytes)),
+      recent_(blocks_of(volume_bytes)),
+      closing_(blocks_of(volume_bytes)),
+      disk_(blocks_of(volume_bytes)) {
+    set_bytes_per_mark(bytes_per_mark);
+    image_words_ = dirty_.pages() * kWordsPerPage;
+    image_.reset(static_cast<std::uint64_t*>(std::aligned_alloc(kMapPageBytes, image_words_ * 8)));
+    std::memset(image_.get(), 0, image_words_ * 8);
+    flags_.resize(dirty_.pages());
+    wanted_.reserve(dirty_.pages());
+    runs_.reserve(dirty_.pages());
+    scratch_.resize(kWordsPerPage);
+}
+
+void IntentLog::load(std::uint64_t page, std::span<const std::uint64_t> words) {
+    disk_.assign_page(page, words);
+    dirty_.assign_page(page, words);
+    std::copy(disk_.page(page).begin(), disk_.page(page).end(), image_.get() + page * kWordsPerPage);
+}
+
+void IntentLog::set_bytes_per_mark(std::uint32_t bytes) {
+    bytes_per_mark_ = std::max(kBlockBytes, bytes / kBlockBytes * kBlockBytes);
+}
+
+IntentLog::Ticket IntentLog::mark(std::uint64_t offset, std::uint64_t length, As as) {
+    assert(length > 0);
+    BlockMap& set = as == As::dirty ? dirty_ : recent_;
+    const std::uint64_t last = (offset + length - 1) / kBlockBytes;
+    bool durable = true;
+    for (std::uint64_t block = offset / kBlockBytes; block <= last; ++block) {
+        set.set(block);
+        durable = durable && disk_.test(block);
+    }
+    if (durable || failed_) return kDurable;
+
+    // Only a write that costs a log update widens its mark: the wider bits buy the next writes theirs.
+    const std::uint64_t from = offset / bytes_per_mark_ * bytes_per_mark_;
+    const std::uint64_t to = std::min((last + 1) * kBlockBytes + bytes_per_mark_ - 1,
+                                      dirty_.size() * kBlockBytes + bytes_per_mark_ - 1) /
+                             bytes_per_mark_ * bytes_per_mark_;
+    const std::uint64_t end = std::min(blocks_of(to), dirty_.size());
+    for (std::uint64_t block = from / kBlockBytes; block < end; ++block) {
+        set.set(block);
+        if (!disk_.test(block)) want(block / kBlocksPerPage, false);
+    }
+    return started_ + 1;
+}
+
+void IntentLog::set_dirty(std::uint64_t offset, std::uint64_t length) {
+    const std::uint64_t last = (offset + length - 1) / kBlockBytes;
+    for (std::uint64_t block = offset / kBlockBytes; block <= last; ++block)
+        dirty_.set(block);
+}
+
+void IntentLog::set_all_dirty() {
+    dirty_.set_all();
+}
+
+void IntentLog::merge_dirty(std::uint64_t page, std::span<const std::uint64_t> words) {
+    std::copy(words.begin(), words.end(), scratch_.begin());
+    for (std::uint64_t i = 0; i < kWordsPerPage; ++i)
+        scratch_[i] |= dirty_.page(page)[i];
+    dirty_.assign_page(page, scratch_);
+}
+
+void IntentLog::take(std::uint64_t block) {
+    dirty_.clear(block);
+    recent_.set(block);
+}
+
+IntentLog::Ticket IntentLog::persist() {
+    if (failed_) return kDurable;
+    bool durable = true;
+    for (std::uint64_t page = 0; page < dirty_.pages(); ++page) {
+        if (dirty_.page_count(page) == 0) continue;
+        const auto dirty = dirty_.page(page);
+        const auto disk = disk_.page(page);
+        for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
+            if ((dirty[i] & ~disk[i]) == 0) continue;
+            want(page, false);
+            durable = false;
+            break;
+        }
+    }
+    return durable ? kDurable : started_ + 1;
+}
+
+void IntentLog::close_epoch() {
+    assert(!closing_open_);
+    std::swap(recent_, closing_);
+    closing_open_ = true;
+}
+
+void IntentLog::epoch_durable() {
+    assert(closing_open_);
+    closing_.clear_all();
+    closing_open_ = false;
+}
+
+void IntentLog::forget_epochs() {
+    dirty_.merge(recent_);
+    dirty_.merge(closing_);
+    recent_.clear_all();
+    closing_.clear_all();
+    closing_open_ = false;
+}
+
+void IntentLog::clear_dirty() {
+    dirty_.clear_all();
+}
+
+std::uint64_t IntentLog::needed(std::uint64_t word) const {
+    const std::uint64_t page = word / kWordsPerPage, at = word % kWordsPerPage;
+    return dirty_.page(page)[at] | recent_.page(page)[at] | closing_.page(page)[at];
+}
+
+void IntentLog::want(std::uint64_t page, bool drop) {
+    Wanted& flag = flags_[page];
+    if (!flag.write) {
+        flag.write = true;
+        wanted_.push_back(page);
+    }
+    flag.drop = flag.drop || drop;
+}
+
+std::span<const IntentLog::PageRun> IntentLog::start_commit() {
+    assert(wants_commit());
+    committing_ = true;
+    ++started_;
+    runs_.clear();
+    std::sort(wanted_.begin(), wanted_.end());
+    for (const std::uint64_t page : wanted_) {
+        Wanted& flag = flags_[page];
+        bool loses_bits = false;
+        for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
+            const std::uint64_t word = page * kWordsPerPage + i;
+            const std::uint64_t old = disk_.page(page)[i];
+            const std::uint64_t fresh = needed(word) | (flag.drop ? 0 : old);
+            image_.get()[word] = fresh;
+            scratch_[i] = old & fresh;
+            loses_bits = loses_bits || scratch_[i] != old;
+        }
+        if (loses_bits) disk_.assign_page(page, scratch_);
+        flag = {};
+        if (!runs_.empty() && runs_.back().first + runs_.back().count == page) {
+            ++runs_.back().count;
+        } else {
+            runs_.push_back({page, 1});
+        }
+    }
+    wanted_.clear();
+    return runs_;
+}
+
+void IntentLog::finish_commit(bool written) {
+    assert(committing_);
+    committing_ = false;
+    if (!written) {
+        fail();
+        return;
+    }
+    finished_ = started_;
+    for (const PageRun& run : runs_)
+        for (std::uint64_t page = run.first; page < run.first + run.count; ++page)
+            disk_.assign_page(page, {image_.get() + page * kWordsPerPage, kWordsPerPage});
+}
+
+void IntentLog::collect(std::uint64_t keep) {
+    if (failed_ || disk_.count() <= keep) return;
+    // Go down well below the limit, from where the last call stopped, so that each page has its turn.
+    const std::uint64_t goal = keep / 2;
+    std::uint64_t left = disk_.count();
+    for (std::uint64_t step = 0; step < disk_.pages() && left > goal; ++step) {
+        const std::uint64_t page = hand_;
+        hand_ = (hand_ + 1) % disk_.pages();
+        if (disk_.page_count(page) == 0) continue;
+        std::uint64_t stale_bits = 0;
+        for (std::uint64_t i = 0; i < kWordsPerPage; ++i)
+            stale_bits += static_cast<std::uint64_t>(
+                std::popcount(disk_.page(page)[i] & ~needed(page * kWordsPerPage + i)));
+        if (stale_bits == 0) continue;
+        want(page, true);
+        left -= stale_bits;
+    }
+}
+
+std::uint64_t IntentLog::stale() const {
+    std::uint64_t bits = 0;
+    for (std::uint64_t page = 0; page < disk_.pages(); ++page) {
+        if (disk_.page_count(page) == 0) continue;
+        for (std::uint64_t i = 0; i < kWordsPerPage; ++i)
+            bits += static_cast<std::uint64_t>(
+                std::popcount(disk_.page(page)[i] & ~needed(page * kWordsPerPage + i)));
+    }
+    return bits;
+}
+
+void IntentLog::fail() {
+    failed_ = true;
+    wanted_.clear();
+    for (Wanted& flag : flags_)
+        flag = {};
+}
+
+}  // namespace understudy::mirror

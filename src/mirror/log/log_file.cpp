@@ -1,0 +1,248 @@
+#include "mirror/log/log_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+namespace understudy::mirror {
+namespace {
+
+using log_format::kBitmapOffset;
+using log_format::kPageBytes;
+
+int open_direct(const std::string& path, int flags) {
+    int fd = ::open(path.c_str(), flags | O_DIRECT | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EINVAL) fd = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
+    return fd;
+}
+
+/// All of `data` at `offset`; 0 or a negative errno.
+int write_fully(int fd, const std::byte* data, std::size_t length, std::uint64_t offset) {
+    while (length > 0) {
+        const ssize_t count = ::pwrite(fd, data, length, static_cast<off_t>(offset));
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return count < 0 ? -errno : -EIO;
+        data += count;
+        offset += static_cast<std::uint64_t>(count);
+        length -= static_cast<std::size_t>(count);
+    }
+    return 0;
+}
+
+int read_fully(int fd, std::byte* data, std::size_t length, std::uint64_t offset) {
+    while (length > 0) {
+        const ssize_t count = ::pread(fd, data, length, static_cast<off_t>(offset));
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return count < 0 ? -errno : -EIO;
+        data += count;
+        offset += static_cast<std::uint64_t>(count);
+        length -= static_cast<std::size_t>(count);
+    }
+    return 0;
+}
+
+int sync_directory_of(const std::string& path) {
+    const auto slash = path.rfind('/');
+    const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    const int result = ::fsync(fd) == 0 ? 0 : -errno;
+    ::close(fd);
+    return result;
+}
+
+}  // namespace
+
+LogFile::LogFile(Reactor& reactor, std::string path, int fd, IntentLog& log)
+    : reactor_(reactor), path_(std::move(path)), fd_(fd), log_(log) {
+    page_ = static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kPageBytes));
+    header_write_.owner = this;
+    header_write_.done = [](IoOperation& op, int result) {
+        static_cast<LogFile*>(op.owner)->update_done(result);
+    };
+}
+
+LogFile::~LogFile() {
+    assert(idle());
+    if (fd_ >= 0) ::close(fd_);
+    std::free(page_);
+}
+
+Result<std::unique_ptr<LogFile>> LogFile::open(Reactor& reactor, std::string path,
+                                               const std::array<std::uint8_t, 16>& uuid,
+                                               std::uint64_t volume_bytes, IntentLog& log) {
+    int fd = open_direct(path, O_RDWR);
+    const bool create = fd < 0 && errno == ENOENT;
+    const std::string temporary = path + ".new";
+    if (create) fd = open_direct(temporary, O_RDWR | O_CREAT | O_TRUNC);
+    if (fd < 0) return fail(Code::failure, "cannot open the intent log {}: {}", path, std::strerror(errno));
+    std::unique_ptr<LogFile> file(new LogFile(reactor, path, fd, log));
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return fail(Code::failure, "the intent log {} is in use by another process", path);
+    if (!create) {
+        UNDERSTUDY_CHECK(file->load(uuid, volume_bytes));
+        return file;
+    }
+    // Made whole under another name first, so that a crash or a full disk leaves no half-made log.
+    if (auto made = file->create_content(uuid, volume_bytes); !made) {
+        ::unlink(temporary.c_str());
+        return fail(std::move(made.error()));
+    }
+    int error = ::rename(temporary.c_str(), path.c_str()) == 0 ? 0 : -errno;
+    if (error == 0) error = sync_directory_of(path);
+    if (error != 0) {
+        ::unlink(temporary.c_str());
+        return fail(Code::failure, "cannot create the intent log {}: {}", path, std::strerror(-error));
+    }
+    return file;
+}
+
+Result<> LogFile::create_content(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes) {
+    created_ = true;
+    header_.uuid = uuid;
+    header_.volume_bytes = volume_bytes;
+    header_.generation = 1;
+    header_.fresh = true;
+    found_ = header_;
+    const auto image = log_.image();
+    int error = ::fallocate(fd_, 0, 0, static_cast<off_t>(kBitmapOffset + image.size())) == 0 ? 0 : -errno;
+    // Written out once now, so that a commit later changes data only and no allocation has to be journalled.
+    if (error == 0 || error == -EOPNOTSUPP)
+        error = write_fully(fd_, image.data(), image.size(), kBitmapOffset);
+    if (error != 0)
+        return fail(Code::failure, "cannot create the intent log {} of {} bytes: {}{}", path_,
+                    kBitmapOffset + image.size(), std::strerror(-error),
+                    error == -ENOSPC ? "; free space there or choose another directory" : "");
+    UNDERSTUDY_CHECK(write_header_now());
+    return write_header_now();  // the second copy
+}
+
+Result<> LogFile::load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes) {
+    struct stat status {};
+    const std::uint64_t bytes = kBitmapOffset + log_.image().size();
+    std::unique_ptr<std::byte, decltype(&std::free)> buffer(
+        static_cast<std::byte*>(std::aligned_alloc(kPageBytes, bytes)), &std::free);
+    if (::fstat(fd_, &status) != 0 || static_cast<std::uint64_t>(status.st_size) < kBitmapOffset)
+        return fail(Code::failure, "{} is not an intent log; move it away", path_);
+    if (const int error = read_fully(fd_, buffer.get(), kBitmapOffset, 0); error != 0)
+        return fail(Code::failure, "cannot read the intent log {}: {}", path_, std::strerror(-error));
+    const std::span<const std::byte> copies(buffer.get(), kBitmapOffset);
+    const auto header = newest(copies.first(kPageBytes), copies.subspan(kPageBytes));
+    if (!header && !looks_like_log_header(copies) && !looks_like_log_header(copies.subspan(kPageBytes)))
+        return fail(Code::failure, "{} is not an intent log; move it away", path_);
+    if (header && header->version != log_format::kVersion)
+        return fail(Code::failure, "the intent log {} has format {}, this program knows {}", path_,
+                    header->version, log_format::kVersion);
+    if (header && header->uuid != uuid)
+        return fail(Code::failure, "the intent log {} belongs to another mirror; move it away", path_);
+    if (header && header->volume_bytes != volume_bytes)
+        return fail(Code::failure, "the intent log {} is of a volume of {} bytes, this one has {}", path_,
+                    header->volume_bytes, volume_bytes);
+
+    header_.uuid = uuid;
+    header_.volume_bytes = volume_bytes;
+    if (header) header_ = *header;
+    header_.valid = header && header->valid && static_cast<std::uint64_t>(status.st_size) >= bytes;
+    if (header_.valid &&
+        read_fully(fd_, buffer.get() + kBitmapOffset, bytes - kBitmapOffset, kBitmapOffset) != 0)
+        header_.valid = false;
+    found_ = header_;
+    if (header_.valid) {
+        const auto* words = reinterpret_cast<const std::uint64_t*>(buffer.get() + kBitmapOffset);
+        for (std::uint64_t page = 0; page < log_.dirty().pages(); ++page)
+            log_.load(page, {words + page * kWordsPerPage, kWordsPerPage});
+    } else {
+        // Nothing is known: everything may differ, and the file must say so before it is called valid again.
+        log_.set_all_dirty();
+        if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP)
+            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, std::strerror(errno));
+        log_.persist();
+        log_.start_commit();
+        const int error = write_fully(fd_, log_.image().data(), log_.image().size(), kBitmapOffset);
+        if (error != 0)
+            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, std::strerror(-error));
+        if (::fdatasync(fd_) != 0)
+            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, std::strerror(errno));
+        log_.finish_commit(true);
+        header_.valid = true;
+    }
+    header_.clean = false;
+    ++header_.generation;
+    return write_header_now();
+}
+
+Result<> LogFile::write_header_now() {
+    ++header_.serial;
+    encode(header_, std::span<std::byte, kPageBytes>(page_, kPageBytes));
+    int error = write_fully(fd_, page_, kPageBytes, log_format::kHeaderOffset[header_.serial % 2]);
+    if (error == 0 && ::fdatasync(fd_) != 0) error = -errno;
+    if (error != 0)
+        return fail(Code::failure, "cannot write the intent log {}: {}", path_, std::strerror(-error));
+    return {};
+}
+
+void LogFile::commit() {
+    if (!log_.wants_commit()) return;
+    const auto runs = log_.start_commit();
+    while (runs_.size() < runs.size()) {
+        RunWrite& run = runs_.emplace_back();
+        run.owner = this;
+        run.done = [](IoOperation& op, int result) {
+            static_cast<LogFile*>(op.owner)->run_done(static_cast<RunWrite&>(op), result);
+        };
+    }
+    runs_left_ = runs.size();
+    commit_error_ = 0;
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+        runs_[i].at = runs[i].first * kMapPageBytes;
+        runs_[i].end = runs_[i].at + runs[i].count * kMapPageBytes;
+        issue(runs_[i]);
+    }
+}
+
+void LogFile::issue(RunWrite& run) {
+    reactor_.write(run, fd_, log_.image().subspan(run.at, run.end - run.at), kBitmapOffset + run.at, true);
+}
+
+void LogFile::run_done(RunWrite& run, int result) {
+    if (result == -EINTR || result == -EAGAIN) return issue(run);
+    if (result > 0) {
+        run.at += static_cast<std::uint64_t>(result);
+        if (run.at < run.end) return issue(run);
+    } else {
+        commit_error_ = result < 0 ? result : -EIO;
+    }
+    if (--runs_left_ > 0) return;
+    log_.finish_commit(commit_error_ == 0);
+    if (finished) finished(commit_error_);
+}
+
+void LogFile::update_header(std::function<void(LogHeader&)> change, std::function<void(int)> done) {
+    updates_.push_back({std::move(change), std::move(done)});
+    if (updates_.size() == 1) next_update();
+}
+
+void LogFile::next_update() {
+    updates_.front().change(header_);
+    ++header_.serial;
+    encode(header_, std::span<std::byte, kPageBytes>(page_, kPageBytes));
+    reactor_.write(header_write_, fd_, {page_, kPageBytes}, log_format::kHeaderOffset[header_.serial % 2],
+                   true);
+}
+
+void LogFile::update_done(int result) {
+    const Update update = std::move(updates_.front());
+    updates_.pop_front();
+    if (!updates_.empty()) next_update();
+    if (update.done) update.done(result == static_cast<int>(kPageBytes) ? 0 : result < 0 ? result : -EIO);
+}
+
+}  // namespace understudy::mirror

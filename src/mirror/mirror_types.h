@@ -1,0 +1,57 @@
+#pragma once
+// The words of a mirror: roles, states, causes and parameters, numbered and named as people see them.
+
+#include <cstdint>
+#include <string_view>
+
+namespace understudy::mirror {
+
+enum class Role : std::uint8_t { none = 0, source = 1, target = 2 };  // numbers: Spec REP-134
+enum class MirrorState : std::int8_t {
+    invalid = -1,
+    none = 0,
+    mirroring = 1,
+    resync = 2,
+    broken = 3,
+    paused = 4,
+    pending = 5
+};  // numbers: Spec REP-127 to REP-133
+enum class MirrorType : std::uint8_t { none = 0, sync = 1, async = 2 };
+std::string_view to_string(Role role);          // "source" ...
+std::string_view to_string(MirrorState state);  // "mirroring", "resync", "paused", "resync pending" ...
+std::string_view to_string(MirrorType type);
+
+/// Parameters with the manual's names, defaults and units. Spec: REP-274 to REP-298.
+struct MirrorParameters {
+    std::uint32_t bitmap_bytes_per_block = 65536;
+    std::uint32_t max_resync_passes = 200;
+    std::uint32_t ping_interval_ms = 3000;
+    std::uint32_t max_ping_misses = 10;
+    std::uint32_t resync_reads = 20;
+    std::uint32_t resync_low_water = 150;
+    std::uint32_t resync_block_writes_timeout_ms = 15000;
+    std::uint32_t write_queue_high_water = 20000;  // requests, 0: unlimited
+    std::uint32_t write_queue_byte_limit_mb = 0;   // 0: unlimited
+    bool block_writes_on_limit_reached = false;
+    bool dont_flush_async_queue = false;
+    std::uint32_t auto_resume_delay_ms = 5000;
+};
+
+enum class ResyncKind { none, partial, full };
+
+/// Why a source left mirroring or resync. Spec: REP-137 to REP-147.
+enum class PauseCause : std::uint8_t {
+    none,
+    user,
+    link_lost,
+    queue_limit,
+    resource,
+    resync_passes,
+    write_block_timeout,
+    target_error,
+    source_read_error,
+    shutdown
+};
+std::string_view to_string(PauseCause cause);
+
+}  // namespace understudy::mirror

@@ -1,0 +1,540 @@
+#include "mirror/volume.h"
+
+#include "mirror/volume_device.h"
+#include "mirror/volume_impl.h"
+
+#include <unistd.h>
+
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace understudy::mirror {
+namespace {
+
+constexpr std::size_t kDataStaging = 128 << 10;
+constexpr std::size_t kResyncStaging = 32 << 10;
+constexpr std::uint64_t kTrimTicks = 20;  // ticks between two looks for memory to give back
+
+}  // namespace
+
+Result<std::unique_ptr<Volume>> Volume::open(Reactor& reactor, VolumeOptions options, VolumeEvents& events) {
+    auto volume = std::make_unique<VolumeDriver>(reactor, std::move(options), events);
+    UNDERSTUDY_CHECK(volume->start());
+    return volume;
+}
+
+VolumeDriver::VolumeDriver(Reactor& reactor, VolumeOptions options, VolumeEvents& events)
+    : reactor_(reactor),
+      options_(std::move(options)),
+      events_(events),
+      alive_(std::make_shared<VolumeDriver*>(this)) {}
+
+VolumeDriver::~VolumeDriver() {
+    assert(device_ == nullptr || closing_ == Closing::done || !timer_.in_flight);
+}
+
+Result<> VolumeDriver::start() {
+    UNDERSTUDY_TRY(LocalDevice device,
+                   open_device(reactor_, options_.device, std::chrono::milliseconds(options_.busy_wait_ms)));
+    device_ = std::move(device.backend);
+    punches_ = device.punches;
+    if (options_.has_target) {
+        log_ = std::make_unique<IntentLog>(device_->size(), options_.parameters.bitmap_bytes_per_block);
+        UNDERSTUDY_TRY(log_file_,
+                       LogFile::open(reactor_, options_.log_path, options_.uuid, device_->size(), *log_));
+        log_file_->finished = [this](int error) { log_finished(error); };
+    }
+    timer_.owner = this;
+    timer_.done = [](IoOperation& op, int result) {
+        auto& self = *static_cast<VolumeDriver*>(op.owner);
+        if (result == 0 && self.closing_ != Closing::timer) return self.tick();
+        self.closing_ = Closing::done;
+        if (self.closed_) std::exchange(self.closed_, nullptr)();  // may destroy this object
+    };
+    reactor_.after_batch([weak = std::weak_ptr(alive_)] {
+        if (const auto self = weak.lock()) (*self)->after_batch();
+    });
+    arm_timer();
+    return {};
+}
+
+// --- requests
+
+void VolumeDriver::submit(BlockRequest& request) {
+    const auto refuse = [&request](int error) {
+        request.result = error;
+        request.done(request);
+    };
+    if (role_ != Role::source) return refuse(-EACCES);  // Spec: REP-090
+    if (refuses_) return refuse(-EROFS);
+    if (request.op != BlockOp::flush) {
+        const std::uint32_t sector = device_->sector_size();
+        const bool data = request.op == BlockOp::read || request.op == BlockOp::write;
+        if (request.offset > device_->size() || request.length > device_->size() - request.offset ||
+            request.offset % sector != 0 || request.length % sector != 0 ||
+            (data && request.length > kMaxRequestBytes))
+            return refuse(-EINVAL);
+        if (request.length == 0) return refuse(0);
+    }
+    switch (request.op) {
+        case BlockOp::read:
+            ++reads_;
+            read_bytes_ += request.length;
+            return device_->submit(request);  // Spec: REP-008, REP-090
+        case BlockOp::discard:
+            if (!punches_) return refuse(0);  // advice that the device cannot take
+            [[fallthrough]];
+        case BlockOp::write:
+        case BlockOp::write_zeroes:
+            ++writes_;
+            write_bytes_ += request.length;
+            break;
+        case BlockOp::flush:
+            break;
+    }
+    if (!options_.has_target) return device_->submit(request);
+    source_->submit(request);
+}
+
+// --- batches and time
+
+void VolumeDriver::after_batch() {
+    if (closing_ == Closing::done) return;
+    if (target_) target_->flush_acknowledgements();
+    if (pending_attach_) try_attach();
+    // Every write of this batch that needs the log shares one commit. Spec: REP-052
+    if (commit_wanted_ && log_file_) {
+        commit_wanted_ = false;
+        if (log_->wants_commit()) {
+            log_file_->commit();
+        } else if (!log_->committing()) {
+            log_finished(0);
+        }
+    }
+    if (data_link_) data_link_->resume_reading();
+    if (resync_link_) resync_link_->resume_reading();
+    if (data_link_) data_link_->flush();
+    if (resync_link_) resync_link_->flush();
+    if (direct_quiesced_ && device_->idle()) {
+        auto done = std::exchange(direct_quiesced_, nullptr);
+        flush_device([done = std::move(done)](int error) {
+            done(error == 0 ? Result<>()
+                            : Result<>(fail(Code::failure, "flush failed: {}", std::strerror(-error))));
+        });
+    }
+    if (closing_ != Closing::no) advance_closing();
+}
+
+void VolumeDriver::arm_timer() {
+    reactor_.timeout(timer_, kTick);
+}
+
+void VolumeDriver::tick() {
+    const Instant now = reactor_.now();
+    if (source_) source_->tick(now);
+    if (target_) target_->tick(now);
+    std::erase_if(closing_links_, [](const auto& link) { return link->idle(); });
+    std::erase_if(former_sources_, [](const auto& source) { return source->idle(); });
+    std::erase_if(former_targets_, [](const auto& target) { return target->idle(); });
+    if (++ticks_ % kTrimTicks == 0) {
+        if (data_pool_.out() == 0) data_pool_.trim();
+        if (resync_pool_.out() == 0) resync_pool_.trim();
+        if (source_ && source_->queue_requests() == 0) source_->trim_memory();
+    }
+    arm_timer();
+}
+
+void VolumeDriver::flush_device(std::function<void(int)> done) {
+    auto* wait = new FlushWait{{}, std::move(done)};  // deleted by its completion
+    ++flushes_;
+    wait->request.op = BlockOp::flush;
+    wait->request.owner = new std::pair<VolumeDriver*, FlushWait*>(this, wait);
+    wait->request.done = [](BlockRequest& request) {
+        const std::unique_ptr<std::pair<VolumeDriver*, FlushWait*>> both(
+            static_cast<std::pair<VolumeDriver*, FlushWait*>*>(request.owner));
+        const std::unique_ptr<FlushWait> owned(both->second);
+        --both->first->flushes_;
+        owned->done(request.result);
+    };
+    device_->submit(wait->request);
+}
+
+// --- log
+
+void VolumeDriver::log_finished(int error) {
+    if (error != 0 && !log_failure_told_) {
+        log_failure_told_ = true;
+        // The next start must not trust these bits. Spec: REP-064
+        log_file_->update_header([](LogHeader& header) { header.valid = false; }, nullptr);
+        events_.log_failed(fmt::format("cannot write the intent log {}: {}; it is not used any more",
+                                       log_file_->path(), std::strerror(-error)));
+    }
+    if (source_) source_->log_committed();
+    if (log_->wants_commit()) {
+        commit_wanted_ = true;
+        return;
+    }
+    for (auto& next : std::exchange(after_commit_, {}))
+        next();
+}
+
+void VolumeDriver::mark_consistent(bool consistent, std::uint64_t serial) {
+    if (consistent) log_->collect(0);
+    commit_wanted_ = true;
+    after_commit_.push_back([this, consistent, serial] {
+        if (log_->failed()) {
+            if (target_) target_->marked(serial, false);
+            return;
+        }
+        log_file_->update_header(
+            [consistent](LogHeader& header) {
+                header.inconsistent = !consistent;
+                if (consistent) header.fresh = false;
+            },
+            [this, serial](int error) {
+                if (target_) target_->marked(serial, error == 0);
+            });
+    });
+}
+
+// --- roles
+
+void VolumeDriver::retire_roles() {
+    close_pending();
+    if (source_) {
+        source_->detach();
+        former_sources_.push_back(std::move(source_));
+    }
+    if (target_) {
+        target_->detach();
+        former_targets_.push_back(std::move(target_));
+    }
+    if (log_) log_->forget_epochs();
+}
+
+void VolumeDriver::become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) {
+    retire_roles();
+    role_ = Role::source;
+    refuses_ = false;
+    draining_ = false;
+    if (!options_.has_target) return;
+    if (mark_all_dirty) {
+        log_->set_all_dirty();
+        log_->persist();
+    }
+    source_ =
+        std::make_unique<Source>(*device_, *log_, *this, options_.type, options_.parameters, reactor_.now());
+    source_->begin(state, cause);
+    const LogHeader& header = log_file_->header();
+    if (header.fresh || header.inconsistent) {
+        // Only when the bits of this decision are durable may the log count as known.
+        after_commit_.push_back([this] {
+            if (!log_->failed())
+                log_file_->update_header(
+                    [](LogHeader& changed) { changed.fresh = changed.inconsistent = false; }, nullptr);
+        });
+    }
+    commit_wanted_ = true;
+}
+
+void VolumeDriver::become_target() {
+    retire_roles();
+    role_ = Role::target;
+    draining_ = false;
+    if (!options_.has_target) return;
+    const bool bits_known = !log_file_->header().fresh && !log_->failed();
+    target_ = std::make_unique<Target>(*device_, *log_, *this, options_.parameters, bits_known, punches_,
+                                       reactor_.now());
+    target_->begin(MirrorState::pending);
+}
+
+void VolumeDriver::quiesce(std::function<void(Result<>)> done) {
+    if (role_ != Role::source)
+        return done(fail(Code::failure, "volume {} is not a source", options_.id.str()));
+    if (source_) {
+        source_->quiesce([this, done = std::move(done)](Result<> result) {
+            if (!result) return done(std::move(result));
+            // Bits were cleared as far as the target has everything; this covers the rest.
+            flush_device([done](int error) {
+                done(error == 0 ? Result<>()
+                                : Result<>(fail(Code::failure, "flush failed: {}", std::strerror(-error))));
+            });
+        });
+        return;
+    }
+    if (direct_quiesced_) return done(fail(Code::failure, "the volume is being quiesced already"));
+    refuses_ = true;
+    direct_quiesced_ = std::move(done);
+    reactor_.post([] {});  // a batch follows, and with it the look whether all is done
+}
+
+void VolumeDriver::drain(std::function<void(Result<>)> done) {
+    if (!target_) return done(fail(Code::failure, "volume {} is not a target", options_.id.str()));
+    close_pending();
+    draining_ = true;
+    target_->drain(std::move(done));
+    if (resync_link_) resync_link_->finish_reading();
+    if (data_link_) data_link_->finish_reading();
+}
+
+void VolumeDriver::pause(std::function<void(Result<>)> done) {
+    if (!source_)
+        return done(fail(Code::failure, "volume {} is not the source of a mirror", options_.id.str()));
+    source_->pause(std::move(done));
+}
+
+void VolumeDriver::resume() {
+    if (source_) source_->resume();
+}
+
+void VolumeDriver::break_mirror() {
+    if (source_) source_->break_mirror();
+}
+
+void VolumeDriver::set_type(MirrorType type) {
+    options_.type = type;
+    if (source_) source_->set_type(type);
+}
+
+void VolumeDriver::set_parameters(const MirrorParameters& parameters) {
+    options_.parameters = parameters;
+    if (source_) source_->set_parameters(parameters);
+    if (target_) target_->set_parameters(parameters);
+}
+
+// --- links
+
+void VolumeDriver::attach(int data_socket, int resync_socket, ResyncKind kind) {
+    close_pending();
+    if (!source_ && !target_) {
+        ::close(data_socket);
+        ::close(resync_socket);
+        return;
+    }
+    if (source_) source_->detach();
+    if (target_) target_->detach();
+    pending_attach_ = PendingAttach{data_socket, resync_socket, kind};
+    try_attach();
+    reactor_.post([] {});  // what was queued just now leaves with the next batch
+}
+
+/// A target starts only when everything of the former link is on the device: a late write of it must not land
+/// on newer data.
+void VolumeDriver::try_attach() {
+    const bool former_busy = !former_sources_.empty() || !former_targets_.empty();
+    if (target_ && (!target_->applied() || former_busy)) {
+        std::erase_if(former_sources_, [](const auto& source) { return source->idle(); });
+        std::erase_if(former_targets_, [](const auto& target) { return target->idle(); });
+        if (!target_->applied() || !former_sources_.empty() || !former_targets_.empty()) return;
+    }
+    const PendingAttach sockets = *std::exchange(pending_attach_, std::nullopt);
+    data_link_ = std::make_unique<Link>(reactor_, sockets.data_socket, data_pool_, kDataStaging, *this);
+    resync_link_ =
+        std::make_unique<Link>(reactor_, sockets.resync_socket, resync_pool_, kResyncStaging, *this);
+    if (std::exchange(attached_before_, true)) ++reconnects_;
+    if (source_) source_->attach(sockets.kind, reactor_.now());
+    if (target_) target_->attach(reactor_.now());
+    if (data_link_) data_link_->resume_reading();
+    if (resync_link_) resync_link_->resume_reading();
+}
+
+void VolumeDriver::close_pending() {
+    if (!pending_attach_) return;
+    ::close(pending_attach_->data_socket);
+    ::close(pending_attach_->resync_socket);
+    pending_attach_.reset();
+}
+
+void VolumeDriver::detach() {
+    close_pending();
+    if (source_) source_->detach();
+    if (target_) target_->detach();
+}
+
+void VolumeDriver::send_data(Outgoing& item) {
+    data_link_->send(item);
+}
+void VolumeDriver::send_resync(Outgoing& item) {
+    resync_link_->send(item);
+}
+
+void VolumeDriver::close_links(const std::string& said) {
+    for (auto* link : {&data_link_, &resync_link_}) {
+        if (*link == nullptr) continue;
+        closing_links_.push_back(std::move(*link));
+        closing_links_.back()->close(link == &data_link_ ? said : std::string());
+    }
+}
+
+void VolumeDriver::on_frame(Link& link, const wire::Frame& frame) {
+    const bool data = &link == data_link_.get();
+    const Instant now = reactor_.now();
+    if (target_) {
+        return data ? target_->on_data(frame.header, frame.payload, now)
+                    : target_->on_resync(frame.header, frame.payload, now);
+    }
+    if (source_) {
+        data ? source_->on_data(frame.header, frame.payload, now) : source_->on_resync(frame.header, now);
+    }
+    if (frame.payload != nullptr)
+        (data ? data_pool_ : resync_pool_).give_back(frame.payload, frame.header.length);
+}
+
+void VolumeDriver::on_link_end(Link& link, std::string why) {
+    const bool data = &link == data_link_.get();
+    if (target_ && draining_) {
+        // The end that drain() asked for. Live writes decide what the content is, so their link ends the
+        // draining.
+        if (data) target_->detach();
+        return;
+    }
+    if (source_) source_->link_broken(std::move(why));
+    if (target_) target_->link_broken(std::move(why));
+}
+
+bool VolumeDriver::may_read(const Link&) const {
+    return !target_ || !target_->full();
+}
+
+void VolumeDriver::release_data(std::byte* data, std::uint32_t length) {
+    data_pool_.give_back(data, length);
+}
+void VolumeDriver::release_resync(std::byte* data, std::uint32_t length) {
+    resync_pool_.give_back(data, length);
+}
+
+// --- events
+
+void VolumeDriver::state_changed(MirrorState from, MirrorState to, PauseCause cause) {
+    events_.state_changed(from, to, cause);
+}
+void VolumeDriver::link_lost(std::string why) {
+    events_.link_lost(std::move(why));
+}
+void VolumeDriver::degraded(std::function<void()> release) {
+    events_.degraded(std::move(release));
+}
+void VolumeDriver::in_sync() {
+    events_.in_sync();
+}
+
+// --- status and the end
+
+VolumeStatus VolumeDriver::status() const {
+    VolumeStatus status;
+    status.role = role_;
+    status.size = device_->size();
+    status.sector_size = device_->sector_size();
+    status.writes = writes_;
+    status.write_bytes = write_bytes_;
+    status.reads = reads_;
+    status.read_bytes = read_bytes_;
+    status.reconnects = reconnects_;
+    if (!options_.has_target) return status;
+    status.type = options_.type;
+    status.log_valid = log_file_->found().valid && !log_->failed();
+    status.log_created = log_file_->header().fresh;
+    status.log_was_clean = log_file_->found().clean;
+    status.consistent = !log_file_->header().inconsistent;
+    status.log_commits = log_->commits();
+    if (source_) {
+        status.state = source_->state();
+        status.cause = source_->cause();
+        status.linked = source_->linked();
+        status.dirty_blocks = source_->dirty_blocks();
+        status.resync_bytes_sent = source_->resync_bytes_sent();
+        status.resync_pass = source_->resync_pass();
+        status.queue_requests = source_->queue_requests();
+        status.queue_bytes = source_->queue_bytes();
+    } else if (target_) {
+        status.state = target_->state();
+        status.cause = target_->cause();
+        status.linked = target_->linked();
+        status.dirty_blocks = log_->dirty().count();
+        status.writes = target_->writes();
+        status.write_bytes = target_->write_bytes();
+    }
+    return status;
+}
+
+bool VolumeDriver::roles_idle() const {
+    for (const auto& source : former_sources_)
+        if (!source->idle()) return false;
+    for (const auto& target : former_targets_)
+        if (!target->idle()) return false;
+    for (const auto& link : closing_links_)
+        if (!link->idle()) return false;
+    return (!source_ || source_->idle()) && (!target_ || target_->idle()) && flushes_ == 0 &&
+           device_->idle() && (!log_file_ || (log_file_->idle() && !log_->committing()));
+}
+
+void VolumeDriver::shutdown(std::function<void()> done) {
+    closed_ = std::move(done);
+    if (closing_ != Closing::no) return;
+    closing_ = Closing::quiescing;
+    close_pending();
+    const auto next = [this](const Result<>&) {
+        if (closing_ == Closing::quiescing) closing_ = Closing::flushing;
+    };
+    // Spec: REP-184. A source gives the target everything first; a target applies what it has.
+    if (source_) {
+        source_->quiesce(next);
+    } else if (target_) {
+        target_->detach();
+        target_->drain(next);
+    } else {
+        refuses_ = true;
+        closing_ = Closing::flushing;
+    }
+    reactor_.post([] {});
+}
+
+/// One step after another, each when the one before has ended; looked at after every batch.
+void VolumeDriver::advance_closing() {
+    switch (closing_) {
+        case Closing::no:
+        case Closing::quiescing:
+        case Closing::timer:
+        case Closing::done:
+            return;
+        case Closing::flushing:
+            if (flushes_ > 0) return;
+            closing_ = Closing::clearing;
+            flush_device([this](int error) {
+                if (log_ && error == 0) {
+                    if (source_) source_->detach(PauseCause::shutdown);
+                    log_->collect(0);
+                    commit_wanted_ = true;
+                    after_commit_.push_back([this] {
+                        closing_ = Closing::links;
+                        if (log_->failed()) return;
+                        closing_ = Closing::marking;
+                        log_file_->update_header([](LogHeader& header) { header.clean = true; },
+                                                 [this](int) { closing_ = Closing::links; });
+                    });
+                } else {
+                    closing_ = Closing::links;
+                }
+                reactor_.post([] {});
+            });
+            return;
+        case Closing::clearing:
+        case Closing::marking:
+            return;
+        case Closing::links:
+            if (data_link_ || resync_link_) {
+                if (source_) source_->detach();
+                if (target_) target_->detach();
+                close_links("the volume is shut down");
+            }
+            if (!roles_idle()) return;
+            closing_links_.clear();
+            closing_ = Closing::timer;
+            reactor_.cancel(timer_);
+            return;
+    }
+}
+
+}  // namespace understudy::mirror

@@ -1,0 +1,126 @@
+#pragma once
+// Private to volume*.cpp: the driver that gives the state machines a device, a log file, links and time.
+
+#include "mirror/core/buffers.h"
+#include "mirror/core/limits.h"
+#include "mirror/core/source.h"
+#include "mirror/core/target.h"
+#include "mirror/io/raw_backend.h"
+#include "mirror/log/intent_log.h"
+#include "mirror/log/log_file.h"
+#include "mirror/volume.h"
+#include "mirror/volume_link.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror {
+
+class VolumeDriver final : public Volume, public SourceDriver, public TargetDriver, public LinkHandler {
+  public:
+    VolumeDriver(Reactor& reactor, VolumeOptions options, VolumeEvents& events);
+    ~VolumeDriver() override;
+    Result<> start();
+
+    // BlockBackend
+    [[nodiscard]] std::uint64_t size() const override { return device_->size(); }
+    [[nodiscard]] std::uint32_t sector_size() const override { return device_->sector_size(); }
+    void submit(BlockRequest& request) override;
+
+    // Volume
+    void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) override;
+    void become_target() override;
+    void drain(std::function<void(Result<>)> done) override;
+    void quiesce(std::function<void(Result<>)> done) override;
+    void attach(int data_socket, int resync_socket, ResyncKind kind) override;
+    void detach() override;
+    void pause(std::function<void(Result<>)> done) override;
+    void resume() override;
+    void break_mirror() override;
+    void set_type(MirrorType type) override;
+    void set_parameters(const MirrorParameters& parameters) override;
+    [[nodiscard]] VolumeStatus status() const override;
+    void shutdown(std::function<void()> done) override;
+
+  private:
+    struct PendingAttach {
+        int data_socket, resync_socket;
+        ResyncKind kind;
+    };
+    struct FlushWait {
+        BlockRequest request;
+        std::function<void(int)> done;
+    };
+    enum class Closing { no, quiescing, flushing, clearing, marking, links, timer, done };
+
+    // SourceDriver and TargetDriver
+    void send_data(Outgoing& item) override;
+    void send_resync(Outgoing& item) override;
+    void commit_log() override { commit_wanted_ = true; }
+    void close_links(const std::string& said) override;
+    void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
+    void link_lost(std::string why) override;
+    void degraded(std::function<void()> release) override;
+    void in_sync() override;
+    void mark_consistent(bool consistent, std::uint64_t serial) override;
+    void release_data(std::byte* data, std::uint32_t length) override;
+    void release_resync(std::byte* data, std::uint32_t length) override;
+
+    // LinkHandler
+    void on_frame(Link& link, const wire::Frame& frame) override;
+    void on_link_end(Link& link, std::string why) override;
+    [[nodiscard]] bool may_read(const Link& link) const override;
+
+    void after_batch();
+    void tick();
+    void arm_timer();
+    void log_finished(int error);
+    void try_attach();
+    void close_pending();
+    void flush_device(std::function<void(int)> done);
+    void retire_roles();
+    void advance_closing();
+    [[nodiscard]] bool roles_idle() const;
+
+    Reactor& reactor_;
+    VolumeOptions options_;
+    VolumeEvents& events_;
+    std::shared_ptr<VolumeDriver*> alive_;  // the reactor's hooks outlive this object
+
+    std::unique_ptr<RawBackend> device_;
+    bool punches_ = false;
+    std::unique_ptr<IntentLog> log_;
+    std::unique_ptr<LogFile> log_file_;
+    bool commit_wanted_ = false;
+    bool log_failure_told_ = false;
+    std::vector<std::function<void()>> after_commit_;
+
+    Role role_ = Role::none;
+    std::unique_ptr<Source> source_;
+    std::unique_ptr<Target> target_;
+    std::vector<std::unique_ptr<Source>> former_sources_;  // until their last operation has ended
+    std::vector<std::unique_ptr<Target>> former_targets_;
+    bool refuses_ = false;  // quiesced without a target
+    std::function<void(Result<>)> direct_quiesced_;
+
+    BufferPool data_pool_{kMaxReceiveBytes}, resync_pool_{kMaxReceiveBytes};
+    std::unique_ptr<Link> data_link_, resync_link_;
+    std::vector<std::unique_ptr<Link>> closing_links_;
+    std::optional<PendingAttach> pending_attach_;
+    bool draining_ = false;
+    bool attached_before_ = false;
+
+    IoOperation timer_;
+    std::uint64_t ticks_ = 0;
+    std::size_t flushes_ = 0;
+    Closing closing_ = Closing::no;
+    std::function<void()> closed_;
+    Result<> quiesce_result_;
+
+    std::uint64_t reads_ = 0, read_bytes_ = 0, writes_ = 0, write_bytes_ = 0, reconnects_ = 0;
+};
+
+}  // namespace understudy::mirror

@@ -1,0 +1,168 @@
+#include "mirror/volume_link.h"
+
+#include "base/checksum.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace understudy::mirror {
+namespace {
+
+constexpr std::size_t kMaxVectors = 512;        // of one sendmsg; the kernel takes 1024
+constexpr std::size_t kMaxSendBytes = 4 << 20;  // of one sendmsg
+
+}  // namespace
+
+struct Link::Vectors {
+    std::array<iovec, kMaxVectors> items;
+};
+
+Link::Link(Reactor& reactor, int socket, BufferPool& pool, std::size_t staging_bytes, LinkHandler& handler)
+    : reactor_(reactor),
+      fd_(socket),
+      handler_(handler),
+      reader_(pool, staging_bytes),
+      vectors_(std::make_unique<Vectors>()) {
+    const int on = 1;
+    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails harmlessly on other sockets
+    send_op_.owner = this;
+    send_op_.done = [](IoOperation& op, int result) { static_cast<Link*>(op.owner)->sent(result); };
+    receive_op_.owner = this;
+    receive_op_.done = [](IoOperation& op, int result) { static_cast<Link*>(op.owner)->received(result); };
+}
+
+Link::~Link() {
+    assert(idle() && queue_.empty());
+    ::close(fd_);
+}
+
+void Link::flush() {
+    if (sending_ || closed_ || ended_ || queue_.empty()) return;
+    unsigned count = 0;
+    std::size_t bytes = 0, skip = head_sent_;
+    const auto add = [&](const std::byte* data, std::size_t length) {
+        if (skip >= length) {
+            skip -= length;
+            return;
+        }
+        vectors_->items[count++] = {const_cast<std::byte*>(data) + skip, length - skip};
+        bytes += length - skip;
+        skip = 0;
+    };
+    for (const Outgoing* item = queue_.front(); item != nullptr; item = item->next) {
+        if (count + 2 > kMaxVectors || bytes >= kMaxSendBytes) break;
+        add(item->header.data(), item->header.size());
+        if (item->length > 0) add(item->payload, item->length);
+    }
+    sending_ = true;
+    reactor_.sendv(send_op_, fd_, vectors_->items.data(), count);
+}
+
+void Link::sent(int result) {
+    sending_ = false;
+    if (closed_) return release_queue();
+    if (result == -EINTR || result == -EAGAIN) return flush();
+    if (result < 0) return end(fmt::format("sending failed: {}", std::strerror(-result)));
+    std::size_t left = head_sent_ + static_cast<std::size_t>(result);
+    while (!queue_.empty()) {
+        const std::size_t whole = wire::kHeaderBytes + queue_.front()->length;
+        if (left < whole) break;
+        left -= whole;
+        head_sent_ = 0;
+        Outgoing& item = queue_.pop();
+        if (item.released != nullptr) item.released(item);
+        if (closed_) return;  // the callback gave the link up
+    }
+    head_sent_ = left;
+    flush();
+}
+
+void Link::resume_reading() {
+    if (closed_ || ended_ || receiving_ || cutting_) return;
+    cut();
+}
+
+void Link::finish_reading() {
+    // Linux still delivers what is in the receive buffer, then the end of the stream.
+    ::shutdown(fd_, SHUT_RD);
+    resume_reading();
+}
+
+void Link::received(int result) {
+    receiving_ = false;
+    if (closed_) return;
+    if (result == -EINTR || result == -EAGAIN) return resume_reading();
+    if (result <= 0)
+        return end(result == 0 ? std::string("the other end closed the connection")
+                               : fmt::format("receiving failed: {}", std::strerror(-result)));
+    reader_.received(static_cast<std::size_t>(result));
+    cut();
+}
+
+/// Hands out whole frames, then asks for more.
+void Link::cut() {
+    cutting_ = true;
+    while (!closed_ && !ended_) {
+        if (!handler_.may_read(*this)) break;
+        wire::Frame frame;
+        const auto step = reader_.next(frame);
+        if (step == wire::FrameReader::Step::frame) {
+            handler_.on_frame(*this, frame);
+            continue;
+        }
+        if (step == wire::FrameReader::Step::error) {
+            cutting_ = false;
+            return end(fmt::format("broken message: {}", reader_.error()));
+        }
+        if (step == wire::FrameReader::Step::no_buffer) break;
+        receiving_ = true;
+        reactor_.recv(receive_op_, fd_, reader_.space());
+        break;
+    }
+    cutting_ = false;
+}
+
+void Link::end(std::string why) {
+    if (ended_ || closed_) return;
+    ended_ = true;
+    handler_.on_link_end(*this, std::move(why));
+}
+
+void Link::close(const std::string& said) {
+    if (closed_) return;
+    closed_ = true;
+    if (!said.empty() && !sending_ && head_sent_ == 0 && !ended_) {
+        const std::string text = said.substr(0, wire::kMaxText);
+        wire::Header header;
+        header.type = wire::Type::bye;
+        header.length = static_cast<std::uint32_t>(text.size());
+        header.payload_crc = crc32c(std::as_bytes(std::span(text)));
+        std::array<std::byte, wire::kHeaderBytes + wire::kMaxText> message;
+        wire::encode(header, std::span<std::byte, wire::kHeaderBytes>(message.data(), wire::kHeaderBytes));
+        std::memcpy(message.data() + wire::kHeaderBytes, text.data(), text.size());
+        // Courtesy only: when the socket is full the other end sees the close instead.
+        [[maybe_unused]] const auto count =
+            ::send(fd_, message.data(), wire::kHeaderBytes + text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    ::shutdown(fd_, SHUT_RDWR);  // wakes the operations that the kernel has
+    if (!sending_) release_queue();
+}
+
+void Link::release_queue() {
+    while (!queue_.empty()) {
+        Outgoing& item = queue_.pop();
+        if (item.released != nullptr) item.released(item);
+    }
+}
+
+}  // namespace understudy::mirror

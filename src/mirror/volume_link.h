@@ -1,0 +1,72 @@
+#pragma once
+// One connected socket of a mirror: sends queued messages many at a time, cuts what arrives into frames.
+// Lives on the reactor's thread; stays alive until idle().
+
+#include "mirror/core/buffers.h"
+#include "mirror/core/containers.h"
+#include "mirror/core/source.h"  // Outgoing
+#include "mirror/io/reactor.h"
+#include "mirror/wire/frame.h"
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+struct iovec;
+
+namespace understudy::mirror {
+
+class Link;
+
+class LinkHandler {
+  public:
+    virtual ~LinkHandler() = default;
+    /// The payload, if any, came from the link's pool and is the handler's now.
+    virtual void on_frame(Link& link, const wire::Frame& frame) = 0;
+    /// The link is of no use any more; called once, never after close().
+    virtual void on_link_end(Link& link, std::string why) = 0;
+    /// False: leave further input where it is until resume_reading().
+    [[nodiscard]] virtual bool may_read(const Link& link) const = 0;
+};
+
+class Link {
+  public:
+    /// Takes the socket. Reads from the first resume_reading() on.
+    Link(Reactor& reactor, int socket, BufferPool& pool, std::size_t staging_bytes, LinkHandler& handler);
+    ~Link();
+    Link(const Link&) = delete;
+    Link& operator=(const Link&) = delete;
+
+    /// Queues; flush() gives it to the kernel.
+    void send(Outgoing& item) { queue_.push(item); }
+    void flush();
+    void resume_reading();
+    /// What has arrived is still read, then the link ends.
+    void finish_reading();
+    /// Gives the queue back, `said` goes out as a bye if that needs no waiting. No calls to the handler
+    /// later.
+    void close(const std::string& said);
+    [[nodiscard]] bool idle() const { return !sending_ && !receiving_; }
+
+  private:
+    struct Vectors;
+    void sent(int result);
+    void received(int result);
+    void cut();
+    void end(std::string why);
+    void release_queue();
+
+    Reactor& reactor_;
+    int fd_;
+    LinkHandler& handler_;
+    wire::FrameReader reader_;
+    IoOperation send_op_, receive_op_;
+    bool sending_ = false, receiving_ = false;
+    bool closed_ = false, ended_ = false, cutting_ = false;
+    IntrusiveQueue<Outgoing> queue_;
+    std::size_t head_sent_ = 0;  // bytes of the queue's head that the kernel has
+    std::unique_ptr<Vectors> vectors_;
+};
+
+}  // namespace understudy::mirror
