@@ -36,7 +36,7 @@ def problems(path: pathlib.Path) -> list[str]:
         other = target.split("/")[0]
         if quoted and other in ORDER and ORDER.index(other) > ORDER.index(folder):
             found.append(f"{where}: {folder} must not include {target}: {other} is above it")
-        if quoted and other in ("kits", "sim", "bench", "tests"):
+        if quoted and other in ("kits", "sim", "benchmarks", "tests"):
             found.append(f"{where}: src must not include {target}")
         for library, folders in ONLY_IN.items():
             if target.startswith(library) and not relative.startswith(folders):
