@@ -40,6 +40,8 @@ class SimulatedListener : public Listener {
         if (at != core_.listeners_.end() && at->second.id == id_) core_.listeners_.erase(at);
     }
 
+    [[nodiscard]] Endpoint endpoint() const override { return key_.second; }
+
   private:
     NetworkCore& core_;
     NetworkCore::ListenKey key_;

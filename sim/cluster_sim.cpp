@@ -1,0 +1,249 @@
+#include "sim/cluster_sim.h"
+
+#include "messages/messages.h"
+
+#include <cassert>
+
+namespace understudy::sim {
+namespace {
+
+constexpr std::string_view kNames[] = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"};
+constexpr int kFirstPort = 1500;
+constexpr int kPortsPerNetwork = 100;
+constexpr int kPriorityStep = 10;
+
+std::string address(int network, std::size_t node) {
+    return fmt::format("10.{}.0.{}", network, node + 1);
+}
+
+}  // namespace
+
+/// One life of a node's daemon.
+struct SimulatedCluster::Daemon {
+    Daemon(SimulatedCluster& owner, const NodeName& name, runtime::World world)
+        : cluster(owner), member(owner.members_.at(name)), store(world, member.disk) {
+        member.daemon = this;
+    }
+    Daemon(const Daemon&) = delete;
+    Daemon& operator=(const Daemon&) = delete;
+    ~Daemon() { member.daemon = nullptr; }
+
+    SimulatedCluster& cluster;
+    Member& member;
+    SimulatedStore store;
+    std::unique_ptr<daemons::Node> node;
+};
+
+SimulatedCluster::SimulatedCluster(runtime::Simulation& simulation, ClusterOptions options)
+    : simulation_(simulation), options_(options), kits_(simulation) {
+    assert(options_.nodes >= 1 && static_cast<std::size_t>(options_.nodes) <= std::size(kNames));
+    messages::configure({.process = "simulation",
+                         .file = "",
+                         .least = options_.log ? messages::Severity::debug : messages::Severity::critical});
+    for (int i = 0; i < options_.hierarchies; ++i) {
+        hierarchies_.push_back({Tag(fmt::format("app{}", i)), Tag(fmt::format("ip{}", i))});
+        kits_.needs(hierarchies_.back().root, hierarchies_.back().child);
+    }
+    for (std::size_t i = 0; i < static_cast<std::size_t>(options_.nodes); ++i)
+        names_.emplace_back(kNames[i]);
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+        std::vector<std::string> addresses;
+        for (int network = 0; network < options_.paths; ++network)
+            addresses.push_back(address(network, i));
+        auto& member = members_[names_[i]];
+        member.host = &simulation_.add_node(names_[i].str(), addresses);
+        const config::Layout layout;
+        for (const auto& directory : {layout.etc(), layout.state(), layout.run(), layout.log()})
+            static_cast<void>(member.host->files().make_directories(directory));
+        kits_.attach(*member.host, layout.lkroot());
+        configure(i);
+    }
+}
+
+SimulatedCluster::~SimulatedCluster() {
+    simulation_.after_each_event(nullptr);
+    for (auto& [name, member] : members_)
+        member.host->power_off();
+}
+
+void SimulatedCluster::add_paths(std::size_t index, config::NodeConfig& config) const {
+    int pair = 0;
+    for (std::size_t i = 0; i < names_.size(); ++i)
+        for (std::size_t j = i + 1; j < names_.size(); ++j, ++pair) {
+            if (i != index && j != index) continue;
+            const auto other = i == index ? j : i;
+            for (int network = 0; network < options_.paths; ++network) {
+                config::Path path;
+                path.remote = names_[other];
+                path.device = fmt::format("TCP:{}", kFirstPort + network * kPortsPerNetwork + pair);
+                path.transport = "TLI";
+                path.priority = network + 1;
+                path.interval_ms = static_cast<int>(options_.interval.count());
+                path.misses = options_.misses;
+                path.local_address = address(network, index);
+                path.remote_address = address(network, other);
+                config.paths.push_back(path);
+            }
+        }
+}
+
+void SimulatedCluster::configure(std::size_t index) {
+    auto& config = members_.at(names_[index]).disk.own;
+    config.generation = 1;
+    config.systems.insert(names_.begin(), names_.end());
+    std::uint64_t order = 0;
+    const auto priority = [&](std::size_t node, std::size_t hierarchy) {
+        const auto rank = (node + names_.size() - hierarchy % names_.size()) % names_.size();
+        return Priority{1 + kPriorityStep * static_cast<int>(rank)};
+    };
+    const auto add_instance = [&](std::size_t hierarchy, const Tag& tag, const char* app, const char* type) {
+        config.apps.insert(AppName(app));
+        config.types.insert({AppName(app), TypeName(type)});
+        config::Instance instance;
+        instance.app = AppName(app);
+        instance.type = TypeName(type);
+        instance.tag = tag;
+        instance.id = ResourceId("id-" + tag.str());
+        instance.switchback = options_.switchback;
+        instance.order = ++order;
+        config.instances[tag] = instance;
+        for (std::size_t other = 0; other < names_.size(); ++other)
+            if (other != index)
+                config.equivalencies.push_back({tag, names_[other], tag, priority(index, hierarchy),
+                                                priority(other, hierarchy), ++order});
+    };
+    for (std::size_t i = 0; i < hierarchies_.size(); ++i) {
+        add_instance(i, hierarchies_[i].child, "comm", "ip");
+        add_instance(i, hierarchies_[i].root, "gen", "app");
+        config.dependencies.push_back({hierarchies_[i].root, hierarchies_[i].child, ++order});
+    }
+    add_paths(index, config);
+    config.reindex();
+}
+
+runtime::SimulatedNode& SimulatedCluster::host(const NodeName& name) {
+    return *members_.at(name).host;
+}
+
+StoreDisk& SimulatedCluster::disk(const NodeName& name) {
+    return members_.at(name).disk;
+}
+
+void SimulatedCluster::power_on(const NodeName& name) {
+    auto& member = members_.at(name);
+    if (member.host->running()) return;
+    member.host->boot([this, name](runtime::World world) {
+        auto daemon = std::make_unique<Daemon>(*this, name, world);
+        auto& here = members_.at(name);
+        daemons::NodeOptions options;
+        options.self = name;
+        options.host_rebooted = std::exchange(here.boot, here.host->boots()) != here.host->boots();
+        auto opened = daemons::Node::open(world, daemon->store, std::move(options));
+        if (!opened) {
+            simulation_.note(name.str(), "cannot open its node: " + opened.error().text);
+            return daemon;
+        }
+        daemon->node = std::move(*opened);
+        daemon->node->on_stopped([this, name] { host(name).kill_program(); });
+        daemon->node->database().subscribe(
+            [this, name](const config::Change& change) { note_change(name, change); });
+        daemon->node->cluster().on_peer_event([this, name](const comm::PeerEvent& event) {
+            using Kind = comm::PeerEvent::Kind;
+            if (event.kind == Kind::comm_up || event.kind == Kind::comm_down)
+                simulation_.note(name.str(),
+                                 fmt::format("{} {}", event.kind == Kind::comm_up ? "COMM_UP" : "COMM_DOWN",
+                                             event.peer.str()));
+            if (peer_observer_) peer_observer_(name, event);
+        });
+        if (daemon_observer_) daemon_observer_(name);
+        daemon->node->start();
+        return daemon;
+    });
+}
+
+void SimulatedCluster::power_on_all() {
+    for (const auto& name : names_)
+        power_on(name);
+}
+
+void SimulatedCluster::resume_all() {
+    for (const auto& name : names_) {
+        host(name).resume();
+        power_on(name);
+    }
+}
+
+void SimulatedCluster::note_change(const NodeName& name, const config::Change& change) {
+    if (change.owner != name) return;
+    for (const auto& edit : change.edits)
+        if (const auto* put = std::get_if<config::PutInstance>(&edit))
+            simulation_.note(name.str(),
+                             fmt::format("records {} {} ({})", put->instance.tag.str(),
+                                         config::to_string(put->instance.state), put->instance.reason));
+}
+
+daemons::Node* SimulatedCluster::daemon(const NodeName& name) {
+    auto& member = members_.at(name);
+    return member.host->running() && member.daemon != nullptr ? member.daemon->node.get() : nullptr;
+}
+
+std::optional<config::Reply> SimulatedCluster::run(const NodeName& name, const config::Command& command,
+                                                   runtime::Duration limit) {
+    auto* node = daemon(name);
+    if (node == nullptr) return std::nullopt;
+    auto reply = std::make_shared<std::optional<config::Reply>>();
+    node->run(command, [reply](const config::Reply& answer) { *reply = answer; });
+    simulation_.run_until([&] { return reply->has_value() || daemon(name) != node; }, limit);
+    return *reply;
+}
+
+void SimulatedCluster::start(const NodeName& name, const config::Command& command) {
+    if (auto* node = daemon(name)) node->run(command, [](const config::Reply&) {});
+}
+
+config::Command SimulatedCluster::switchover(const Tag& tag, const NodeName& to) {
+    config::Command command;
+    command.name = "understudy switchover";
+    command.arguments = {tag.str()};
+    command.options["to"] = to.str();
+    return command;
+}
+
+config::Command SimulatedCluster::perform_action(const Tag& tag, const std::string& action) {
+    config::Command command;
+    command.name = "perform_action";
+    command.options = {{"t", tag.str()}, {"a", action}};
+    return command;
+}
+
+std::optional<config::State> SimulatedCluster::state(const NodeName& name, const Tag& tag) {
+    auto* node = daemon(name);
+    if (node == nullptr) return std::nullopt;
+    const auto* instance = node->database().own().find(tag);
+    return instance == nullptr ? std::nullopt : std::optional(instance->state);
+}
+
+bool SimulatedCluster::in_service(const Hierarchy& hierarchy) {
+    const auto running = kits_.hosts_running(hierarchy.root);
+    if (running.size() != 1 || kits_.hosts_running(hierarchy.child) != running) return false;
+    for (const auto& name : names_) {
+        const bool here = name == running.front();
+        for (const auto& tag : {hierarchy.root, hierarchy.child}) {
+            const auto recorded = state(name, tag);
+            if (!recorded && !here) continue;
+            if ((recorded == config::State::isp) != here) return false;
+        }
+    }
+    return true;
+}
+
+bool SimulatedCluster::all_in_service() {
+    return std::all_of(hierarchies_.begin(), hierarchies_.end(),
+                       [this](const Hierarchy& hierarchy) { return in_service(hierarchy); });
+}
+
+bool SimulatedCluster::wait_in_service(runtime::Duration limit) {
+    return simulation_.run_until([this] { return all_in_service(); }, limit);
+}
+
+}  // namespace understudy::sim

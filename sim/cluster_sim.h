@@ -1,0 +1,115 @@
+#pragma once
+// A cluster of real nodes (daemons::Node with everything in it) in one simulation: hosts, paths, hierarchies,
+// kits.
+//
+//   Simulation sim(seed);
+//   SimulatedCluster cluster(sim, {.nodes = 2});
+//   cluster.power_on_all();
+//   cluster.wait_in_service(30s);
+//   cluster.host("alpha").power_off();  ...
+//
+// Hierarchy number i is the application "app<i>" on the address "ip<i>"; its best node is number i modulo the
+// number of nodes. Every pair of nodes has its paths on networks of their own.
+
+#include "daemons/node.h"
+#include "runtime/simulated/simulated_world.h"
+#include "sim/kit_model.h"
+#include "sim/simulated_store.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace understudy::sim {
+
+struct ClusterOptions {
+    int nodes = 2;  // 2 to 8
+    int hierarchies = 2;
+    int paths = 2;  // between each pair
+    std::chrono::milliseconds interval{1000};
+    int misses = 3;
+    config::Switchback switchback = config::Switchback::intelligent;
+    bool log = false;  // the nodes' own log goes to standard error
+};
+
+struct Hierarchy {
+    Tag root;
+    Tag child;
+};
+
+class SimulatedCluster {
+  public:
+    SimulatedCluster(runtime::Simulation& simulation, ClusterOptions options);
+    SimulatedCluster(const SimulatedCluster&) = delete;
+    SimulatedCluster& operator=(const SimulatedCluster&) = delete;
+    ~SimulatedCluster();
+
+    [[nodiscard]] runtime::Simulation& simulation() { return simulation_; }
+    [[nodiscard]] const ClusterOptions& options() const { return options_; }
+    [[nodiscard]] KitModel& kits() { return kits_; }
+    [[nodiscard]] const std::vector<NodeName>& nodes() const { return names_; }
+    [[nodiscard]] const std::vector<Hierarchy>& hierarchies() const { return hierarchies_; }
+    /// The node that comes first for this hierarchy.
+    [[nodiscard]] const NodeName& best_node(std::size_t hierarchy) const {
+        return names_[hierarchy % names_.size()];
+    }
+    [[nodiscard]] runtime::SimulatedNode& host(const NodeName& name);
+    [[nodiscard]] StoreDisk& disk(const NodeName& name);
+
+    /// Boots the host when it is off and starts its daemon when it does not run.
+    void power_on(const NodeName& name);
+    void power_on_all();
+    /// Every host is up and its daemon runs.
+    void resume_all();
+
+    /// The node's daemon, null when it does not run.
+    [[nodiscard]] daemons::Node* daemon(const NodeName& name);
+    /// Runs a command on a node and waits; nullopt when it was not answered within `limit` (a dead node
+    /// does not answer).
+    std::optional<config::Reply> run(const NodeName& name, const config::Command& command,
+                                     runtime::Duration limit = std::chrono::minutes(2));
+    /// Starts a command and does not wait.
+    void start(const NodeName& name, const config::Command& command);
+    static config::Command switchover(const Tag& tag, const NodeName& to);
+    static config::Command perform_action(const Tag& tag, const std::string& action);
+
+    /// The state that the node's own database records; nullopt when its daemon does not run.
+    [[nodiscard]] std::optional<config::State> state(const NodeName& name, const Tag& tag);
+    /// Whether this hierarchy runs, whole, on exactly one host, and the databases of all running nodes say
+    /// so.
+    [[nodiscard]] bool in_service(const Hierarchy& hierarchy);
+    [[nodiscard]] bool all_in_service();
+    bool wait_in_service(runtime::Duration limit);
+    /// The time after which a silent peer is taken for dead.
+    [[nodiscard]] runtime::Duration detection() const { return options_.interval * options_.misses; }
+
+    using PeerObserver = std::function<void(const NodeName& at, const comm::PeerEvent& event)>;
+    void on_peer_event(PeerObserver observer) { peer_observer_ = std::move(observer); }
+    using DaemonObserver = std::function<void(const NodeName& at)>;
+    void on_daemon_start(DaemonObserver observer) { daemon_observer_ = std::move(observer); }
+
+  private:
+    struct Daemon;
+    struct Member {
+        runtime::SimulatedNode* host = nullptr;
+        StoreDisk disk;
+        Daemon* daemon = nullptr;  // owned by the host while its program runs
+        std::uint64_t boot = 0;    // in which the daemon ran last
+    };
+    void configure(std::size_t index);
+    void add_paths(std::size_t index, config::NodeConfig& config) const;
+    void note_change(const NodeName& name, const config::Change& change);
+
+    runtime::Simulation& simulation_;
+    ClusterOptions options_;
+    KitModel kits_;
+    std::vector<NodeName> names_;
+    std::map<NodeName, Member> members_;
+    std::vector<Hierarchy> hierarchies_;
+    PeerObserver peer_observer_;
+    DaemonObserver daemon_observer_;
+};
+
+}  // namespace understudy::sim

@@ -1,0 +1,258 @@
+#include "sim/faults.h"
+
+#include <algorithm>
+
+namespace understudy::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr double kKindChance = 0.5;
+constexpr double kCalmNetworkChance = 0.5;
+// Rare enough that a path is never without a connection for a whole detection time by chance alone.
+constexpr double kConnectionLoss = 0.002;
+constexpr double kFailChance = 0.2;
+constexpr double kHangChance = 0.1;
+constexpr int kMostDriftPpm = 200;
+
+bool excuses_a_split(Fault fault) {
+    switch (fault) {
+        case Fault::partition:
+        case Fault::one_way_cut:
+        case Fault::program_pause:
+        case Fault::host_pause:
+            return true;
+        case Fault::power_off:
+        case Fault::power_off_in_write:
+        case Fault::daemon_crash:
+        case Fault::switchover:
+        case Fault::broken_connections:
+        case Fault::connection_loss:
+        case Fault::slow_network:
+        case Fault::clock:
+        case Fault::failing_kits:
+        case Fault::hanging_kits:
+        case Fault::one_network:
+            return false;
+    }
+    return false;
+}
+
+}  // namespace
+
+std::string_view to_string(Fault fault) {
+    switch (fault) {
+        case Fault::power_off:
+            return "power-off";
+        case Fault::power_off_in_write:
+            return "power-off in a write";
+        case Fault::daemon_crash:
+            return "daemon crash";
+        case Fault::switchover:
+            return "switchover";
+        case Fault::broken_connections:
+            return "broken connections";
+        case Fault::connection_loss:
+            return "connection loss";
+        case Fault::slow_network:
+            return "slow network";
+        case Fault::clock:
+            return "clock";
+        case Fault::failing_kits:
+            return "failing kits";
+        case Fault::hanging_kits:
+            return "hanging kits";
+        case Fault::partition:
+            return "partition";
+        case Fault::one_way_cut:
+            return "one-way cut";
+        case Fault::one_network:
+            return "cut of one network";
+        case Fault::program_pause:
+            return "program pause";
+        case Fault::host_pause:
+            return "host pause";
+    }
+    return "?";
+}
+
+FaultProfile FaultProfile::random(runtime::Simulation& simulation) {
+    FaultProfile profile;
+    const bool calm_network = simulation.chance(kCalmNetworkChance);
+    for (int i = 0; i < kFaultKinds; ++i) {
+        const auto fault = static_cast<Fault>(i);
+        const bool wanted = simulation.chance(kKindChance);
+        const bool kits = fault == Fault::failing_kits || fault == Fault::hanging_kits;
+        if (wanted && !(calm_network && (excuses_a_split(fault) || kits))) profile.kinds.push_back(fault);
+    }
+    if (profile.kinds.empty()) profile.kinds.push_back(Fault::power_off);
+    profile.most_gap = simulation.random_duration(5s, 60s);
+    return profile;
+}
+
+bool FaultProfile::has(Fault fault) const {
+    return std::find(kinds.begin(), kinds.end(), fault) != kinds.end();
+}
+
+std::string FaultProfile::describe() const {
+    std::string text;
+    for (const auto kind : kinds)
+        text += fmt::format("{}{}", text.empty() ? "" : ", ", to_string(kind));
+    return text;
+}
+
+FaultInjector::FaultInjector(SimulatedCluster& cluster, Invariants& invariants, FaultProfile profile)
+    : cluster_(cluster),
+      simulation_(cluster.simulation()),
+      invariants_(invariants),
+      profile_(std::move(profile)) {}
+
+void FaultInjector::later(runtime::Duration delay, std::function<void()> function) {
+    simulation_.after(delay, [this, round = round_, function = std::move(function)] {
+        if (round == round_) function();
+    });
+}
+
+void FaultInjector::start() {
+    ++round_;
+    next();
+}
+
+void FaultInjector::next() {
+    later(simulation_.random_duration(profile_.least_gap, profile_.most_gap), [this] {
+        strike(profile_.kinds[simulation_.random_below(profile_.kinds.size())]);
+        next();
+    });
+}
+
+void FaultInjector::stop() {
+    ++round_;
+    simulation_.note("faults", "end");
+    for (const auto& a : cluster_.nodes())
+        for (const auto& b : cluster_.nodes())
+            if (a < b && simulation_.is_cut(a.str(), b.str())) invariants_.disturbed(a, b);
+    simulation_.heal_all();
+    simulation_.set_connection_loss(0);
+    simulation_.set_delay(100us, 1ms);
+    cluster_.kits().set_trouble({});
+    for (const auto& name : cluster_.nodes())
+        if (cluster_.host(name).paused()) invariants_.disturbed(name);
+    cluster_.resume_all();
+}
+
+NodeName FaultInjector::any_node() {
+    return cluster_.nodes()[simulation_.random_below(cluster_.nodes().size())];
+}
+
+NodeName FaultInjector::other_than(const NodeName& node) {
+    auto other = any_node();
+    while (other == node)
+        other = any_node();
+    return other;
+}
+
+void FaultInjector::cut(const NodeName& from, const NodeName& to, int network) {
+    const auto& sources = cluster_.host(from).addresses();
+    const auto& targets = cluster_.host(to).addresses();
+    for (std::size_t i = 0; i < sources.size(); ++i)
+        if (network < 0 || static_cast<std::size_t>(network) == i)
+            simulation_.cut_one_way(sources[i], targets[i]);
+}
+
+void FaultInjector::heal_later(const NodeName& a, const NodeName& b) {
+    later(simulation_.random_duration(100ms, 60s), [this, a, b] {
+        invariants_.disturbed(a, b);
+        simulation_.heal(a.str(), b.str());
+    });
+}
+
+void FaultInjector::power_off(const NodeName& node) {
+    cluster_.host(node).power_off();
+    later(simulation_.random_duration(100ms, 60s), [this, node] { cluster_.power_on(node); });
+}
+
+// The service manager restarts it well before its peers could miss it. Crashes that follow each other closely
+// would add up to a silence that nobody can tell from a dead host.
+void FaultInjector::crash_daemon(const NodeName& node) {
+    if (!cluster_.host(node).running() || cluster_.host(node).paused()) return;
+    if (last_crash_ && simulation_.now() - *last_crash_ < 3 * cluster_.detection()) return;
+    last_crash_ = simulation_.now();
+    cluster_.host(node).kill_program();
+    const runtime::Duration most = cluster_.options().interval / 2;
+    later(simulation_.random_duration(most / 10, most), [this, node] {
+        if (cluster_.host(node).powered()) cluster_.power_on(node);
+    });
+}
+
+void FaultInjector::pause(const NodeName& node, runtime::Pause what) {
+    if (!cluster_.host(node).running()) return;
+    cluster_.host(node).pause(what);
+    later(simulation_.random_duration(10ms, 30s), [this, node] {
+        invariants_.disturbed(node);
+        cluster_.host(node).resume();
+    });
+}
+
+void FaultInjector::kits_later(KitModel::Trouble trouble) {
+    cluster_.kits().set_trouble(trouble);
+    later(simulation_.random_duration(1s, 60s), [this] { cluster_.kits().set_trouble({}); });
+}
+
+void FaultInjector::strike(Fault fault) {
+    ++struck_;
+    simulation_.note("fault", to_string(fault));
+    const auto node = any_node();
+    const auto other = other_than(node);
+    const runtime::Duration interval = cluster_.options().interval;
+    switch (fault) {
+        case Fault::power_off:
+            return power_off(node);
+        case Fault::power_off_in_write:
+            cluster_.host(node).power_off_in_next_write();
+            return later(simulation_.random_duration(10s, 60s), [this, node] { cluster_.power_on(node); });
+        case Fault::daemon_crash:
+            return crash_daemon(node);
+        case Fault::switchover: {
+            const auto which = simulation_.random_below(cluster_.hierarchies().size());
+            return cluster_.start(node,
+                                  SimulatedCluster::switchover(cluster_.hierarchies()[which].root, other));
+        }
+        case Fault::broken_connections:
+            return simulation_.break_connections(node.str(), other.str());
+        case Fault::connection_loss:
+            simulation_.set_connection_loss(kConnectionLoss);
+            return later(simulation_.random_duration(1s, 60s),
+                         [this] { simulation_.set_connection_loss(0); });
+        case Fault::slow_network:
+            simulation_.set_delay(1ms, interval / 10);
+            return later(simulation_.random_duration(1s, 60s), [this] { simulation_.set_delay(100us, 1ms); });
+        case Fault::clock:
+            cluster_.host(node).set_clock_drift(
+                static_cast<int>(simulation_.random_below(2 * kMostDriftPpm + 1)) - kMostDriftPpm);
+            return cluster_.host(other).jump_wall_clock(std::chrono::duration_cast<std::chrono::microseconds>(
+                simulation_.random_duration(-24h, 24h)));
+        case Fault::failing_kits:
+            return kits_later({.fails = kFailChance});
+        case Fault::hanging_kits:
+            return kits_later({.hangs = kHangChance});
+        case Fault::partition:
+            simulation_.partition(node.str(), other.str());
+            return heal_later(node, other);
+        case Fault::one_way_cut:
+            cut(node, other, -1);
+            return heal_later(node, other);
+        case Fault::one_network: {
+            const auto network = static_cast<int>(
+                simulation_.random_below(static_cast<std::uint64_t>(cluster_.options().paths)));
+            cut(node, other, network);
+            cut(other, node, network);
+            return heal_later(node, other);
+        }
+        case Fault::program_pause:
+            return pause(node, runtime::Pause::program);
+        case Fault::host_pause:
+            return pause(node, runtime::Pause::host);
+    }
+}
+
+}  // namespace understudy::sim

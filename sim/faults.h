@@ -1,0 +1,81 @@
+#pragma once
+// Random faults for a simulated cluster, drawn from the run's one stream: the seed decides which kinds a run
+// has, when they strike, whom, and how long they last.
+
+#include "sim/invariants.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace understudy::sim {
+
+enum class Fault {
+    power_off,           // the plug is pulled; boots again later
+    power_off_in_write,  // at the next file write
+    daemon_crash,        // kill -9, restarted by the service manager at once
+    switchover,          // not a fault: an administrator moves a hierarchy
+    broken_connections,
+    connection_loss,  // for a while any frame may break its connection
+    slow_network,     // delays up to a part of the heartbeat interval
+    clock,            // wall clock jumps, clocks drift
+    failing_kits,     // actions fail
+    hanging_kits,     // actions hang
+    partition,        // both ways, all networks
+    one_way_cut,      // one way, all networks
+    one_network,      // one network only: the other path goes on
+    program_pause,    // SIGSTOP of the daemon
+    host_pause,       // VM freeze
+};
+inline constexpr int kFaultKinds = static_cast<int>(Fault::host_pause) + 1;
+std::string_view to_string(Fault fault);
+
+/// What a run suffers.
+struct FaultProfile {
+    std::vector<Fault> kinds;
+    runtime::Duration least_gap = std::chrono::seconds(1);
+    runtime::Duration most_gap = std::chrono::seconds(30);
+
+    /// Half of the seeds have neither cuts nor pauses nor failing kits: there nothing excuses a split.
+    static FaultProfile random(runtime::Simulation& simulation);
+    [[nodiscard]] bool has(Fault fault) const;
+    [[nodiscard]] std::string describe() const;
+};
+
+class FaultInjector {
+  public:
+    /// The injector must outlive the simulation's run.
+    FaultInjector(SimulatedCluster& cluster, Invariants& invariants, FaultProfile profile);
+    FaultInjector(const FaultInjector&) = delete;
+    FaultInjector& operator=(const FaultInjector&) = delete;
+
+    /// Faults strike from now on, until stop().
+    void start();
+    /// No new ones; ends those in force: heals cuts, resumes, boots, lets kits work.
+    void stop();
+    void strike(Fault fault);
+    [[nodiscard]] int struck() const { return struck_; }
+
+  private:
+    void next();
+    /// Runs `function` after `delay` unless stop() was called before.
+    void later(runtime::Duration delay, std::function<void()> function);
+    NodeName any_node();
+    NodeName other_than(const NodeName& node);
+    void cut(const NodeName& from, const NodeName& to, int network);
+    void power_off(const NodeName& node);
+    void crash_daemon(const NodeName& node);
+    void pause(const NodeName& node, runtime::Pause what);
+    void heal_later(const NodeName& a, const NodeName& b);
+    void kits_later(KitModel::Trouble trouble);
+
+    SimulatedCluster& cluster_;
+    runtime::Simulation& simulation_;
+    Invariants& invariants_;
+    FaultProfile profile_;
+    std::uint64_t round_ = 0;  // of start and stop: what was scheduled before a stop does nothing
+    std::optional<runtime::TimePoint> last_crash_;
+    int struck_ = 0;
+};
+
+}  // namespace understudy::sim

@@ -1,0 +1,93 @@
+#include "sim/kit_model.h"
+
+#include <algorithm>
+
+namespace understudy::sim {
+namespace {
+
+std::string argument_after(const runtime::ProcessSpec& spec, std::string_view option) {
+    const auto at = std::find(spec.arguments.begin(), spec.arguments.end(), option);
+    return at == spec.arguments.end() || std::next(at) == spec.arguments.end() ? "" : *std::next(at);
+}
+
+}  // namespace
+
+void KitModel::attach(runtime::SimulatedNode& node, const std::string& lkroot) {
+    auto& host = hosts_[NodeName(node.name())];
+    host.node = &node;
+    for (const auto* type : {"comm/resources/ip", "gen/resources/app"})
+        for (const auto* action : {"restore", "remove", "quickchk"})
+            node.install_executable(fmt::format("{}/subsys/{}/actions/{}", lkroot, type, action));
+    node.set_process_model([this, &host](const runtime::ProcessSpec& spec) { return start(host, spec); });
+}
+
+const std::set<Tag>& KitModel::running_on(const Host& host) {
+    static const std::set<Tag> nothing;
+    return host.node->powered() && host.node->boots() == host.boot ? host.running : nothing;
+}
+
+bool KitModel::runs(const NodeName& host, const Tag& tag) const {
+    const auto at = hosts_.find(host);
+    return at != hosts_.end() && running_on(at->second).contains(tag);
+}
+
+std::vector<NodeName> KitModel::hosts_running(const Tag& tag) const {
+    std::vector<NodeName> found;
+    for (const auto& [name, host] : hosts_)
+        if (running_on(host).contains(tag)) found.push_back(name);
+    return found;
+}
+
+void KitModel::set_running(Host& host, const Tag& tag, bool runs) {
+    if (host.boot != host.node->boots()) {
+        host.boot = host.node->boots();
+        host.running.clear();
+    }
+    const bool changed = runs ? host.running.insert(tag).second : host.running.erase(tag) != 0;
+    if (!changed) return;
+    ++changes_;
+    simulation_.note(host.node->name(), fmt::format("{} {}", tag.str(), runs ? "RUNS" : "has stopped"));
+}
+
+void KitModel::break_down(const NodeName& host, const Tag& tag) {
+    set_running(hosts_.at(host), tag, false);
+}
+
+void KitModel::fail_next(const NodeName& host, const std::string& action, int count) {
+    hosts_.at(host).fail_next[action] = count;
+}
+
+runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec& spec) {
+    const auto action = spec.path.substr(spec.path.rfind('/') + 1);
+    const Tag tag(argument_after(spec, "-t"));
+    runtime::SimulatedOutcome outcome;
+    outcome.takes = simulation_.random_duration(trouble_.least, trouble_.most);
+    if (simulation_.chance(trouble_.hangs)) outcome.takes = kHang;
+    if (action == "restore")
+        for (const auto& [parent, child] : needs_)
+            if (parent == tag && !running_on(host).contains(child) && violation_)
+                violation_(fmt::format("{} is restored on {} where {}, which it needs, does not run",
+                                       tag.str(), host.node->name(), child.str()));
+    auto& scheduled = host.fail_next[action];
+    if (scheduled > 0 || simulation_.chance(trouble_.fails)) {
+        scheduled = std::max(0, scheduled - 1);
+        outcome.exit_code = 1;
+        outcome.output = fmt::format("{} of {} fails as planned\n", action, tag.str());
+        return outcome;
+    }
+    outcome.effect = [this, &host, action, tag] { return finish(host, action, tag); };
+    // Killed half-way: it may have done its work already.
+    outcome.on_kill = [this, &host, action, tag] {
+        if (simulation_.chance(0.5)) finish(host, action, tag);
+    };
+    return outcome;
+}
+
+int KitModel::finish(Host& host, const std::string& action, const Tag& tag) {
+    if (action == "restore") set_running(host, tag, true);
+    if (action == "remove") set_running(host, tag, false);
+    if (action == "quickchk") return running_on(host).contains(tag) ? 0 : 1;
+    return 0;
+}
+
+}  // namespace understudy::sim

@@ -1,0 +1,133 @@
+#include "sim/run.h"
+
+#include "sim/cluster_sim.h"
+#include "sim/faults.h"
+#include "sim/invariants.h"
+
+#include <iterator>
+
+namespace understudy::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr double kThreeNodesChance = 0.3;
+constexpr double kSurvivorChance = 0.4;
+// The slowest that may still be going on when the faults end: a hanging kit action, a reservation that is
+// waited for (150 s), then detection and a takeover.
+constexpr runtime::Duration kSettle = 240s;
+constexpr runtime::Duration kFirstStart = 120s;
+
+ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions& options) {
+    struct Heartbeat {
+        std::chrono::milliseconds interval;
+        int misses;
+    };
+    constexpr Heartbeat kHeartbeats[] = {{200ms, 3}, {1000ms, 3}, {1000ms, 5}, {6000ms, 5}};
+    ClusterOptions result;
+    result.nodes = options.nodes != 0 ? options.nodes : simulation.chance(kThreeNodesChance) ? 3 : 2;
+    result.hierarchies = 1 + static_cast<int>(simulation.random_below(3));
+    const auto& heartbeat = kHeartbeats[simulation.random_below(std::size(kHeartbeats))];
+    result.interval = heartbeat.interval;
+    result.misses = heartbeat.misses;
+    result.log = options.log;
+    return result;
+}
+
+class Run {
+  public:
+    Run(std::uint64_t seed, const RunOptions& options) : simulation_(seed), options_(options) {
+        simulation_.set_trace_detail(options.trace ? runtime::TraceDetail::full
+                                                   : runtime::TraceDetail::notes);
+    }
+
+    RunResult run() {
+        start_hosts();
+        if (!cluster_.wait_in_service(kFirstStart))
+            invariants_.violation("the cluster does not come in service after its first start");
+        suffer();
+        leave_survivor();
+        simulation_.run_for(kSettle);
+        if (invariants_.split_possible() || profile_.has(Fault::failing_kits) ||
+            profile_.has(Fault::hanging_kits))
+            administrate();
+        invariants_.check_calm();
+        return {invariants_.violations(), simulation_.trace(), describe(),
+                std::chrono::duration<double>(simulation_.now().time_since_epoch()).count(),
+                simulation_.events_run()};
+    }
+
+  private:
+    void start_hosts() {
+        for (const auto& name : cluster_.nodes())
+            simulation_.after(simulation_.random_duration(0s, 2s), [this, name] { cluster_.power_on(name); });
+        simulation_.run_for(2s);
+    }
+
+    void suffer() {
+        injector_.start();
+        simulation_.run_for(options_.faults_for);
+        injector_.stop();
+    }
+
+    void leave_survivor() {
+        if (!simulation_.chance(kSurvivorChance)) return;
+        simulation_.run_for(simulation_.random_duration(0s, kSettle));
+        const auto survivor = simulation_.random_below(cluster_.nodes().size());
+        for (std::size_t i = 0; i < cluster_.nodes().size(); ++i)
+            if (i != survivor) cluster_.host(cluster_.nodes()[i]).power_off();
+    }
+
+    // What failed or was split waits for a person, who has the commands of the manual and nothing else.
+    void administrate() {
+        simulation_.note("administrator", "looks");
+        for (const auto& hierarchy : cluster_.hierarchies()) {
+            if (cluster_.in_service(hierarchy)) continue;
+            for (const auto& name : cluster_.nodes())
+                command(name, SimulatedCluster::perform_action(hierarchy.child, "remove"));
+        }
+        invariants_.split_resolved();
+        for (const auto& hierarchy : cluster_.hierarchies()) {
+            if (cluster_.in_service(hierarchy)) continue;
+            for (const auto& name : cluster_.nodes()) {
+                if (cluster_.daemon(name) == nullptr) continue;
+                command(name, SimulatedCluster::switchover(hierarchy.root, name));
+                break;
+            }
+        }
+        simulation_.run_for(30s);
+    }
+
+    void command(const NodeName& name, const config::Command& what) {
+        if (cluster_.daemon(name) == nullptr) return;
+        const auto reply = cluster_.run(name, what, kSettle);
+        const auto text = fmt::format("{} on {}", what.name, name.str());
+        if (!reply)
+            invariants_.violation(text + " is not answered");
+        else if (reply->exit_code != 0)
+            invariants_.violation(
+                fmt::format("{} fails with {}: {}{}", text, reply->exit_code, reply->out, reply->err));
+    }
+
+    [[nodiscard]] std::string describe() const {
+        const auto& options = cluster_.options();
+        return fmt::format("{} nodes, {} hierarchies, heartbeat {} ms x {}, {} faults of: {}", options.nodes,
+                           options.hierarchies, options.interval.count(), options.misses, injector_.struck(),
+                           profile_.describe());
+    }
+
+    runtime::Simulation simulation_;
+    RunOptions options_;
+    SimulatedCluster cluster_{simulation_, cluster_options(simulation_, options_)};
+    Invariants invariants_{cluster_};
+    FaultProfile profile_ = FaultProfile::random(simulation_);
+    FaultInjector injector_{cluster_, invariants_, profile_};
+};
+
+}  // namespace
+
+RunResult run_seed(std::uint64_t seed, const RunOptions& options) {
+    return Run(seed, options).run();
+}
+
+}  // namespace understudy::sim

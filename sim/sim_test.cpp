@@ -1,0 +1,198 @@
+// Whole nodes in simulated clusters: named scenarios, and a handful of random runs. Many more seeds run by
+// understudy-sim.
+
+#include "sim/cluster_sim.h"
+#include "sim/faults.h"
+#include "sim/invariants.h"
+#include "sim/run.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace understudy::sim {
+namespace {
+
+using namespace std::chrono_literals;
+using config::State;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class ClusterScenario : public testing::Test {
+  protected:
+    void TearDown() override {
+        EXPECT_THAT(invariants.violations(), IsEmpty());
+        if (HasFailure()) std::fputs(sim.trace().c_str(), stderr);
+    }
+    void start_in_service() {
+        cluster.power_on_all();
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+    }
+    ClusterScenario() { sim.set_trace_detail(runtime::TraceDetail::notes); }
+    runtime::Simulation sim{2};
+    SimulatedCluster cluster{sim, {.nodes = 2, .hierarchies = 1}};
+    Invariants invariants{cluster};
+    const NodeName alpha{"alpha"};
+    const NodeName beta{"beta"};
+    const Tag app{"app0"};
+    const Tag ip{"ip0"};
+};
+
+// Spec: CLU-128
+TEST_F(ClusterScenario, OfTwoNodesThatStartTogetherOnlyTheBestStartsTheApplication) {
+    start_in_service();
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(alpha));
+    EXPECT_EQ(cluster.state(beta, app), State::osu);
+}
+
+// Spec: CLU-181, CLU-186, CLU-193
+TEST_F(ClusterScenario, StandbyTakesOverAfterThePowerOffOfTheActiveNode) {
+    start_in_service();
+    const auto off = sim.now();
+    cluster.host(alpha).power_off();
+    ASSERT_TRUE(sim.run_until([&] { return cluster.kits().runs(beta, app); }, 60s));
+    EXPECT_GE(sim.now() - off, cluster.detection() - cluster.options().interval);
+    EXPECT_LE(sim.now() - off, cluster.detection() + 2s) << "detection, then two restores";
+    EXPECT_TRUE(cluster.wait_in_service(1s));
+}
+
+// Spec: CLU-125, CLU-195, CLU-201
+TEST_F(ClusterScenario, ReturningNodeBecomesStandbyAndDoesNotDisturbTheApplication) {
+    start_in_service();
+    cluster.host(alpha).power_off();
+    ASSERT_TRUE(cluster.wait_in_service(60s));
+    const auto changes = cluster.kits().changes();
+    cluster.power_on(alpha);
+    sim.run_for(120s);
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+    EXPECT_EQ(cluster.kits().changes(), changes) << "nothing was started or stopped meanwhile";
+    EXPECT_EQ(cluster.state(alpha, app), State::osu);
+    invariants.check_calm();
+}
+
+TEST_F(ClusterScenario, LoneSurvivorOfATotalBlackoutStartsEverything) {
+    start_in_service();
+    cluster.host(alpha).power_off();
+    cluster.host(beta).power_off();
+    cluster.power_on(beta);
+    EXPECT_TRUE(cluster.wait_in_service(60s));
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+}
+
+// Spec: CLU-144
+TEST_F(ClusterScenario, SwitchoverMovesTheWholeHierarchyAndBack) {
+    start_in_service();
+    for (const auto& target : {beta, alpha}) {
+        const auto reply = cluster.run(alpha, SimulatedCluster::switchover(app, target));
+        ASSERT_TRUE(reply);
+        EXPECT_EQ(reply->exit_code, 0) << reply->err;
+        EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(target));
+        EXPECT_TRUE(cluster.wait_in_service(5s));
+    }
+}
+
+// Spec: CLU-053
+TEST_F(ClusterScenario, DaemonThatCrashesAndIsRestartedLeavesTheApplicationAlone) {
+    start_in_service();
+    const auto changes = cluster.kits().changes();
+    for (const auto& victim : {alpha, beta}) {
+        cluster.host(victim).kill_program();
+        sim.run_for(300ms);
+        EXPECT_TRUE(cluster.kits().runs(alpha, app));
+        cluster.power_on(victim);
+        sim.run_for(60s);
+        EXPECT_TRUE(cluster.all_in_service());
+    }
+    EXPECT_EQ(cluster.kits().changes(), changes);
+}
+
+TEST_F(ClusterScenario, ShortPauseOfANodeIsNotNoticed) {
+    start_in_service();
+    const auto changes = cluster.kits().changes();
+    for (const auto what : {runtime::Pause::program, runtime::Pause::host}) {
+        cluster.host(alpha).pause(what);
+        sim.run_for(cluster.detection() - 2 * cluster.options().interval);
+        cluster.host(alpha).resume();
+        sim.run_for(30s);
+        EXPECT_TRUE(cluster.all_in_service());
+    }
+    EXPECT_EQ(cluster.kits().changes(), changes);
+}
+
+// Spec: CLU-194: without quorum both sides run then; an administrator ends it.
+TEST_F(ClusterScenario, NodePausedBeyondDetectionIsTakenOverAndTheSplitCanBeResolved) {
+    start_in_service();
+    cluster.host(alpha).pause(runtime::Pause::host);
+    ASSERT_TRUE(sim.run_until([&] { return cluster.kits().runs(beta, app); }, 30s));
+    invariants.disturbed(alpha);
+    cluster.host(alpha).resume();
+    sim.run_for(60s);
+    const auto reply = cluster.run(alpha, SimulatedCluster::perform_action(ip, "remove"));
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->exit_code, 0) << reply->err;
+    sim.run_for(30s);
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+    invariants.split_resolved();
+    invariants.check_calm();
+}
+
+// Spec: CLU-188
+TEST_F(ClusterScenario, RestoreThatFailsOnTheBestNodeLeavesNoHalfHierarchyRecordedInService) {
+    cluster.kits().fail_next(alpha, "restore", 1);
+    cluster.power_on_all();
+    sim.run_for(60s);
+    EXPECT_NE(cluster.state(alpha, app), State::isp);
+    EXPECT_FALSE(cluster.kits().runs(alpha, app));
+}
+
+TEST_F(ClusterScenario, PowerOffInTheMiddleOfASwitchoverEndsInServiceOnTheOtherNode) {
+    for (const auto& victim : {alpha, beta}) {
+        cluster.power_on_all();
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+        const auto from = cluster.kits().hosts_running(app).front();
+        const auto to = from == alpha ? beta : alpha;
+        cluster.start(alpha, SimulatedCluster::switchover(app, to));
+        ASSERT_TRUE(sim.run_until([&] { return cluster.kits().hosts_running(app).empty(); }, 10s));
+        cluster.host(victim).power_off();
+        EXPECT_TRUE(cluster.wait_in_service(60s)) << "victim " << victim.str();
+    }
+}
+
+/// A two-node cluster under crashes, partitions, pauses and lost connections.
+std::string trace_under_faults(std::uint64_t seed) {
+    runtime::Simulation sim(seed);
+    SimulatedCluster cluster(sim, {.nodes = 2, .hierarchies = 2});
+    Invariants invariants(cluster);
+    FaultProfile profile;
+    profile.kinds = {Fault::power_off,          Fault::power_off_in_write, Fault::daemon_crash,
+                     Fault::broken_connections, Fault::connection_loss,    Fault::partition,
+                     Fault::one_way_cut,        Fault::program_pause,      Fault::host_pause,
+                     Fault::failing_kits,       Fault::switchover};
+    profile.most_gap = 10s;
+    FaultInjector injector(cluster, invariants, profile);
+    cluster.power_on_all();
+    injector.start();
+    sim.run_for(300s);
+    injector.stop();
+    sim.run_for(60s);
+    EXPECT_GT(injector.struck(), 20);
+    return sim.trace();
+}
+
+TEST(SimulatedClusterRun, SameSeedGivesTheSameTraceByteForByteAndAnotherSeedAnother) {
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        const auto trace = trace_under_faults(seed);
+        EXPECT_GT(trace.size(), 100'000U);
+        EXPECT_TRUE(trace == trace_under_faults(seed)) << "seed " << seed;
+        EXPECT_FALSE(trace == trace_under_faults(seed + 100)) << "seed " << seed;
+    }
+}
+
+TEST(SimulatedClusterRun, RandomSeedsKeepTheInvariants) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        const auto result = run_seed(seed, {});
+        EXPECT_THAT(result.violations, IsEmpty()) << "seed " << seed << ": " << result.summary;
+    }
+}
+
+}  // namespace
+}  // namespace understudy::sim
