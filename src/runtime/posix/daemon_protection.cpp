@@ -5,11 +5,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
 #include <vector>
 
 namespace understudy::runtime {
@@ -21,11 +25,18 @@ constexpr std::string_view kOomScore = "-900";
 /// A nice level, not a real-time class: a defect of ours must not starve the applications we protect.
 constexpr int kNiceLevel = -15;
 
+bool exempt_from_memory_limit() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> data{};
+    return ::syscall(SYS_capget, &header, data.data()) == 0 &&
+           (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
+}
+
 std::string lock_memory() {
-    // With a limit on locked memory, MCL_FUTURE would make later allocations fail instead of swap.
-    // Children inherit the lifted limit, not the locks.
+    // Under a limit on locked memory, MCL_FUTURE would make later allocations fail instead of swap.
+    // Children inherit a lifted limit, not the locks.
     const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
-    if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0)
+    if (!exempt_from_memory_limit() && ::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0)
         return fmt::format("memory is not locked (the limit on locked memory cannot be lifted: {})",
                            strerror(errno));
     // ONFAULT: pages are locked once used, so idle stacks and unused code cost nothing.

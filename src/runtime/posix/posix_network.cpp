@@ -70,8 +70,10 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 class TlsListener final : public Listener {
   public:
     TlsListener(EventLoop& loop, const TlsCredentials& credentials, Descriptor socket, Security security,
-                Network::AcceptHandler on_accept, std::shared_ptr<PosixNetwork::RefusalHandler> refused)
-        : socket_(std::move(socket)), state_(std::make_shared<State>(loop, credentials, security)) {
+                Duration handshake_limit, Network::AcceptHandler on_accept,
+                std::shared_ptr<PosixNetwork::RefusalHandler> refused)
+        : socket_(std::move(socket)),
+          state_(std::make_shared<State>(loop, credentials, security, handshake_limit)) {
         state_->at = local_endpoint_of(socket_.get());
         state_->on_accept = std::move(on_accept);
         state_->refused = std::move(refused);
@@ -90,10 +92,12 @@ class TlsListener final : public Listener {
   private:
     using Unfinished = std::list<std::shared_ptr<Handshake>>;
     struct State {
-        State(EventLoop& l, const TlsCredentials& c, Security s) : loop(l), credentials(c), security(s) {}
+        State(EventLoop& l, const TlsCredentials& c, Security s, Duration limit)
+            : loop(l), credentials(c), security(s), handshake_limit(limit) {}
         EventLoop& loop;
         const TlsCredentials& credentials;
         Security security;
+        Duration handshake_limit;
         Endpoint at;
         Network::AcceptHandler on_accept;
         std::shared_ptr<PosixNetwork::RefusalHandler> refused;
@@ -118,7 +122,7 @@ class TlsListener final : public Listener {
         auto handshake =
             std::make_shared<Handshake>(state->loop, std::move(fd), std::move(*session), from, false);
         const auto at = state->unfinished.insert(state->unfinished.end(), handshake);
-        handshake->start(kHandshakeLimit, [state, at, from](Result<Established> result) {
+        handshake->start(state->handshake_limit, [state, at, from](Result<Established> result) {
             state->unfinished.erase(at);
             if (!result) return refuse(state, from, result.error());
             // A copy: the handler may destroy the listener.
@@ -167,8 +171,9 @@ Result<> check_security(const Endpoint& endpoint, Security security) {
 
 }  // namespace
 
-PosixNetwork::PosixNetwork(EventLoop& loop, CredentialPaths credentials, const Files& files)
-    : loop_(loop), credentials_(std::move(credentials), files) {}
+PosixNetwork::PosixNetwork(EventLoop& loop, CredentialPaths credentials, const Files& files,
+                           Duration handshake_limit)
+    : loop_(loop), credentials_(std::move(credentials), files), handshake_limit_(handshake_limit) {}
 
 Result<std::unique_ptr<Listener>> PosixNetwork::listen(const Endpoint& at, Security security,
                                                        AcceptHandler on_accept) {
@@ -179,7 +184,7 @@ Result<std::unique_ptr<Listener>> PosixNetwork::listen(const Endpoint& at, Secur
     }
     UNDERSTUDY_CHECK(credentials_.usable(security, true));
     UNDERSTUDY_TRY(Descriptor socket, listen_tcp(at));
-    return std::make_unique<TlsListener>(loop_, credentials_, std::move(socket), security,
+    return std::make_unique<TlsListener>(loop_, credentials_, std::move(socket), security, handshake_limit_,
                                          std::move(on_accept), refused_);
 }
 

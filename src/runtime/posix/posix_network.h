@@ -20,7 +20,8 @@ class PosixNetwork final : public Network {
   public:
     using RefusalHandler = PosixWorld::RefusalHandler;
 
-    PosixNetwork(EventLoop& loop, CredentialPaths credentials, const Files& files);
+    PosixNetwork(EventLoop& loop, CredentialPaths credentials, const Files& files,
+                 Duration handshake_limit = kHandshakeLimit);
 
     Result<std::unique_ptr<Listener>> listen(const Endpoint& at, Security security,
                                              AcceptHandler on_accept) override;
@@ -36,6 +37,7 @@ class PosixNetwork final : public Network {
 
     EventLoop& loop_;
     TlsCredentials credentials_;
+    Duration handshake_limit_;
     // Shared with listeners, which look at it when a handshake fails.
     std::shared_ptr<RefusalHandler> refused_ = std::make_shared<RefusalHandler>();
 };
