@@ -94,7 +94,8 @@ void ServedCalls::forget(std::map<std::uint64_t, Entry>::iterator at) {
     entries_.erase(at);
 }
 
-ServedCalls::Decision ServedCalls::on_call(std::uint64_t incarnation, const wire::Call& call) {
+ServedCalls::Decision ServedCalls::on_call(std::uint64_t incarnation, const wire::Call& call,
+                                           std::uint64_t connection) {
     if (incarnation != incarnation_) {
         *this = ServedCalls();
         incarnation_ = incarnation;
@@ -107,20 +108,22 @@ ServedCalls::Decision ServedCalls::on_call(std::uint64_t incarnation, const wire
         if (current->second.answered) forget(current);
     }
     if (const auto at = entries_.find(call.id); at != entries_.end()) {
+        at->second.connection = connection;
         if (!at->second.answered) return {Verdict::running, {}};
         return {Verdict::answered, at->second.answer};
     }
     if (call.id < settled_below_ || call.id <= forgotten_up_to_) return {Verdict::forgotten, {}};
     if (running_ >= kMaxRunning) return {Verdict::busy, {}};
-    entries_.emplace(call.id, Entry{});
+    entries_.emplace(call.id, Entry{connection});
     ++running_;
     return {Verdict::run, {}};
 }
 
-bool ServedCalls::on_answer(std::uint64_t incarnation, std::uint64_t id, std::string encoded) {
-    if (incarnation != incarnation_) return false;
+std::optional<std::uint64_t> ServedCalls::on_answer(std::uint64_t incarnation, std::uint64_t id,
+                                                    std::string encoded) {
+    if (incarnation != incarnation_) return std::nullopt;
     const auto at = entries_.find(id);
-    if (at == entries_.end() || at->second.answered) return false;
+    if (at == entries_.end() || at->second.answered) return std::nullopt;
     at->second.answered = true;
     --running_;
     ++answers_;
@@ -131,7 +134,7 @@ bool ServedCalls::on_answer(std::uint64_t incarnation, std::uint64_t id, std::st
         const auto current = old++;
         if (current->second.answered) forget(current);
     }
-    return true;
+    return at->second.connection;
 }
 
 }  // namespace understudy::comm

@@ -92,13 +92,15 @@ class ServedCalls {
         Verdict verdict;
         std::string answer;  // encoded frame
     };
-    Decision on_call(std::uint64_t incarnation, const wire::Call& call);
-    /// The method answered. False: the caller has restarted since, nobody waits.
-    bool on_answer(std::uint64_t incarnation, std::uint64_t id, std::string encoded);
+    Decision on_call(std::uint64_t incarnation, const wire::Call& call, std::uint64_t connection);
+    /// The method answered. Returns the connection of the latest attempt: the answer goes back there, because
+    /// its loss is what makes the caller ask again. Empty: the caller has restarted since, nobody waits.
+    std::optional<std::uint64_t> on_answer(std::uint64_t incarnation, std::uint64_t id, std::string encoded);
     [[nodiscard]] std::size_t remembered() const { return answers_; }
 
   private:
     struct Entry {
+        std::uint64_t connection = 0;
         bool answered = false;
         std::string answer;
     };

@@ -68,61 +68,68 @@ TEST(OutgoingCalls, AreSettledOnce) {
 
 TEST(ServedCalls, RunAnIdOnce) {
     ServedCalls served;
-    EXPECT_EQ(served.on_call(1, request(1)).verdict, Verdict::run);
-    EXPECT_EQ(served.on_call(1, request(1, 1, 2)).verdict, Verdict::running);
+    EXPECT_EQ(served.on_call(1, request(1), 70).verdict, Verdict::run);
+    EXPECT_EQ(served.on_call(1, request(1, 1, 2), 70).verdict, Verdict::running);
     EXPECT_TRUE(served.on_answer(1, 1, "answer"));
-    const auto again = served.on_call(1, request(1, 1, 3));
+    const auto again = served.on_call(1, request(1, 1, 3), 70);
     EXPECT_EQ(again.verdict, Verdict::answered);
     EXPECT_EQ(again.answer, "answer");
 }
 
+TEST(ServedCalls, AnswerOnTheConnectionOfTheLatestAttempt) {
+    ServedCalls served;
+    served.on_call(1, request(1), 70);
+    served.on_call(1, request(1, 1, 2), 80);
+    EXPECT_EQ(served.on_answer(1, 1, "answer"), 80U);
+}
+
 TEST(ServedCalls, AnotherIncarnationOfTheCallerStartsAfresh) {
     ServedCalls served;
-    served.on_call(1, request(1));
-    EXPECT_EQ(served.on_call(2, request(1)).verdict, Verdict::run);
+    served.on_call(1, request(1), 70);
+    EXPECT_EQ(served.on_call(2, request(1), 70).verdict, Verdict::run);
     EXPECT_FALSE(served.on_answer(1, 1, "for nobody"));
     EXPECT_TRUE(served.on_answer(2, 1, "answer"));
 }
 
 TEST(ServedCalls, ForgetWhatTheCallerHasSettledAndNeverRunItAgain) {
     ServedCalls served;
-    served.on_call(1, request(1));
+    served.on_call(1, request(1), 70);
     served.on_answer(1, 1, "answer");
     EXPECT_EQ(served.remembered(), 1U);
-    served.on_call(1, request(2, 2));
+    served.on_call(1, request(2, 2), 70);
     EXPECT_EQ(served.remembered(), 0U);
-    EXPECT_EQ(served.on_call(1, request(1, 1, 1)).verdict, Verdict::forgotten);
+    EXPECT_EQ(served.on_call(1, request(1, 1, 1), 70).verdict, Verdict::forgotten);
 }
 
 TEST(ServedCalls, RefuseWhatTheyHadToForget) {
     ServedCalls served;
     for (std::uint64_t id = 1; id <= ServedCalls::kMaxAnswers + 1; ++id) {
-        ASSERT_EQ(served.on_call(1, request(id)).verdict, Verdict::run);
+        ASSERT_EQ(served.on_call(1, request(id), 70).verdict, Verdict::run);
         ASSERT_TRUE(served.on_answer(1, id, "a"));
     }
     EXPECT_EQ(served.remembered(), ServedCalls::kMaxAnswers);
-    EXPECT_EQ(served.on_call(1, request(1, 1, 2)).verdict, Verdict::forgotten);
-    EXPECT_EQ(served.on_call(1, request(2, 1, 2)).verdict, Verdict::answered);
+    EXPECT_EQ(served.on_call(1, request(1, 1, 2), 70).verdict, Verdict::forgotten);
+    EXPECT_EQ(served.on_call(1, request(2, 1, 2), 70).verdict, Verdict::answered);
 }
 
 TEST(ServedCalls, RememberedBytesAreBounded) {
     ServedCalls served;
     const std::string large(10UL << 20, 'x');
     for (std::uint64_t id = 1; id <= 5; ++id) {
-        served.on_call(1, request(id));
+        served.on_call(1, request(id), 70);
         served.on_answer(1, id, large);
     }
     EXPECT_EQ(served.remembered(), 3U);
-    EXPECT_EQ(served.on_call(1, request(5, 1, 2)).verdict, Verdict::answered);
+    EXPECT_EQ(served.on_call(1, request(5, 1, 2), 70).verdict, Verdict::answered);
 }
 
 TEST(ServedCalls, RunningOnesAreBounded) {
     ServedCalls served;
     for (std::uint64_t id = 1; id <= ServedCalls::kMaxRunning; ++id)
-        ASSERT_EQ(served.on_call(1, request(id)).verdict, Verdict::run);
-    EXPECT_EQ(served.on_call(1, request(ServedCalls::kMaxRunning + 1)).verdict, Verdict::busy);
+        ASSERT_EQ(served.on_call(1, request(id), 70).verdict, Verdict::run);
+    EXPECT_EQ(served.on_call(1, request(ServedCalls::kMaxRunning + 1), 70).verdict, Verdict::busy);
     served.on_answer(1, 1, "a");
-    EXPECT_EQ(served.on_call(1, request(ServedCalls::kMaxRunning + 1)).verdict, Verdict::run);
+    EXPECT_EQ(served.on_call(1, request(ServedCalls::kMaxRunning + 1), 70).verdict, Verdict::run);
 }
 
 }  // namespace

@@ -154,7 +154,7 @@ void Cluster::Impl::finish_all(std::vector<OutgoingCalls::Finished> finished, co
 
 void Cluster::Impl::on_call(const NodeName& caller, std::uint64_t caller_incarnation,
                             std::uint64_t connection, wire::Call call) {
-    auto decision = peers.at(caller).served.on_call(caller_incarnation, call);
+    auto decision = peers.at(caller).served.on_call(caller_incarnation, call, connection);
     const auto refuse_call = [&](Code code, std::string text) {
         connections.at(connection).send(wire::Answer{call.id, code, 0, std::move(text), {}});
     };
@@ -203,10 +203,12 @@ void Cluster::Impl::answered(const NodeName& caller, std::uint64_t caller_incarn
         answer.text = std::move(result.error().text);
     }
     auto bytes = wire::encode(answer);
-    auto* connection = best_connection(caller);
     // Remembered first: if it does not get through, the repeated call finds it.
-    if (at->second.served.on_answer(caller_incarnation, id, bytes) && connection != nullptr)
-        connection->send_encoded(bytes);
+    const auto asked_on = at->second.served.on_answer(caller_incarnation, id, bytes);
+    if (!asked_on) return;
+    const auto same = connections.find(*asked_on);
+    auto* connection = same != connections.end() ? &same->second : best_connection(caller);
+    if (connection != nullptr) connection->send_encoded(bytes);
 }
 
 void Cluster::Impl::on_answer(const NodeName& callee, wire::Answer answer) {
