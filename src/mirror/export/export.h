@@ -80,6 +80,8 @@ struct FuseLoopOptions {
     std::uint32_t max_request = 1 << 17;  // bytes; slots * max_request of memory are locked
     /// A taken-over export, or one made without a backend, starts suspended for this long.
     std::chrono::milliseconds wait_for_backend{60'000};
+    /// Called when the device has ended without stop(): somebody unmounted or aborted the FUSE connection.
+    std::function<void()> lost;
 };
 
 /// Makes the device, or takes it over when the keeper holds it: same device, same number, what was in flight

@@ -1,0 +1,403 @@
+#include "mirror/export/nbd_connection.h"
+
+#include "mirror/export/descriptor.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace understudy::mirror {
+namespace {
+
+using namespace nbd;
+
+constexpr std::size_t kReceiveBuffer = 1 << 16;
+static_assert(kReceiveBuffer >= kMaxOptionSize + 16, "a whole option must fit");
+constexpr std::size_t kRepliesAtOnce = 16;
+constexpr std::size_t kMaxGreeting =
+    1 << 16;  // unsent answers of a negotiation; a client that does not read is dropped
+constexpr auto kNegotiationLimit = std::chrono::seconds(10);
+constexpr auto kLingerLimit = std::chrono::seconds(10);
+
+class Connection final : public NbdConnection {
+  public:
+    Connection(Reactor& reactor, RequestGate& gate, int socket, ExportInfo info, std::uint32_t slots,
+               ExportStatistics& statistics, std::function<void()> gone)
+        : reactor_(reactor),
+          gate_(gate),
+          socket_(socket),
+          info_(std::move(info)),
+          statistics_(statistics),
+          gone_(std::move(gone)),
+          negotiation_(info_),
+          buffer_(kReceiveBuffer) {
+        arena_size_ = std::size_t{slots} * info_.max_request;
+        void* at = mmap(nullptr, arena_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at != MAP_FAILED) arena_ = static_cast<std::byte*>(at);
+        slots_.resize(arena_ != nullptr ? slots : 0);
+        for (std::size_t i = 0; i < slots_.size(); ++i) {
+            auto& slot = slots_[i];
+            slot.request.owner = &slot;
+            slot.connection = this;
+            slot.data = arena_ + i * info_.max_request;
+            slot.request.done = [](BlockRequest& request) {
+                auto& done = *static_cast<Slot*>(request.owner);
+                done.connection->served(done);
+            };
+            free_.push_back(&slot);
+        }
+        for (auto* op : {&receive_, &send_, &timer_})
+            op->owner = this;
+        receive_.done = [](IoOperation& op, int result) { self(op).received(result); };
+        send_.done = [](IoOperation& op, int result) { self(op).sent(result); };
+        timer_.done = [](IoOperation& op, int result) { self(op).timed_out(result); };
+    }
+    ~Connection() override {
+        if (arena_ != nullptr) munmap(arena_, arena_size_);
+    }
+
+    void begin() {
+        if (arena_ == nullptr) return end();
+        reactor_.timeout(timer_, kNegotiationLimit);
+        outgoing_ = Negotiation::greeting();
+        send_more();
+        receive_more();
+    }
+    void close() override { end(); }
+
+  private:
+    struct Slot {
+        BlockRequest request;
+        Connection* connection = nullptr;
+        std::byte* data = nullptr;
+        std::uint64_t cookie = 0;
+        std::uint32_t received = 0;    // of a write's payload
+        bool flush_after = false;      // FUA of a command that has none in the backend
+        std::uint32_t reply_data = 0;  // bytes after the header
+        std::array<std::byte, kSimpleReplySize> header{};
+    };
+
+    static Connection& self(IoOperation& op) { return *static_cast<Connection*>(op.owner); }
+
+    // --- receiving
+
+    /// One receive at a time: into the buffer, or the rest of a large payload straight to its place.
+    void receive_more() {
+        if (receive_.in_flight || ending_) return;
+        if (payload_of_ != nullptr) {
+            const std::uint32_t left = payload_of_->request.length - payload_of_->received;
+            reactor_.recv(receive_, socket_.get(), {payload_of_->data + payload_of_->received, left});
+            return;
+        }
+        if (start_ > 0) {
+            std::memmove(buffer_.data(), buffer_.data() + start_, filled_ - start_);
+            filled_ -= start_;
+            start_ = 0;
+        }
+        // Full: complete requests wait for a free slot.
+        if (filled_ < buffer_.size())
+            reactor_.recv(receive_, socket_.get(), std::span(buffer_).subspan(filled_));
+    }
+
+    void received(int result) {
+        if (result == -EINTR || result == -EAGAIN) return receive_more();
+        if (result <= 0) return end();
+        if (payload_of_ != nullptr) {
+            payload_of_->received += static_cast<std::uint32_t>(result);
+            if (payload_of_->received == payload_of_->request.length)
+                to_backend(*std::exchange(payload_of_, nullptr));
+        } else {
+            filled_ += static_cast<std::size_t>(result);
+        }
+        work();
+    }
+
+    /// Takes from the buffer what can be taken, then asks for more.
+    void work() {
+        if (negotiation_.status() == Negotiation::Status::more) negotiate();
+        if (negotiation_.status() == Negotiation::Status::transmission)
+            while (!ending_ && payload_of_ == nullptr && !free_.empty() && filled_ - start_ >= kRequestSize)
+                if (!take_request()) return end();
+        if (ending_) return leave();
+        if (payload_of_ != nullptr || !free_.empty()) receive_more();
+    }
+
+    void negotiate() {
+        while (const std::size_t taken = negotiation_.consume(
+                   std::span<const std::byte>(buffer_).subspan(start_, filled_ - start_), outgoing_))
+            start_ += taken;
+        if (outgoing_.size() > kMaxGreeting) return end();
+        send_more();
+        if (negotiation_.status() == Negotiation::Status::close) {
+            if (outgoing_.empty()) return end();
+            end_after_sending_ = true;
+        }
+        if (negotiation_.status() == Negotiation::Status::transmission) reactor_.cancel(timer_);
+    }
+
+    /// Guards the negotiation, and later the sending of last answers to a client that may not read them.
+    void timed_out(int result) {
+        if (result == 0 && ending_)
+            break_off();
+        else if (result == 0 && negotiation_.status() != Negotiation::Status::transmission)
+            end();
+        else if (ending_ && !broken_ && gone_)
+            reactor_.timeout(timer_, kLingerLimit);
+        leave();
+    }
+
+    /// False when the stream cannot be understood any more.
+    bool take_request() {
+        const auto request =
+            parse_request(std::span<const std::byte, kRequestSize>(buffer_.data() + start_, kRequestSize));
+        if (!request) return false;
+        const int error = check(*request, info_);
+        const bool has_payload = request->command == Command::write;
+        // The payload of a write that is refused would have to be read and thrown away; its size is not even
+        // trustworthy when it is above the limit.
+        if (has_payload && error != 0 && request->length > info_.max_request) return false;
+        start_ += kRequestSize;
+        if (request->command == Command::disconnect) {
+            end();
+            return true;
+        }
+        Slot& slot = *free_.back();
+        free_.pop_back();
+        slot.cookie = request->cookie;
+        slot.reply_data = 0;
+        slot.flush_after = false;
+        slot.request.fua = (request->flags & kFlagFua) != 0;
+        slot.request.offset = request->offset;
+        slot.request.length = request->length;
+        slot.request.data = slot.data;
+        slot.request.result = -error;
+        switch (request->command) {
+            case Command::read:
+                slot.request.op = BlockOp::read;
+                break;
+            case Command::write:
+                slot.request.op = BlockOp::write;
+                break;
+            case Command::flush:
+                slot.request.op = BlockOp::flush;
+                break;
+            case Command::trim:
+                slot.request.op = BlockOp::discard;
+                slot.flush_after = slot.request.fua;
+                break;
+            case Command::write_zeroes:
+                slot.request.op = BlockOp::write_zeroes;
+                slot.flush_after = slot.request.fua;
+                break;
+            case Command::disconnect:
+                break;
+        }
+        if (has_payload) {
+            const auto here =
+                static_cast<std::uint32_t>(std::min<std::size_t>(filled_ - start_, request->length));
+            std::memcpy(slot.data, buffer_.data() + start_, here);
+            start_ += here;
+            slot.received = here;
+            if (here < request->length) {
+                payload_of_ = &slot;
+                return true;
+            }
+        }
+        to_backend(slot);
+        return true;
+    }
+
+    void to_backend(Slot& slot) {
+        if (slot.request.result != 0) return answer(slot);  // refused above, payload read
+        ++in_backend_;
+        gate_.submit(slot.request);
+    }
+
+    void served(Slot& slot) {
+        if (slot.request.result == 0 && slot.flush_after) {
+            slot.flush_after = false;
+            slot.request.op = BlockOp::flush;
+            gate_.submit(slot.request);
+            gate_.completed();
+            return;
+        }
+        count(slot.request);
+        if (slot.request.op == BlockOp::read && slot.request.result == 0)
+            slot.reply_data = slot.request.length;
+        --in_backend_;
+        answer(slot);
+        gate_.completed();
+    }
+
+    void count(const BlockRequest& request) {
+        if (request.result != 0) {
+            ++statistics_.errors;
+            return;
+        }
+        switch (request.op) {
+            case BlockOp::read:
+                ++statistics_.reads;
+                statistics_.read_bytes += request.length;
+                return;
+            case BlockOp::write:
+                ++statistics_.writes;
+                statistics_.write_bytes += request.length;
+                return;
+            case BlockOp::flush:
+                ++statistics_.flushes;
+                return;
+            case BlockOp::discard:
+            case BlockOp::write_zeroes:
+                ++statistics_.discards;
+                return;
+        }
+    }
+
+    // --- sending
+
+    void answer(Slot& slot) {
+        if (broken_) {
+            free_.push_back(&slot);
+            return leave();
+        }
+        write_simple_reply(slot.header, wire_error(-slot.request.result), slot.cookie);
+        replies_.push_back(&slot);
+        send_more();
+    }
+
+    /// Sends what is left of the negotiation, then as many replies as fit into one call.
+    void send_more() {
+        if (send_.in_flight || broken_) return;
+        vectors_.clear();
+        sending_ = 0;
+        if (!outgoing_.empty()) {
+            sending_text_.swap(outgoing_);
+            outgoing_.clear();
+            vectors_.push_back({sending_text_.data(), sending_text_.size()});
+        } else {
+            sending_ = std::min(replies_.size(), kRepliesAtOnce);
+            for (std::size_t i = 0; i < sending_; ++i) {
+                vectors_.push_back({replies_[i]->header.data(), replies_[i]->header.size()});
+                if (replies_[i]->reply_data > 0)
+                    vectors_.push_back({replies_[i]->data, replies_[i]->reply_data});
+            }
+        }
+        if (vectors_.empty()) return;
+        first_vector_ = 0;
+        send_rest();
+    }
+    void send_rest() {
+        reactor_.sendv(send_, socket_.get(), vectors_.data() + first_vector_,
+                       static_cast<unsigned>(vectors_.size() - first_vector_));
+    }
+
+    void sent(int result) {
+        if (result == -EINTR || result == -EAGAIN) return send_rest();
+        if (result < 0) {
+            break_off();
+            return leave();
+        }
+        auto left = static_cast<std::size_t>(result);
+        while (left > 0 && left >= vectors_[first_vector_].iov_len)
+            left -= vectors_[first_vector_++].iov_len;
+        if (left > 0) {
+            vectors_[first_vector_].iov_base =
+                static_cast<std::byte*>(vectors_[first_vector_].iov_base) + left;
+            vectors_[first_vector_].iov_len -= left;
+        }
+        if (first_vector_ < vectors_.size()) return send_rest();
+        free_.insert(free_.end(), replies_.begin(), replies_.begin() + static_cast<std::ptrdiff_t>(sending_));
+        replies_.erase(replies_.begin(), replies_.begin() + static_cast<std::ptrdiff_t>(sending_));
+        sending_ = 0;
+        sending_text_.clear();
+        send_more();
+        if (end_after_sending_ && !send_.in_flight) end();
+        if (ending_) return leave();
+        work();
+    }
+
+    // --- the end
+
+    /// No more requests; answers still go out.
+    void end() {
+        if (!ending_) {
+            ending_ = true;
+            reactor_.cancel(receive_);
+            if (timer_.in_flight)
+                reactor_.cancel(timer_);  // its callback starts the next
+            else
+                reactor_.timeout(timer_, kLingerLimit);
+        }
+        leave();
+    }
+    /// Nobody listens any more.
+    void break_off() {
+        broken_ = true;
+        ending_ = true;
+        free_.insert(free_.end(), replies_.begin(), replies_.end());
+        replies_.clear();
+        shutdown(socket_.get(), SHUT_RDWR);
+        reactor_.cancel(receive_);
+        reactor_.cancel(timer_);
+    }
+
+    void leave() {
+        if (!ending_ || !gone_) return;
+        const bool answering = send_.in_flight || (!broken_ && !replies_.empty());
+        if (in_backend_ > 0 || answering || receive_.in_flight) return;
+        broken_ = true;  // nothing is left to be sent, and the timer must not start again
+        if (timer_.in_flight) return reactor_.cancel(timer_);
+        reactor_.post(std::exchange(gone_, {}));
+    }
+
+    Reactor& reactor_;
+    RequestGate& gate_;
+    Descriptor socket_;
+    const ExportInfo info_;
+    ExportStatistics& statistics_;
+    std::function<void()> gone_;
+    Negotiation negotiation_;
+
+    IoOperation receive_, send_, timer_;
+    std::vector<std::byte> buffer_;
+    std::size_t start_ = 0, filled_ = 0;  // of what is in the buffer and not taken
+    Slot* payload_of_ = nullptr;          // the write whose payload is being received
+
+    std::byte* arena_ = nullptr;
+    std::size_t arena_size_ = 0;
+    std::vector<Slot> slots_;
+    std::vector<Slot*> free_;
+    std::uint32_t in_backend_ = 0;
+
+    std::vector<std::byte> outgoing_, sending_text_;  // of the negotiation
+    std::vector<Slot*> replies_;
+    std::vector<iovec> vectors_;
+    std::size_t first_vector_ = 0;
+    std::size_t sending_ = 0;  // replies in the current send
+
+    bool ending_ = false;
+    bool broken_ = false;
+    bool end_after_sending_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<NbdConnection> NbdConnection::start(Reactor& reactor, RequestGate& gate, int socket,
+                                                    ExportInfo info, std::uint32_t slots,
+                                                    ExportStatistics& statistics,
+                                                    std::function<void()> gone) {
+    auto connection = std::make_unique<Connection>(reactor, gate, socket, std::move(info), slots, statistics,
+                                                   std::move(gone));
+    connection->begin();
+    return connection;
+}
+
+}  // namespace understudy::mirror

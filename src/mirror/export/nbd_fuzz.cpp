@@ -1,0 +1,50 @@
+// Feeds arbitrary bytes to the NBD server's parser: negotiation in pieces of arbitrary size, then requests.
+
+#include "mirror/export/nbd_protocol.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <span>
+#include <vector>
+
+using namespace understudy::mirror::nbd;
+
+namespace {
+
+void must(bool holds) {
+    if (!holds) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    if (size == 0) return 0;
+    const ExportInfo info{"data", 1 << 30, (data[0] & 1) != 0 ? 512U : 4096U, 1 << 20, (data[0] & 2) != 0};
+    const std::size_t piece = std::size_t{data[0]} / 4 + 1;
+    const auto input = std::as_bytes(std::span(data + 1, size - 1));
+
+    Negotiation negotiation(info);
+    std::vector<std::byte> output;
+    std::size_t taken = 0, available = 0;
+    while (available < input.size() && negotiation.status() == Negotiation::Status::more) {
+        available = std::min(available + piece, input.size());
+        while (const std::size_t step =
+                   negotiation.consume(input.subspan(taken, available - taken), output)) {
+            taken += step;
+            must(taken <= available);
+        }
+        must(output.size() <= std::size_t{kMaxOptions} * 256 + 256);
+    }
+    if (negotiation.status() == Negotiation::Status::close) return 0;
+
+    for (auto rest = input.subspan(taken); rest.size() >= kRequestSize; rest = rest.subspan(kRequestSize)) {
+        const auto request = parse_request(rest.first<kRequestSize>());
+        if (!request) break;
+        if (check(*request, info) != 0) continue;
+        if (request->command == Command::disconnect || request->command == Command::flush) continue;
+        must(request->length > 0 && request->offset + request->length <= info.size);
+        must(request->offset % info.sector_size == 0 && request->length % info.sector_size == 0);
+        must(!info.read_only || request->command == Command::read);
+    }
+    return 0;
+}

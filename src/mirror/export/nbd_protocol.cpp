@@ -1,0 +1,261 @@
+#include "mirror/export/nbd_protocol.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <concepts>
+#include <cstring>
+#include <string_view>
+
+namespace understudy::mirror::nbd {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x4e42444d41474943;        // "NBDMAGIC"
+constexpr std::uint64_t kOptionMagic = 0x49484156454f5054;  // "IHAVEOPT"
+constexpr std::uint64_t kOptionReplyMagic = 0x3e889045565a9;
+constexpr std::uint32_t kRequestMagic = 0x25609513;
+constexpr std::uint32_t kSimpleReplyMagic = 0x67446698;
+
+constexpr std::uint16_t kFixedNewstyle = 1, kNoZeroes = 2;  // handshake flags, both directions
+
+constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptInfo = 6, kOptGo = 7;
+
+constexpr std::uint32_t kReplyAck = 1, kReplyServer = 2, kReplyInfo = 3;
+constexpr std::uint32_t kError = 1U << 31;
+constexpr std::uint32_t kErrorUnsupported = kError + 1, kErrorInvalid = kError + 3,
+                        kErrorUnknown = kError + 6, kErrorTooBig = kError + 9;
+
+constexpr std::uint16_t kInfoExport = 0, kInfoName = 1, kInfoBlockSize = 3;
+
+constexpr std::uint16_t kHasFlags = 1, kReadOnly = 2, kSendFlush = 4, kSendFua = 8, kSendTrim = 32,
+                        kSendWriteZeroes = 64, kCanMultiConnection = 256;
+
+constexpr std::size_t kOptionHeader = 16;
+constexpr std::size_t kClientFlags = 4;
+constexpr std::size_t kOldPadding = 124;
+constexpr std::uint32_t kPreferredBlock = 4096;
+
+template <std::unsigned_integral T>
+T get(std::span<const std::byte> input, std::size_t at) {
+    T value = 0;
+    for (std::size_t i = 0; i < sizeof(T); ++i)
+        value = static_cast<T>((value << 8) | std::to_integer<T>(input[at + i]));
+    return value;
+}
+template <std::unsigned_integral T>
+void set(std::byte* at, T value) {
+    for (std::size_t i = sizeof(T); i-- > 0; value = static_cast<T>(value >> 8))
+        at[i] = static_cast<std::byte>(value & 0xff);
+}
+template <std::unsigned_integral T>
+void append(std::vector<std::byte>& output, T value) {
+    output.resize(output.size() + sizeof(T));
+    set(output.data() + output.size() - sizeof(T), value);
+}
+void append(std::vector<std::byte>& output, std::string_view text) {
+    const auto bytes = std::as_bytes(std::span(text));
+    output.insert(output.end(), bytes.begin(), bytes.end());
+}
+
+void reply_header(std::vector<std::byte>& output, std::uint32_t option, std::uint32_t type,
+                  std::size_t length) {
+    append(output, kOptionReplyMagic);
+    append(output, option);
+    append(output, type);
+    append(output, static_cast<std::uint32_t>(length));
+}
+void refuse(std::vector<std::byte>& output, std::uint32_t option, std::uint32_t error, std::string_view why) {
+    reply_header(output, option, error, why.size());
+    append(output, why);
+}
+
+}  // namespace
+
+std::vector<std::byte> Negotiation::greeting() {
+    std::vector<std::byte> output;
+    append(output, kMagic);
+    append(output, kOptionMagic);
+    append(output, static_cast<std::uint16_t>(kFixedNewstyle | kNoZeroes));
+    return output;
+}
+
+std::size_t Negotiation::consume(std::span<const std::byte> input, std::vector<std::byte>& output) {
+    if (status_ != Status::more) return 0;
+    if (!flags_received_) {
+        if (input.size() < kClientFlags) return 0;
+        const auto flags = get<std::uint32_t>(input, 0);
+        flags_received_ = true;
+        no_zeroes_ = (flags & kNoZeroes) != 0;
+        // Clients without fixed newstyle cannot be told about errors; nobody has them any more.
+        if ((flags & ~std::uint32_t{kFixedNewstyle | kNoZeroes}) != 0 || (flags & kFixedNewstyle) == 0)
+            status_ = Status::close;
+        return kClientFlags;
+    }
+    if (input.size() < kOptionHeader) return 0;
+    const auto length = get<std::uint32_t>(input, 12);
+    if (get<std::uint64_t>(input, 0) != kOptionMagic || length > kMaxOptionSize || options_ >= kMaxOptions) {
+        status_ = Status::close;
+        return 0;
+    }
+    if (input.size() < kOptionHeader + length) return 0;
+    ++options_;
+    option(get<std::uint32_t>(input, 8), input.subspan(kOptionHeader, length), output);
+    return kOptionHeader + length;
+}
+
+void Negotiation::option(std::uint32_t option, std::span<const std::byte> data,
+                         std::vector<std::byte>& output) {
+    switch (option) {
+        case kOptExportName:
+            return export_name(data, output);
+        case kOptAbort:
+            reply_header(output, option, kReplyAck, 0);
+            status_ = Status::close;
+            return;
+        case kOptList:
+            if (!data.empty()) return refuse(output, option, kErrorInvalid, "LIST takes no data");
+            reply_header(output, option, kReplyServer, 4 + info_.name.size());
+            append(output, static_cast<std::uint32_t>(info_.name.size()));
+            append(output, info_.name);
+            reply_header(output, option, kReplyAck, 0);
+            return;
+        case kOptInfo:
+        case kOptGo:
+            return info_or_go(option, data, output);
+        default:
+            return refuse(output, option, kErrorUnsupported, "");
+    }
+}
+
+/// The old way in: it has no error reply, an unknown name ends the connection.
+void Negotiation::export_name(std::span<const std::byte> data, std::vector<std::byte>& output) {
+    if (!known(data)) {
+        status_ = Status::close;
+        return;
+    }
+    append(output, info_.size);
+    append(output, transmission_flags());
+    if (!no_zeroes_) output.resize(output.size() + kOldPadding);
+    status_ = Status::transmission;
+}
+
+void Negotiation::info_or_go(std::uint32_t option, std::span<const std::byte> data,
+                             std::vector<std::byte>& output) {
+    constexpr std::size_t kFixed = 6;  // length of the name, number of information requests
+    if (data.size() < kFixed) return refuse(output, option, kErrorInvalid, "too short");
+    const auto name_length = get<std::uint32_t>(data, 0);
+    if (name_length > data.size() - kFixed)
+        return refuse(output, option, kErrorInvalid, "name longer than the option");
+    const auto count = get<std::uint16_t>(data, 4 + name_length);
+    if (data.size() != kFixed + name_length + 2 * std::size_t{count})
+        return refuse(output, option, kErrorInvalid, "length does not match the number of requests");
+    if (!known(data.subspan(4, name_length))) return refuse(output, option, kErrorUnknown, "no such export");
+
+    reply_header(output, option, kReplyInfo, 12);
+    append(output, kInfoExport);
+    append(output, info_.size);
+    append(output, transmission_flags());
+    for (std::size_t i = 0; i < count; ++i)
+        if (get<std::uint16_t>(data, kFixed + name_length + 2 * i) == kInfoName) {
+            reply_header(output, option, kReplyInfo, 2 + info_.name.size());
+            append(output, kInfoName);
+            append(output, info_.name);
+            break;
+        }
+    // Sent unasked as well: requests that are not whole sectors fail, whether the client asked or not.
+    reply_header(output, option, kReplyInfo, 14);
+    append(output, kInfoBlockSize);
+    append(output, info_.sector_size);
+    append(output, std::max(info_.sector_size, kPreferredBlock));
+    append(output, info_.max_request);
+    reply_header(output, option, kReplyAck, 0);
+    if (option == kOptGo) status_ = Status::transmission;
+}
+
+bool Negotiation::known(std::span<const std::byte> name) const {
+    return name.empty() || (name.size() == info_.name.size() &&
+                            std::memcmp(name.data(), info_.name.data(), name.size()) == 0);
+}
+
+/// Several connections are safe: they share one backend, so a flush on one covers what completed on any.
+std::uint16_t Negotiation::transmission_flags() const {
+    std::uint16_t flags = kHasFlags | kSendFlush | kSendFua | kCanMultiConnection;
+    flags |= info_.read_only ? kReadOnly : kSendTrim | kSendWriteZeroes;
+    return flags;
+}
+
+std::optional<Request> parse_request(std::span<const std::byte, kRequestSize> input) {
+    if (get<std::uint32_t>(input, 0) != kRequestMagic) return std::nullopt;
+    Request request;
+    request.flags = get<std::uint16_t>(input, 4);
+    request.command = static_cast<Command>(get<std::uint16_t>(input, 6));
+    request.cookie = get<std::uint64_t>(input, 8);
+    request.offset = get<std::uint64_t>(input, 16);
+    request.length = get<std::uint32_t>(input, 24);
+    return request;
+}
+
+int check(const Request& request, const ExportInfo& info) {
+    std::uint16_t allowed = kFlagFua;
+    switch (request.command) {
+        case Command::read:
+        case Command::write:
+            if (request.length > info.max_request) return EOVERFLOW;
+            break;
+        case Command::trim:
+            break;
+        case Command::write_zeroes:
+            allowed |= kFlagNoHole;
+            break;
+        case Command::flush:
+            return request.flags == 0 && request.offset == 0 && request.length == 0 ? 0 : EINVAL;
+        case Command::disconnect:
+            return 0;
+        default:
+            return EINVAL;
+    }
+    if ((request.flags & ~allowed) != 0) return EINVAL;
+    if (info.read_only && request.command != Command::read) return EPERM;
+    if (request.length == 0) return EINVAL;
+    if (request.offset > info.size || request.length > info.size - request.offset)
+        return request.command == Command::read ? EINVAL : ENOSPC;
+    if (request.offset % info.sector_size != 0 || request.length % info.sector_size != 0) return EINVAL;
+    return 0;
+}
+
+std::uint32_t wire_error(int error) {
+    constexpr std::uint32_t kPermission = 1, kIo = 5, kNoMemory = 12, kInvalid = 22, kNoSpace = 28,
+                            kOverflow = 75, kNotSupported = 95, kShutdown = 108;
+    switch (error) {
+        case 0:
+            return 0;
+        case EPERM:
+        case EACCES:
+        case EROFS:
+            return kPermission;
+        case ENOMEM:
+            return kNoMemory;
+        case EINVAL:
+            return kInvalid;
+        case ENOSPC:
+        case EDQUOT:
+        case EFBIG:
+            return kNoSpace;
+        case EOVERFLOW:
+            return kOverflow;
+        case EOPNOTSUPP:
+            return kNotSupported;
+        case ESHUTDOWN:
+            return kShutdown;
+        default:
+            return kIo;
+    }
+}
+
+void write_simple_reply(std::span<std::byte, kSimpleReplySize> output, std::uint32_t error,
+                        std::uint64_t cookie) {
+    set(output.data(), kSimpleReplyMagic);
+    set(output.data() + 4, error);
+    set(output.data() + 8, cookie);
+}
+
+}  // namespace understudy::mirror::nbd

@@ -1,0 +1,90 @@
+#pragma once
+// The NBD protocol's server side as pure code: fixed newstyle negotiation and the transmission phase's
+// fixed-size headers (NetworkBlockDevice/nbd, doc/proto.md). No I/O; input comes from strangers and may be
+// anything.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror::nbd {
+
+inline constexpr std::size_t kRequestSize = 28;
+inline constexpr std::size_t kSimpleReplySize = 16;
+inline constexpr std::uint32_t kMaxOptionSize =
+    8192;  // a name has 4096 at most; larger options end the connection
+inline constexpr std::uint32_t kMaxOptions = 64;  // per connection
+
+enum class Command : std::uint16_t {
+    read = 0,
+    write = 1,
+    disconnect = 2,
+    flush = 3,
+    trim = 4,
+    write_zeroes = 6
+};
+inline constexpr std::uint16_t kFlagFua = 1;     // of a command
+inline constexpr std::uint16_t kFlagNoHole = 2;  // of write_zeroes
+
+/// What clients are told about the export.
+struct ExportInfo {
+    std::string name;
+    std::uint64_t size = 0;
+    std::uint32_t sector_size = 512;
+    std::uint32_t max_request = 1 << 20;  // bytes of payload
+    bool read_only = false;
+};
+
+/// The negotiation of one connection. Feed it what arrives; send what it returns.
+class Negotiation {
+  public:
+    enum class Status { more, transmission, close };
+
+    explicit Negotiation(ExportInfo info) : info_(std::move(info)) {}
+
+    /// What the server says first.
+    static std::vector<std::byte> greeting();
+    /// Takes a prefix of `input` and returns its size; appends answers to `output`. Call again while it takes
+    /// something; 0 means that it waits for more than `input` holds, or that status() has changed.
+    std::size_t consume(std::span<const std::byte> input, std::vector<std::byte>& output);
+    [[nodiscard]] Status status() const { return status_; }
+
+  private:
+    void option(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
+    void export_name(std::span<const std::byte> data, std::vector<std::byte>& output);
+    void info_or_go(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
+    [[nodiscard]] bool known(std::span<const std::byte> name) const;
+    [[nodiscard]] std::uint16_t transmission_flags() const;
+
+    ExportInfo info_;
+    Status status_ = Status::more;
+    bool flags_received_ = false;
+    bool no_zeroes_ = false;
+    std::uint32_t options_ = 0;
+};
+
+struct Request {
+    Command command = Command::read;
+    std::uint16_t flags = 0;
+    std::uint64_t cookie = 0;
+    std::uint64_t offset = 0;
+    std::uint32_t length = 0;
+};
+
+/// Nothing when the magic is wrong: the stream cannot be trusted any more. The command may be one we do not
+/// know.
+std::optional<Request> parse_request(std::span<const std::byte, kRequestSize> input);
+
+/// 0, or the positive errno to answer with, for a request that the export cannot serve.
+int check(const Request& request, const ExportInfo& info);
+
+/// The errors that may appear on the wire; anything else becomes EIO. Takes and returns positive numbers.
+std::uint32_t wire_error(int error);
+
+void write_simple_reply(std::span<std::byte, kSimpleReplySize> output, std::uint32_t error,
+                        std::uint64_t cookie);
+
+}  // namespace understudy::mirror::nbd
