@@ -1,0 +1,207 @@
+// Thousands of short random lives of a mirror, one per seed: writes, flushes, cuts, pauses, crashes of either
+// end or both, take-overs. UNDERSTUDY_SEEDS=n runs n seeds, UNDERSTUDY_SEED=s runs one.
+
+#include "mirror/core/model_world.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+namespace understudy::mirror::model {
+namespace {
+
+struct Seeds {
+    std::uint64_t first, count;
+};
+
+Seeds seeds(std::uint64_t usual) {
+    if (const char* one = std::getenv("UNDERSTUDY_SEED")) return {std::strtoull(one, nullptr, 10), 1};
+    if (const char* many = std::getenv("UNDERSTUDY_SEEDS")) return {1, std::strtoull(many, nullptr, 10)};
+    return {1, usual};
+}
+
+void choose(World& world, std::uint64_t seed) {
+    world.type = seed % 2 == 0 ? MirrorType::sync : MirrorType::async;
+    if (world.dice.chance(30))
+        world.parameters.write_queue_high_water = 2 + static_cast<std::uint32_t>(world.dice.below(20));
+    world.parameters.block_writes_on_limit_reached = world.dice.chance(50);
+    world.parameters.auto_resume_delay_ms = 200;
+    world.parameters.resync_reads = 1 + static_cast<std::uint32_t>(world.dice.below(20));
+    if (world.dice.chance(20)) world.parameters.bitmap_bytes_per_block = 4 * 65536;
+    if (world.dice.chance(20)) world.parameters.max_resync_passes = 20;
+    if (world.dice.chance(20)) world.parameters.dont_flush_async_queue = true;
+}
+
+/// A stretch of ordinary life: writes come while everything is under way.
+void live(World& world, unsigned steps) {
+    const unsigned depth = 1 + static_cast<unsigned>(world.dice.below(24));
+    const unsigned eagerness = 5 + static_cast<unsigned>(world.dice.below(60));
+    for (unsigned i = 0; i < steps; ++i) {
+        if (world.pending_requests < depth && world.dice.chance(eagerness)) world.submit_random();
+        if (!world.step() || world.dice.chance(2)) world.tick(std::chrono::milliseconds(100));
+    }
+}
+
+bool mirrored(World& world) {
+    return world.source().source->state() == MirrorState::mirroring;
+}
+
+/// Reaches the mirroring state from whatever is now, with nothing new written.
+std::string recover(World& world) {
+    if (!world.source().source->linked()) world.connect(ResyncKind::partial);
+    const auto equal = [&] {
+        return mirrored(world) && world.source().source->dirty_blocks() == 0 &&
+               world.source().source->queue_requests() == 0 && world.pending_requests == 0;
+    };
+    for (int minutes = 0; minutes < 5; ++minutes) {
+        if (world.run_until(equal, 60000)) {
+            world.settle();
+            if (equal()) break;
+        }
+        for (int i = 0; i < 700; ++i) {  // let a retry delay pass
+            world.tick(std::chrono::milliseconds(100));
+            world.settle(50);
+        }
+        if (!world.source().source->linked()) world.connect(ResyncKind::partial);
+    }
+    if (!equal())
+        return fmt::format("did not become mirroring: state {}, cause {}, dirty {}",
+                           to_string(world.source().source->state()),
+                           to_string(world.source().source->cause()), world.source().source->dirty_blocks());
+    world.settle();
+    if (world.pending_requests != 0)
+        return fmt::format("{} requests never completed", world.pending_requests);
+    return world.check_equal();
+}
+
+class Lives : public ::testing::Test {
+  protected:
+    template <class Function>
+    void each(std::uint64_t usual, Function&& life) {
+        const auto [first, count] = seeds(usual);
+        for (std::uint64_t seed = first; seed < first + count; ++seed) {
+            World world(seed);
+            choose(world, seed);
+            const std::string problem = life(world);
+            ASSERT_EQ(problem, "") << "seed " << seed;
+        }
+    }
+};
+
+// Spec: REP-002, REP-109, REP-111, REP-112, REP-158
+TEST_F(Lives, AFullResyncUnderWritesEndsWithEqualEnds) {
+    each(300, [](World& world) -> std::string {
+        world.start(ResyncKind::full);
+        live(world, 1500);
+        return recover(world);
+    });
+}
+
+// Spec: REP-052, REP-077, REP-082, REP-083, REP-211
+TEST_F(Lives, APromotedTargetHasEveryCompletedSyncWriteOrAnExactPrefixOfTheAsyncOnes) {
+    each(1200, [](World& world) -> std::string {
+        world.start(world.dice.chance(50) ? ResyncKind::none : ResyncKind::full);
+        live(world, 200 + static_cast<unsigned>(world.dice.below(1500)));
+        if (world.dice.chance(40)) {
+            world.cut();
+            live(world, static_cast<unsigned>(world.dice.below(200)));
+            if (world.dice.chance(70)) world.connect(ResyncKind::partial);
+            live(world, static_cast<unsigned>(world.dice.below(1500)));
+        }
+        world.crash_source_and_promote();
+        const bool promotable = !world.out_of_date && world.target().file_consistent &&
+                                world.target().target->state() == MirrorState::mirroring;
+        if (!promotable) return {};
+        if (std::string problem = world.check_promoted(); !problem.empty()) return problem;
+        // The new source goes on; the old one returns as target and its own blocks are overwritten.
+        Node& old_source = world.source();
+        for (auto& request : world.history)
+            world.old.push_back(std::move(request));
+        for (auto& request : world.flushes)
+            world.old.push_back(std::move(request));
+        world.history.clear();
+        world.flushes.clear();
+        world.pending_requests = 0;
+        world.source_index = 1 - world.source_index;
+        world.source().become_source(MirrorState::paused);
+        old_source.become_target();
+        world.out_of_date = true;
+        if (std::string problem = world.check_bits(); !problem.empty()) return problem;
+        live(world, 300);
+        world.connect(ResyncKind::partial);
+        live(world, 600);
+        return recover(world);
+    });
+}
+
+// Spec: REP-052, REP-053, REP-078, REP-186, REP-209, REP-212
+TEST_F(Lives, AfterACrashNoBlockDiffersWithoutABitAndAPartialResyncSuffices) {
+    each(1200, [](World& world) -> std::string {
+        world.start(world.dice.chance(50) ? ResyncKind::none : ResyncKind::full);
+        for (int crashes = 0; crashes < 2; ++crashes) {
+            live(world, 200 + static_cast<unsigned>(world.dice.below(1500)));
+            const bool resynced = world.source().synced > 0;
+            switch (world.dice.below(3)) {
+                case 0:
+                    world.restart_source();
+                    world.pending_requests = 0;
+                    break;
+                case 1:
+                    world.restart_target();
+                    break;
+                default:
+                    world.restart_both();
+                    world.pending_requests = 0;
+                    break;
+            }
+            // Until the first resync has been announced the controller knows that it must be full.
+            const auto state = world.source().source->state();
+            if (resynced || state == MirrorState::resync || state == MirrorState::mirroring)
+                if (std::string problem = world.check_bits(); !problem.empty()) return problem;
+            live(world, static_cast<unsigned>(world.dice.below(300)));
+            world.connect(resynced ? ResyncKind::partial : ResyncKind::full);
+        }
+        live(world, 300);
+        return recover(world);
+    });
+}
+
+// Spec: REP-086, REP-122, REP-138, REP-150, REP-159, REP-160, REP-166
+TEST_F(Lives, CutsAndPausesLoseNothingAndResyncOnlyWhatChanged) {
+    each(500, [](World& world) -> std::string {
+        world.start(ResyncKind::none);
+        for (int i = 0; i < 3; ++i) {
+            live(world, 200 + static_cast<unsigned>(world.dice.below(600)));
+            if (world.dice.chance(50)) {
+                world.cut();
+            } else {
+                bool paused = false;
+                world.source().source->pause([&](Result<>) { paused = true; });
+                if (!world.run_until([&] { return paused; })) return "a pause never ended";
+                if (world.source().source->linked()) return "paused but linked";
+            }
+            live(world, static_cast<unsigned>(world.dice.below(300)));
+            world.source().source->resume();
+            world.connect(ResyncKind::partial);
+        }
+        return recover(world);
+    });
+}
+
+// Spec: REP-075, REP-076, REP-089, REP-143, REP-167, REP-173
+TEST_F(Lives, WriteErrorsOnEitherDiskEndInEqualEnds) {
+    each(400, [](World& world) -> std::string {
+        world.start(ResyncKind::none);
+        live(world, 300);
+        Node& bad = world.dice.chance(50) ? world.source() : world.target();
+        bad.disk.fail_writes = 10;
+        live(world, 300);
+        bad.disk.fail_writes = 0;
+        live(world, 100);
+        return recover(world);
+    });
+}
+
+}  // namespace
+}  // namespace understudy::mirror::model

@@ -1,0 +1,539 @@
+#include "mirror/core/model_world.h"
+
+#include "mirror/core/limits.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace understudy::mirror::model {
+
+// --- disk
+
+std::vector<std::byte> Disk::data_of(const BlockRequest& request) {
+    if (request.op == BlockOp::write) return {request.data, request.data + request.length};
+    return std::vector<std::byte>(request.length);
+}
+
+void Disk::submit(BlockRequest& request) {
+    Pending pending{&request, volatile_base_ + volatile_.size(), {}};
+    if (request.op == BlockOp::read)
+        pending.snapshot.assign(
+            content_.begin() + static_cast<std::ptrdiff_t>(request.offset),
+            content_.begin() + static_cast<std::ptrdiff_t>(request.offset + request.length));
+    pending_.push_back(std::move(pending));
+}
+
+void Disk::complete_one() {
+    const std::size_t index = dice_.below(pending_.size());
+    Pending pending = std::move(pending_[index]);
+    pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(index));
+    BlockRequest& request = *pending.request;
+    request.result = 0;
+    switch (request.op) {
+        case BlockOp::read:
+            // Each sector as it was at some moment between submission and completion.
+            for (std::uint32_t at = 0; at < request.length; at += kCell) {
+                const bool early = dice_.chance(50);
+                std::memcpy(request.data + at,
+                            early ? pending.snapshot.data() + at : content_.data() + request.offset + at,
+                            kCell);
+            }
+            break;
+        case BlockOp::write:
+        case BlockOp::write_zeroes:
+        case BlockOp::discard: {
+            if (dice_.below(100) < fail_writes) {
+                request.result = -EIO;
+                break;
+            }
+            std::vector<std::byte> data = data_of(request);
+            std::memcpy(content_.data() + request.offset, data.data(), data.size());
+            volatile_.push_back({request.offset, std::move(data)});
+            if (request.fua) {
+                // Durable at once: later than everything volatile on the same sectors.
+                const Volatile& last = volatile_.back();
+                std::memcpy(durable_.data() + last.offset, last.data.data(), last.data.size());
+            }
+            break;
+        }
+        case BlockOp::flush:
+            while (!volatile_.empty() && volatile_base_ < pending.volatile_before) {
+                const Volatile& first = volatile_.front();
+                std::memcpy(durable_.data() + first.offset, first.data.data(), first.data.size());
+                volatile_.pop_front();
+                ++volatile_base_;
+            }
+            break;
+    }
+    request.done(request);
+}
+
+void Disk::crash() {
+    // Volatile writes survive sector by sector, and so do writes that were under way.
+    std::vector<std::byte> result = durable_;
+    const auto survive = [&](std::uint64_t offset, const std::vector<std::byte>& data) {
+        const unsigned share = static_cast<unsigned>(dice_.below(101));
+        for (std::uint64_t at = 0; at < data.size(); at += kCell)
+            if (dice_.chance(share)) std::memcpy(result.data() + offset + at, data.data() + at, kCell);
+    };
+    for (const Volatile& write : volatile_)
+        survive(write.offset, write.data);
+    for (const Pending& pending : pending_) {
+        const BlockRequest& request = *pending.request;
+        if (request.op != BlockOp::read && request.op != BlockOp::flush)
+            survive(request.offset, data_of(request));
+    }
+    volatile_base_ += volatile_.size();
+    volatile_.clear();
+    content_ = result;
+    durable_ = std::move(result);
+}
+
+void Disk::abort_all() {
+    while (!pending_.empty()) {
+        BlockRequest& request = *pending_.back().request;
+        pending_.pop_back();
+        request.result = -EIO;
+        request.done(request);
+    }
+}
+
+// --- node
+
+Node::Node(World& world_, Dice& dice_, int number_)
+    : world(world_), dice(dice_), number(number_), disk(dice_), file(kWordsPerPage, 0) {}
+
+void Node::start_log() {
+    log = std::make_unique<IntentLog>(kVolume, world.parameters.bitmap_bytes_per_block);
+    log->load(0, file);
+}
+
+void Node::become_source(MirrorState state) {
+    target.reset();
+    log->forget_epochs();
+    source = std::make_unique<Source>(disk, *log, *this, world.type, world.parameters, world.now);
+    source->begin(state, PauseCause::none);
+}
+
+void Node::become_target() {
+    source.reset();
+    log->forget_epochs();
+    target = std::make_unique<Target>(disk, *log, *this, world.parameters, true, true, world.now);
+}
+
+void Node::crash() {
+    // What is on the platters first, then the program's end.
+    if (log->committing()) {
+        const auto* image = reinterpret_cast<const std::uint64_t*>(log->image().data());
+        for (std::uint64_t word = 0; word < kWordsPerPage; word += kCell / 8)
+            if (dice.chance(50))
+                std::copy(image + word, image + word + kCell / 8,
+                          file.begin() + static_cast<std::ptrdiff_t>(word));
+    }
+    if (mark && dice.chance(50)) file_consistent = mark->consistent;
+    disk.crash();
+    dead = true;
+    if (source) source->detach();
+    if (target) target->detach();
+    data.drop_queue();
+    resync.drop_queue();
+    disk.abort_all();
+    data.drop_queue();
+    resync.drop_queue();
+    source.reset();
+    target.reset();
+    log.reset();
+    mark.reset();
+    release = nullptr;
+    commit_wanted = false;
+    dead = false;
+    start_log();
+}
+
+void Node::close_links(const std::string&) {
+    data.drop_queue();
+    resync.drop_queue();
+    link_open = false;
+}
+
+void Node::state_changed(MirrorState, MirrorState, PauseCause) {}
+
+void Node::degraded(std::function<void()> function) {
+    if (dead) return;
+    release = std::move(function);
+}
+
+void Node::in_sync() {
+    if (dead) return;
+    ++synced;
+    if (source) world.out_of_date = false;
+}
+
+void Node::mark_consistent(bool consistent, std::uint64_t serial) {
+    if (dead) return;
+    if (consistent) log->collect(0);
+    commit_wanted = true;
+    mark = Mark{consistent, serial};
+}
+
+void Node::start_commit() {
+    commit_wanted = false;
+    if (log->wants_commit()) {
+        log->start_commit();
+    } else if (!log->committing() && source) {
+        source->log_committed();
+    }
+}
+
+void Node::finish_commit() {
+    const auto* image = reinterpret_cast<const std::uint64_t*>(log->image().data());
+    std::copy(image, image + kWordsPerPage, file.begin());
+    log->finish_commit(true);
+    if (source) source->log_committed();
+    if (log->wants_commit()) commit_wanted = true;
+}
+
+void Node::finish_mark() {
+    const Mark done = *std::exchange(mark, std::nullopt);
+    file_consistent = done.consistent;
+    if (target) target->marked(done.serial, true);
+}
+
+// --- world
+
+World::World(std::uint64_t seed) : dice(seed) {
+    for (int i = 0; i < 2; ++i) {
+        nodes[static_cast<std::size_t>(i)] = std::make_unique<Node>(*this, dice, i);
+        nodes[static_cast<std::size_t>(i)]->start_log();
+    }
+}
+
+World::~World() {
+    for (auto& node : nodes)
+        node->crash();
+}
+
+void World::start(ResyncKind kind) {
+    // Different beginnings, unless the caller warrants that they are equal.
+    for (std::uint64_t cell = 0; cell < kCells; ++cell) {
+        const std::uint64_t a = dice.chance(30) ? 0 : next_id++, b = kind == ResyncKind::none ? a : next_id++;
+        std::memcpy(nodes[0]->disk.content_for_setup().data() + cell * kCell, &a, sizeof a);
+        std::memcpy(nodes[1]->disk.content_for_setup().data() + cell * kCell, &b, sizeof b);
+    }
+    nodes[0]->disk.make_durable();
+    nodes[1]->disk.make_durable();
+    source().become_source(MirrorState::pending);
+    target().become_target();
+    out_of_date = kind != ResyncKind::none;
+    connect(kind);
+}
+
+void World::submit_random() {
+    const std::uint64_t kind = dice.below(100);
+    if (kind < 8) return submit(BlockOp::flush, 0, 0, false);
+    // A few hot blocks, so that writes meet each other and the resync.
+    const std::uint64_t cells = dice.chance(5) ? 1 + dice.below(300) : 1 + dice.below(16);
+    std::uint64_t cell = dice.chance(50) ? dice.below(64) : dice.below(kCells);
+    cell = std::min(cell, kCells - cells);
+    const BlockOp op = kind < 14 ? BlockOp::write_zeroes : kind < 18 ? BlockOp::discard : BlockOp::write;
+    submit(op, cell, cells, dice.chance(5));
+}
+
+void World::submit(BlockOp op, std::uint64_t cell, std::uint64_t cells, bool fua) {
+    auto owned = std::make_unique<AppRequest>();
+    AppRequest& request = *owned;
+    request.world = this;
+    request.id = op == BlockOp::write ? next_id++ : 0;
+    request.submitted = ++now_step;
+    request.block.op = op;
+    request.block.fua = fua && op == BlockOp::write;
+    request.block.offset = cell * kCell;
+    request.block.length = static_cast<std::uint32_t>(cells * kCell);
+    request.block.owner = &request;
+    if (op == BlockOp::write) {
+        request.buffer.resize(request.block.length);
+        for (std::uint64_t at = 0; at < request.buffer.size(); at += 8)
+            std::memcpy(request.buffer.data() + at, &request.id, 8);
+        request.block.data = request.buffer.data();
+    }
+    request.block.done = [](BlockRequest& block) {
+        AppRequest& done = *static_cast<AppRequest*>(block.owner);
+        done.completed = ++done.world->now_step;
+        done.failed = block.result != 0;
+        --done.world->pending_requests;
+        const auto& node = *done.world->nodes[static_cast<std::size_t>(done.world->source_index)];
+        done.mirrored = done.mirrored && node.source && node.source->state() == MirrorState::mirroring;
+        // A caller may use its buffer again at once: nobody may read it any more.
+        std::fill(done.buffer.begin(), done.buffer.end(), std::byte{0xee});
+    };
+    request.mirrored = source().source->state() == MirrorState::mirroring;
+    ++pending_requests;
+    (op == BlockOp::flush ? flushes : history).push_back(std::move(owned));
+    source().source->submit(request.block);
+}
+
+bool World::deliver(Node& from, bool resync) {
+    Node& to = *nodes[static_cast<std::size_t>(1 - from.number)];
+    Pipe& pipe = resync ? from.resync : from.data;
+    if (pipe.travelling.empty()) return false;
+    if (to.target && to.target->full()) return false;
+    const Message message = std::move(pipe.travelling.front());
+    pipe.travelling.pop_front();
+    if (!to.link_open) return true;
+    const auto header = wire::decode(message.header);
+    std::byte* payload = nullptr;
+    if (!message.payload.empty()) {
+        payload = to.pool.take(message.payload.size());
+        std::memcpy(payload, message.payload.data(), message.payload.size());
+    }
+    if (to.target) {
+        resync ? to.target->on_resync(*header, payload, now) : to.target->on_data(*header, payload, now);
+    } else {
+        if (to.source)
+            resync ? to.source->on_resync(*header, now) : to.source->on_data(*header, payload, now);
+        if (payload != nullptr) to.pool.give_back(payload, message.payload.size());
+    }
+    return true;
+}
+
+bool World::step() {
+    ++now_step;
+    const auto offset = dice.below(14);
+    for (std::uint64_t i = 0; i < 14; ++i) {
+        const std::uint64_t choice = (offset + i) % 14;
+        Node& node = *nodes[choice % 2];
+        switch (choice / 2) {
+            case 0:
+                if (!node.disk.busy()) continue;
+                node.disk.complete_one();
+                return true;
+            case 1:
+                if (node.commit_wanted) {
+                    node.start_commit();
+                    return true;
+                }
+                if (node.log->committing()) {
+                    node.finish_commit();
+                    return true;
+                }
+                if (node.mark) {
+                    node.finish_mark();
+                    return true;
+                }
+                continue;
+            case 2:
+                if (node.data.queued.empty()) continue;
+                node.data.transmit();
+                return true;
+            case 3:
+                if (node.resync.queued.empty()) continue;
+                node.resync.transmit();
+                return true;
+            case 4:
+                if (!deliver(node, false)) continue;
+                if (node.target) node.target->flush_acknowledgements();
+                return true;
+            case 5:
+                if (!deliver(node, true)) continue;
+                return true;
+            case 6:
+                if (node.target && dice.chance(50)) node.target->flush_acknowledgements();
+                if (!node.release) continue;
+                // The cluster's record is made first, then the source may go on.
+                out_of_date = true;
+                std::exchange(node.release, nullptr)();
+                return true;
+            default:
+                continue;
+        }
+    }
+    for (auto& node : nodes)
+        if (node->target) node->target->flush_acknowledgements();
+    for (auto& node : nodes)
+        if (!node->data.queued.empty()) return true;
+    return false;
+}
+
+void World::tick(std::chrono::milliseconds by) {
+    now += by;
+    for (auto& node : nodes) {
+        if (node->source) node->source->tick(now);
+        if (node->target) node->target->tick(now);
+    }
+}
+
+void World::settle(unsigned limit) {
+    while (limit-- > 0 && step()) {
+    }
+}
+
+bool World::run_until(const std::function<bool()>& condition, unsigned limit) {
+    while (limit-- > 0) {
+        if (condition()) return true;
+        if (!step() || dice.chance(1)) tick(kTick);
+    }
+    return condition();
+}
+
+void World::connect(ResyncKind kind) {
+    for (auto& node : nodes) {
+        node->data.travelling.clear();
+        node->resync.travelling.clear();
+    }
+    if (target().target->linked()) target().target->detach();
+    if (source().source->linked()) source().source->detach();
+    // As the volume does: the target takes a new link when the last one's writes are on its device.
+    while (!target().target->applied())
+        step();
+    for (auto& node : nodes)
+        node->link_open = true;
+    target().target->attach(now);
+    source().source->attach(kind, now);
+}
+
+void World::cut() {
+    for (auto& node : nodes) {
+        // A prefix of what travels may still arrive.
+        const bool first = dice.chance(50);
+        for (Pipe* pipe : {first ? &node->data : &node->resync, first ? &node->resync : &node->data}) {
+            for (std::uint64_t count = dice.below(pipe->travelling.size() + 1); count > 0; --count)
+                if (!deliver(*node, pipe == &node->resync)) break;
+            pipe->travelling.clear();
+        }
+    }
+    const std::uint64_t order = dice.below(2);
+    for (std::uint64_t i = 0; i < 2; ++i) {
+        Node& node = *nodes[(order + i) % 2];
+        if (node.source) node.source->link_broken("cut");
+        if (node.target) node.target->link_broken("cut");
+        if (i == 0)
+            for (std::uint64_t steps = dice.below(20); steps > 0; --steps)
+                step();
+    }
+}
+
+void World::drain_target() {
+    if (target().target->linked()) target().target->link_broken("the source is gone");
+    bool drained = false;
+    target().target->drain([&](Result<> result) { drained = result.has_value(); });
+    while (!drained && step()) {
+    }
+}
+
+void World::forget_history() {
+    for (auto& request : history)
+        old.push_back(std::move(request));
+    for (auto& request : flushes)
+        old.push_back(std::move(request));
+    history.clear();
+    flushes.clear();
+}
+
+void World::crash_source_and_promote() {
+    source().crash();
+    // Everything that was on the wire has arrived or never will.
+    for (std::uint64_t count = dice.below(source().data.travelling.size() + 1); count > 0; --count)
+        deliver(source(), false);
+    source().data.travelling.clear();
+    source().resync.travelling.clear();
+    drain_target();
+}
+
+void World::restart_source() {
+    source().crash();
+    target().target->link_broken("the source is gone");
+    forget_history();
+    source().become_source(MirrorState::pending);
+    // What the source lost with its cache is lost for its callers too; the target must follow.
+    out_of_date = true;
+}
+
+void World::restart_target() {
+    target().crash();
+    source().source->link_broken("the target is gone");
+    target().become_target();
+    target().data.travelling.clear();
+    target().resync.travelling.clear();
+}
+
+void World::restart_both() {
+    target().crash();
+    source().crash();
+    forget_history();
+    source().become_source(MirrorState::pending);
+    target().become_target();
+    out_of_date = true;
+}
+
+// --- invariants
+
+/// Empty when the target has `write`, or something not older, in each of its cells.
+std::string World::missing(const AppRequest& write) const {
+    const Node& node = *nodes[static_cast<std::size_t>(1 - source_index)];
+    for (std::uint64_t at = 0; at < write.block.length; at += kCell) {
+        const std::uint64_t cell = (write.block.offset + at) / kCell;
+        const std::uint64_t value = node.disk.cell(cell);
+        bool fine = false;
+        for (const auto& other : history) {
+            const bool covers = other->block.offset <= cell * kCell &&
+                                cell * kCell < other->block.offset + other->block.length;
+            if (!covers || other->id != value) continue;
+            const bool older = other->completed != 0 && other->completed < write.submitted;
+            if (!older) {
+                fine = true;
+                break;
+            }
+        }
+        if (!fine)
+            return fmt::format("write {} (steps {}-{}) is not in cell {}, which has {}", write.id,
+                               write.submitted, write.completed, cell, value);
+    }
+    return {};
+}
+
+std::string World::check_promoted() const {
+    const Node& node = *nodes[static_cast<std::size_t>(1 - source_index)];
+    // The newest write that arrived: everything completed before it was submitted must have arrived as well.
+    std::uint64_t newest = 0;
+    for (const auto& write : history) {
+        if (write->id == 0) continue;
+        for (std::uint64_t at = 0; at < write->block.length; at += kCell)
+            if (node.disk.cell((write->block.offset + at) / kCell) == write->id)
+                newest = std::max(newest, write->submitted);
+    }
+    for (const auto& flush : flushes)
+        if (flush->completed != 0 && !flush->failed && flush->mirrored && !parameters.dont_flush_async_queue)
+            newest = std::max(newest, flush->submitted);
+    for (const auto& write : history) {
+        if (write->completed == 0 || write->failed) continue;
+        if (type == MirrorType::async && write->completed >= newest) continue;
+        if (std::string text = missing(*write); !text.empty())
+            return text +
+                   (type == MirrorType::async ? fmt::format(" but one of step {} arrived", newest) : "");
+    }
+    return {};
+}
+
+std::string World::check_bits() const {
+    const auto& a = nodes[0]->disk.content();
+    const auto& b = nodes[1]->disk.content();
+    for (std::uint64_t block = 0; block < blocks_of(kVolume); ++block) {
+        const std::uint64_t from = block * kBlockBytes, to = std::min(kVolume, from + kBlockBytes);
+        if (std::memcmp(a.data() + from, b.data() + from, to - from) == 0) continue;
+        const auto bit = [&](const Node& node) { return (node.file[block / 64] >> (block % 64) & 1U) != 0; };
+        if (!bit(*nodes[0]) && !bit(*nodes[1])) return fmt::format("block {} differs and has no bit", block);
+    }
+    return {};
+}
+
+std::string World::check_equal() const {
+    for (std::uint64_t cell = 0; cell < kCells; ++cell)
+        if (std::memcmp(nodes[0]->disk.content().data() + cell * kCell,
+                        nodes[1]->disk.content().data() + cell * kCell, kCell) != 0)
+            return fmt::format("cell {} (block {}) differs: {} and {}", cell, cell * kCell / kBlockBytes,
+                               nodes[0]->disk.cell(cell), nodes[1]->disk.cell(cell));
+    return {};
+}
+
+}  // namespace understudy::mirror::model
