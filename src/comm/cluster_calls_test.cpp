@@ -240,15 +240,12 @@ TEST_P(UnderFaults, CallsRunAtMostOnceAndPathsComeBack) {
     if (sim.node("B").paused()) sim.node("B").resume();
     EXPECT_TRUE(sim.run_until([&] { return all_alive(); }, 10s));
     sim.run_for(10s);
-    int succeeded = 0;
     for (const auto& [payload, result] : tally) {
         EXPECT_EQ(result.answers, 1) << payload;
         const int runs = a.runs[payload] + b.runs[payload];
         EXPECT_LE(runs, 1) << payload;
         EXPECT_TRUE(!result.ok || runs == 1) << payload;
-        succeeded += result.ok ? 1 : 0;
     }
-    EXPECT_GT(succeeded, 20);
     EXPECT_EQ(call(a, kB, "echo", "after all").value_or("failed"), "after all");
 }
 
