@@ -1,6 +1,5 @@
 #include "mirror/volume.h"
 
-#include "mirror/volume_device.h"
 #include "mirror/volume_impl.h"
 
 #include <unistd.h>
@@ -40,10 +39,17 @@ Result<> VolumeDriver::start() {
                    open_device(reactor_, options_.device, std::chrono::milliseconds(options_.busy_wait_ms)));
     device_ = std::move(device.backend);
     punches_ = device.punches;
+    const std::uint64_t bytes = options_.size == 0 ? device_->size() : options_.size;
+    if (bytes > device_->size())
+        return fail(Code::bad_argument, "{} has {} bytes, the volume {} needs {}", options_.device,
+                    device_->size(), options_.id.str(), bytes);
+    if (bytes % device_->sector_size() != 0)
+        return fail(Code::bad_argument, "{} bytes are not a multiple of the sectors of {}, {} bytes", bytes,
+                    options_.device, device_->sector_size());
+    slice_ = std::make_unique<DeviceSlice>(*device_, bytes);
     if (options_.has_target) {
-        log_ = std::make_unique<IntentLog>(device_->size(), options_.parameters.bitmap_bytes_per_block);
-        UNDERSTUDY_TRY(log_file_,
-                       LogFile::open(reactor_, options_.log_path, options_.uuid, device_->size(), *log_));
+        log_ = std::make_unique<IntentLog>(bytes, options_.parameters.bitmap_bytes_per_block);
+        UNDERSTUDY_TRY(log_file_, LogFile::open(reactor_, options_.log_path, options_.uuid, bytes, *log_));
         log_file_->finished = [this](int error) { log_finished(error); };
     }
     timer_.owner = this;
@@ -72,7 +78,7 @@ void VolumeDriver::submit(BlockRequest& request) {
     if (request.op != BlockOp::flush) {
         const std::uint32_t sector = device_->sector_size();
         const bool data = request.op == BlockOp::read || request.op == BlockOp::write;
-        if (request.offset > device_->size() || request.length > device_->size() - request.offset ||
+        if (request.offset > slice_->size() || request.length > slice_->size() - request.offset ||
             request.offset % sector != 0 || request.length % sector != 0 ||
             (data && request.length > kMaxRequestBytes))
             return refuse(-EINVAL);
@@ -225,7 +231,7 @@ void VolumeDriver::become_source(MirrorState state, PauseCause cause, bool mark_
         log_->persist();
     }
     source_ =
-        std::make_unique<Source>(*device_, *log_, *this, options_.type, options_.parameters, reactor_.now());
+        std::make_unique<Source>(*slice_, *log_, *this, options_.type, options_.parameters, reactor_.now());
     source_->begin(state, cause);
     const LogHeader& header = log_file_->header();
     if (header.fresh || header.inconsistent) {
@@ -245,7 +251,7 @@ void VolumeDriver::become_target() {
     draining_ = false;
     if (!options_.has_target) return;
     const bool bits_known = !log_file_->header().fresh && !log_->failed();
-    target_ = std::make_unique<Target>(*device_, *log_, *this, options_.parameters, bits_known, punches_,
+    target_ = std::make_unique<Target>(*slice_, *log_, *this, options_.parameters, bits_known, punches_,
                                        reactor_.now());
     target_->begin(MirrorState::pending);
 }
@@ -425,7 +431,7 @@ void VolumeDriver::in_sync() {
 VolumeStatus VolumeDriver::status() const {
     VolumeStatus status;
     status.role = role_;
-    status.size = device_->size();
+    status.size = slice_->size();
     status.sector_size = device_->sector_size();
     status.writes = writes_;
     status.write_bytes = write_bytes_;

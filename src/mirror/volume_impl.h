@@ -9,6 +9,7 @@
 #include "mirror/log/intent_log.h"
 #include "mirror/log/log_file.h"
 #include "mirror/volume.h"
+#include "mirror/volume_device.h"
 #include "mirror/volume_link.h"
 
 #include <functional>
@@ -26,7 +27,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     Result<> start();
 
     // BlockBackend
-    [[nodiscard]] std::uint64_t size() const override { return device_->size(); }
+    [[nodiscard]] std::uint64_t size() const override { return slice_->size(); }
     [[nodiscard]] std::uint32_t sector_size() const override { return device_->sector_size(); }
     void submit(BlockRequest& request) override;
 
@@ -91,6 +92,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     std::shared_ptr<VolumeDriver*> alive_;  // the reactor's hooks outlive this object
 
     std::unique_ptr<RawBackend> device_;
+    std::unique_ptr<BlockBackend> slice_;  // the replicated part of the device
     bool punches_ = false;
     std::unique_ptr<IntentLog> log_;
     std::unique_ptr<LogFile> log_file_;

@@ -234,6 +234,9 @@ void Source::resync_end_acknowledged() {
     set_state(MirrorState::mirroring, PauseCause::none);  // Spec: REP-158
     driver_.in_sync();
     release_held();
+    // The target has it durably; now this end's flush lets the bits of the whole resync go.
+    epoch_closed_at_ = now_ - kEpochInterval;
+    maybe_close_epoch();
     pump();
 }
 

@@ -1,0 +1,176 @@
+#include "mirror/log/log_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace understudy::mirror {
+namespace {
+
+constexpr std::uint64_t kVolume = 100 * kBlockBytes;
+constexpr std::array<std::uint8_t, 16> kUuid{9, 8, 7};
+
+class LogFileTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        auto made = Reactor::create(64);
+        ASSERT_TRUE(made);
+        reactor = std::move(*made);
+        std::string pattern = (std::filesystem::temp_directory_path() / "log_file_test.XXXXXX").string();
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        directory = pattern;
+        path = directory + "/data.log";
+    }
+    void TearDown() override {
+        file.reset();
+        reactor.reset();
+        std::filesystem::remove_all(directory);
+    }
+
+    Result<> open(std::uint64_t size = kVolume, std::array<std::uint8_t, 16> uuid = kUuid) {
+        file.reset();
+        log = std::make_unique<IntentLog>(size, 65536);
+        auto opened = LogFile::open(*reactor, path, uuid, size, *log);
+        if (!opened) return fail(std::move(opened.error()));
+        file = std::move(*opened);
+        file->finished = [this](int error) {
+            commit_result = error;
+            reactor->stop();
+        };
+        return {};
+    }
+
+    int update(std::function<void(LogHeader&)> change) {
+        int result = 1;
+        file->update_header(std::move(change), [&](int error) {
+            result = error;
+            reactor->stop();
+        });
+        reactor->run();
+        return result;
+    }
+
+    /// Changes bytes of the file as a fault would.
+    void damage(std::uint64_t offset, const std::string& bytes) {
+        std::fstream stream(path, std::ios::in | std::ios::out | std::ios::binary);
+        stream.seekp(static_cast<std::streamoff>(offset));
+        stream << bytes;
+    }
+
+    std::unique_ptr<Reactor> reactor;
+    std::string directory, path;
+    std::unique_ptr<IntentLog> log;
+    std::unique_ptr<LogFile> file;
+    int commit_result = 1;
+};
+
+// Spec: REP-046, REP-186
+TEST_F(LogFileTest, CommittedBitsAreFoundAgain) {
+    ASSERT_TRUE(open());
+    EXPECT_TRUE(file->created());
+    EXPECT_TRUE(file->found().fresh);
+    log->mark(42 * kBlockBytes, 4096, IntentLog::As::dirty);
+    file->commit();
+    reactor->run();
+    EXPECT_EQ(commit_result, 0);
+    ASSERT_TRUE(open());
+    EXPECT_FALSE(file->created());
+    EXPECT_EQ(log->dirty().count(), 1U);
+    EXPECT_TRUE(log->dirty().test(42));
+}
+
+// Spec: REP-055, REP-184
+TEST_F(LogFileTest, TheCleanMarkIsSeenOnceAndTakenOff) {
+    ASSERT_TRUE(open());
+    EXPECT_EQ(update([](LogHeader& header) { header.clean = true; }), 0);
+    ASSERT_TRUE(open());
+    EXPECT_TRUE(file->found().clean);
+    ASSERT_TRUE(open());
+    EXPECT_FALSE(file->found().clean);
+    EXPECT_EQ(file->header().generation, 3U);
+}
+
+TEST_F(LogFileTest, ATornHeaderLeavesTheFormerOneInForce) {
+    ASSERT_TRUE(open());
+    EXPECT_EQ(update([](LogHeader& header) { header.inconsistent = true; }), 0);
+    const auto serial = file->header().serial;
+    EXPECT_EQ(update([](LogHeader& header) { header.inconsistent = false; }), 0);
+    file.reset();
+    damage(log_format::kHeaderOffset[(serial + 1) % 2] + log_format::kAtFlags, "\x07");
+    ASSERT_TRUE(open());
+    EXPECT_TRUE(file->found().inconsistent);
+    EXPECT_EQ(file->found().serial, serial);
+}
+
+// Spec: REP-055, REP-187
+TEST_F(LogFileTest, WithoutAWholeHeaderEverythingIsDirty) {
+    ASSERT_TRUE(open());
+    file.reset();
+    damage(log_format::kHeaderOffset[0] + 100, "x");
+    damage(log_format::kHeaderOffset[1] + 100, "x");
+    ASSERT_TRUE(open());
+    EXPECT_FALSE(file->found().valid);
+    EXPECT_EQ(log->dirty().count(), log->blocks());
+    ASSERT_TRUE(open());  // and it stays so
+    EXPECT_EQ(log->dirty().count(), log->blocks());
+}
+
+// Spec: REP-064
+TEST_F(LogFileTest, ALogThatSaysItsBitsAreWorthlessMakesEverythingDirty) {
+    ASSERT_TRUE(open());
+    EXPECT_EQ(update([](LogHeader& header) { header.valid = false; }), 0);
+    ASSERT_TRUE(open());
+    EXPECT_FALSE(file->found().valid);
+    EXPECT_EQ(log->dirty().count(), log->blocks());
+}
+
+TEST_F(LogFileTest, TheLogOfAnotherMirrorOrSizeIsRefusedAndLeftAlone) {
+    ASSERT_TRUE(open());
+    file.reset();
+    const auto refused = open(kVolume, {1});
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("another mirror"), std::string::npos);
+    const auto size = open(kVolume * 2);
+    ASSERT_FALSE(size);
+    EXPECT_NE(size.error().text.find(std::to_string(kVolume)), std::string::npos);
+    EXPECT_TRUE(open());
+}
+
+TEST_F(LogFileTest, AFileThatIsNoLogIsRefusedAndLeftAlone) {
+    std::ofstream(path) << std::string(20000, 'x');
+    const auto refused = open();
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("not an intent log"), std::string::npos);
+    EXPECT_EQ(std::filesystem::file_size(path), 20000U);
+}
+
+TEST_F(LogFileTest, ALogInUseIsRefused) {
+    ASSERT_TRUE(open());
+    IntentLog other(kVolume, 65536);
+    EXPECT_FALSE(LogFile::open(*reactor, path, kUuid, kVolume, other));
+}
+
+// Spec: REP-063
+TEST_F(LogFileTest, NoSpaceForTheLogIsSaidAndNothingIsLeftBehind) {
+    rlimit former{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &former), 0);
+    rlimit small = former;
+    small.rlim_cur = 4096;  // stands for a full disk: the file cannot grow
+    auto* handler = std::signal(SIGXFSZ, SIG_IGN);
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    const auto refused = open();
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &former), 0);
+    std::signal(SIGXFSZ, handler);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find(path), std::string::npos);
+    EXPECT_TRUE(std::filesystem::is_empty(directory));
+    EXPECT_TRUE(open());
+}
+
+}  // namespace
+}  // namespace understudy::mirror

@@ -1,0 +1,476 @@
+// Two real volumes on files, joined by TCP on loopback or socket pairs, on one reactor.
+
+#include "mirror/volume.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::uint64_t kBlock = 65536;
+constexpr std::uint64_t kSize = (24u << 20) + 4096;  // not a multiple of a block
+
+struct Events : VolumeEvents {
+    void state_changed(MirrorState, MirrorState to, PauseCause why) override {
+        states.push_back(to);
+        cause = why;
+    }
+    void link_lost(std::string why) override {
+        ++lost;
+        reason = std::move(why);
+    }
+    void degraded(std::function<void()> release) override {
+        ++degradations;
+        if (hold_release) {
+            held = std::move(release);
+        } else {
+            release();
+        }
+    }
+    void in_sync() override { ++synced; }
+    void log_failed(std::string why) override { log_error = std::move(why); }
+
+    std::vector<MirrorState> states;
+    PauseCause cause = PauseCause::none;
+    int lost = 0, degradations = 0, synced = 0;
+    bool hold_release = false;
+    std::function<void()> held;
+    std::string reason, log_error;
+};
+
+struct Request {
+    explicit Request(std::uint32_t bytes)
+        : buffer(static_cast<std::byte*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096)),
+                 &std::free) {}
+    BlockRequest block;
+    std::unique_ptr<std::byte, decltype(&std::free)> buffer;
+    bool done = false;
+};
+
+/// Nothing but the end of a test takes longer than this.
+constexpr auto kLimit = seconds(20);
+
+class VolumeTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        auto made = Reactor::create();
+        ASSERT_TRUE(made) << made.error().text;
+        reactor = std::move(*made);
+        std::string pattern = (std::filesystem::temp_directory_path() / "volume_test.XXXXXX").string();
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        directory = pattern;
+        reactor->after_batch([this] {
+            if (condition && condition()) reactor->stop();
+        });
+        for (const char* name : {"left", "right"}) {
+            std::ofstream file(path(name));
+            file.close();
+            std::filesystem::resize_file(path(name), kSize);
+        }
+    }
+
+    void TearDown() override {
+        for (auto* volume : {&left, &right})
+            close(*volume);
+        reactor.reset();
+        std::filesystem::remove_all(directory);
+    }
+
+    [[nodiscard]] std::string path(const std::string& name) const { return directory + "/" + name; }
+
+    bool run_until(std::function<bool()> wanted) {
+        if (wanted()) return true;
+        bool late = false;
+        IoOperation deadline;
+        deadline.owner = &late;
+        deadline.done = [](IoOperation& op, int) { *static_cast<bool*>(op.owner) = true; };
+        reactor->timeout(deadline, kLimit);
+        condition = [&] { return late || wanted(); };
+        reactor->run();
+        const bool reached = wanted();
+        if (deadline.in_flight) {
+            reactor->cancel(deadline);
+            condition = [&] { return late; };
+            reactor->run();
+        }
+        condition = nullptr;
+        return reached;
+    }
+
+    /// Lets the volumes' own timers work for a while.
+    void reactor_idle(milliseconds time) {
+        const auto end = std::chrono::steady_clock::now() + time;
+        run_until([end] { return std::chrono::steady_clock::now() >= end; });
+    }
+
+    VolumeOptions options(const std::string& name) {
+        VolumeOptions result;
+        result.id = VolumeId("data");
+        result.device = path(name);
+        result.log_path = path(name + ".log");
+        result.uuid = {1, 2, 3};
+        result.type = type;
+        result.parameters = parameters;
+        result.busy_wait_ms = 0;
+        return result;
+    }
+
+    std::unique_ptr<Volume> open(const std::string& name, Events& events) {
+        auto volume = Volume::open(*reactor, options(name), events);
+        EXPECT_TRUE(volume) << (volume ? "" : volume.error().text);
+        return volume ? std::move(*volume) : nullptr;
+    }
+
+    void close(std::unique_ptr<Volume>& volume) {
+        if (!volume) return;
+        bool done = false;
+        volume->shutdown([&] { done = true; });
+        EXPECT_TRUE(run_until([&] { return done; }));
+        volume.reset();
+    }
+
+    std::array<int, 2> tcp_pair() {
+        const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t length = sizeof address;
+        EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+        EXPECT_EQ(::listen(listener, 1), 0);
+        ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length);
+        const int first = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        EXPECT_EQ(::connect(first, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+        const int second = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+        ::close(listener);
+        return {first, second};
+    }
+
+    /// Joins two volumes; keeps duplicates of the sockets so that a test can cut the link.
+    void join(Volume& source, Volume& target, ResyncKind kind) {
+        const auto data = tcp_pair(), resync = tcp_pair();
+        for (const int fd : cut_handles)
+            ::close(fd);
+        cut_handles = {::dup(data[0]), ::dup(resync[0])};
+        target.attach(data[1], resync[1], ResyncKind::none);
+        source.attach(data[0], resync[0], kind);
+    }
+
+    void cut() {
+        for (const int fd : cut_handles) {
+            ::shutdown(fd, SHUT_RDWR);
+            ::close(fd);
+        }
+        cut_handles.clear();
+    }
+
+    void start(ResyncKind kind) {
+        left = open("left", left_events);
+        right = open("right", right_events);
+        ASSERT_TRUE(left && right);
+        left->become_source(MirrorState::pending, PauseCause::none, false);
+        right->become_target();
+        join(*left, *right, kind);
+        ASSERT_TRUE(run_until([&] {
+            return left->status().state == MirrorState::mirroring &&
+                   right->status().state == MirrorState::mirroring;
+        }));
+    }
+
+    std::unique_ptr<Request> submit(Volume& volume, BlockOp op, std::uint64_t offset, std::uint32_t length,
+                                    std::byte fill = {}) {
+        auto request = std::make_unique<Request>(std::max(length, 4096u));
+        request->block.op = op;
+        request->block.offset = offset;
+        request->block.length = length;
+        request->block.data = request->buffer.get();
+        request->block.owner = request.get();
+        request->block.done = [](BlockRequest& block) { static_cast<Request*>(block.owner)->done = true; };
+        if (op == BlockOp::write) std::memset(request->buffer.get(), static_cast<int>(fill), length);
+        volume.submit(request->block);
+        return request;
+    }
+
+    int write(Volume& volume, std::uint64_t offset, std::uint32_t length, int fill) {
+        auto request = submit(volume, BlockOp::write, offset, length, static_cast<std::byte>(fill));
+        EXPECT_TRUE(run_until([&] { return request->done; }));
+        return request->block.result;
+    }
+
+    int flush(Volume& volume) {
+        auto request = submit(volume, BlockOp::flush, 0, 0);
+        EXPECT_TRUE(run_until([&] { return request->done; }));
+        return request->block.result;
+    }
+
+    /// Many writes at once, as a busy file system does.
+    void storm(Volume& volume, unsigned count, unsigned seed) {
+        std::mt19937 random(seed);
+        std::deque<std::unique_ptr<Request>> flying;
+        for (unsigned i = 0; i < count; ++i) {
+            const std::uint32_t length = 4096u << (random() % 5);
+            const std::uint64_t offset = random() % ((kSize - length) / 4096) * 4096;
+            flying.push_back(
+                submit(volume, BlockOp::write, offset, length, static_cast<std::byte>(random())));
+            if (flying.size() < 16) continue;
+            EXPECT_TRUE(run_until([&] { return flying.front()->done; }));
+            flying.pop_front();
+        }
+        EXPECT_TRUE(run_until([&] {
+            return std::all_of(flying.begin(), flying.end(),
+                               [](const auto& request) { return request->done; });
+        }));
+    }
+
+    static std::string content(const std::string& file) {
+        std::ifstream stream(file, std::ios::binary);
+        return {std::istreambuf_iterator<char>(stream), {}};
+    }
+    bool equal() { return content(path("left")) == content(path("right")); }
+
+    std::unique_ptr<Reactor> reactor;
+    std::string directory;
+    std::function<bool()> condition;
+    Events left_events, right_events;
+    std::unique_ptr<Volume> left, right;
+    std::vector<int> cut_handles;
+    MirrorType type = MirrorType::sync;
+    MirrorParameters parameters;
+};
+
+// Spec: REP-002, REP-074, REP-109
+TEST_F(VolumeTest, AFullResyncThenSynchronousWritesMakeEqualEnds) {
+    std::ofstream(path("left"), std::ios::in | std::ios::out).seekp(1 << 20)
+        << "content from before the mirror";
+    std::ofstream(path("right"), std::ios::in | std::ios::out).seekp(5 << 20) << "rubbish";
+    start(ResyncKind::full);
+    EXPECT_EQ(left_events.synced, 1);
+    EXPECT_EQ(right_events.synced, 1);
+    EXPECT_TRUE(equal());
+    storm(*left, 300, 1);
+    EXPECT_TRUE(equal());  // each write waited for both ends
+    EXPECT_EQ(left->status().dirty_blocks, 0U);
+}
+
+// Spec: REP-081, REP-083
+TEST_F(VolumeTest, AFlushOfAnAsynchronousMirrorWaitsForTheTarget) {
+    type = MirrorType::async;
+    start(ResyncKind::full);
+    storm(*left, 300, 2);
+    EXPECT_EQ(flush(*left), 0);
+    EXPECT_EQ(left->status().queue_requests, 0U);
+    EXPECT_TRUE(equal());
+}
+
+// Spec: REP-090
+TEST_F(VolumeTest, ATargetRefusesReadsAndWrites) {
+    start(ResyncKind::full);
+    for (const BlockOp op : {BlockOp::read, BlockOp::write, BlockOp::flush, BlockOp::discard}) {
+        auto request = submit(*right, op, 0, op == BlockOp::flush ? 0 : 4096);
+        EXPECT_TRUE(request->done);
+        EXPECT_EQ(request->block.result, -EACCES);
+    }
+}
+
+TEST_F(VolumeTest, RequestsBeyondTheEndOrOffTheSectorsAreRefused) {
+    start(ResyncKind::full);
+    EXPECT_EQ(submit(*left, BlockOp::write, kSize, 4096)->block.result, -EINVAL);
+    EXPECT_EQ(submit(*left, BlockOp::read, kSize - 4096, 8192)->block.result, -EINVAL);
+    EXPECT_EQ(submit(*left, BlockOp::write, 100, 4096)->block.result, -EINVAL);
+    EXPECT_EQ(submit(*left, BlockOp::read, ~0ULL - 4095, 4096)->block.result, -EINVAL);
+}
+
+// Spec: REP-086, REP-122, REP-138, REP-166, REP-204
+TEST_F(VolumeTest, AfterACutOnlyChangedBlocksAreSentAgain) {
+    start(ResyncKind::full);
+    storm(*left, 100, 3);
+    ASSERT_EQ(flush(*left), 0);
+    // An idle moment lets the epoch end, so that nothing counts as unconfirmed.
+    ASSERT_TRUE(
+        run_until([&] { return left->status().log_commits > 0 && left->status().dirty_blocks == 0; }));
+    reactor_idle(milliseconds(400));
+    cut();
+    ASSERT_TRUE(
+        run_until([&] { return left->status().state == MirrorState::paused && right_events.lost > 0; }));
+    EXPECT_EQ(left->status().cause, PauseCause::link_lost);
+    EXPECT_EQ(left_events.degradations, 1);
+    EXPECT_EQ(right->status().state, MirrorState::mirroring);  // Spec: REP-152
+    for (unsigned i = 0; i < 10; ++i)
+        EXPECT_EQ(write(*left, i * 2 * kBlock, 4096, 0x40 + static_cast<int>(i)), 0);
+    EXPECT_EQ(left->status().dirty_blocks, 10U);
+    left->resume();
+    join(*left, *right, ResyncKind::partial);
+    ASSERT_TRUE(run_until([&] { return left->status().state == MirrorState::mirroring; }));
+    EXPECT_EQ(left->status().resync_bytes_sent, 10 * kBlock);
+    EXPECT_TRUE(equal());
+}
+
+// Spec: REP-079
+TEST_F(VolumeTest, WritesThatWaitForALostTargetAreReleasedOnlyAfterTheRecordIsMade) {
+    start(ResyncKind::full);
+    left_events.hold_release = true;
+    cut();
+    auto request = submit(*left, BlockOp::write, 0, 4096, std::byte{7});
+    ASSERT_TRUE(run_until([&] { return left_events.held != nullptr; }));
+    auto later = submit(*left, BlockOp::write, 8192, 4096, std::byte{8});
+    reactor_idle(milliseconds(300));
+    EXPECT_FALSE(request->done);
+    EXPECT_FALSE(later->done);
+    left_events.held();
+    EXPECT_TRUE(run_until([&] { return request->done && later->done; }));
+    EXPECT_EQ(request->block.result, 0);
+}
+
+// Spec: REP-119, REP-121, REP-198, REP-211, REP-236
+TEST_F(VolumeTest, APromotedTargetGoesOnAndTheOldSourceFollowsWithItsOwnBlocksOverwritten) {
+    start(ResyncKind::full);
+    storm(*left, 30, 4);
+    reactor_idle(milliseconds(400));
+    cut();
+    ASSERT_TRUE(run_until([&] { return left_events.lost > 0 && right_events.lost > 0; }));
+    ASSERT_EQ(write(*left, 3 << 20, 65536, 0x11), 0);  // only the old source has this
+
+    bool drained = false;
+    right->drain([&](Result<> result) { drained = result.has_value(); });
+    ASSERT_TRUE(run_until([&] { return drained; }));
+    right->become_source(MirrorState::paused, PauseCause::link_lost, false);
+    ASSERT_EQ(write(*right, 9 << 20, 65536, 0x22), 0);
+
+    bool quiet = false;
+    left->quiesce([&](Result<>) { quiet = true; });
+    ASSERT_TRUE(run_until([&] { return quiet; }));
+    EXPECT_EQ(submit(*left, BlockOp::write, 0, 4096)->block.result, -EROFS);
+    left->become_target();
+    right->resume();
+    join(*right, *left, ResyncKind::partial);
+    ASSERT_TRUE(
+        run_until([&] { return right->status().state == MirrorState::mirroring && left_events.synced > 1; }));
+    EXPECT_TRUE(equal());
+    EXPECT_LT(right->status().resync_bytes_sent, kSize);  // partial
+    EXPECT_NE(content(path("left")).substr(3 << 20, 65536), std::string(65536, 0x11));
+    storm(*right, 50, 5);
+    EXPECT_TRUE(equal());
+}
+
+// Spec: REP-184, REP-185, REP-218
+TEST_F(VolumeTest, ACleanShutdownLeavesACleanLogAndNoResyncWork) {
+    type = MirrorType::async;
+    start(ResyncKind::full);
+    storm(*left, 200, 6);
+    close(left);
+    close(right);
+    EXPECT_TRUE(equal());
+    left = open("left", left_events);
+    EXPECT_TRUE(left->status().log_was_clean);
+    EXPECT_TRUE(left->status().log_valid);
+    left->become_source(MirrorState::pending, PauseCause::none, false);
+    EXPECT_EQ(left->status().dirty_blocks, 0U);
+}
+
+// Spec: REP-186, REP-209
+TEST_F(VolumeTest, DirtyBlocksOutliveARestartWhilePaused) {
+    start(ResyncKind::full);
+    cut();
+    ASSERT_TRUE(run_until([&] { return left->status().state == MirrorState::paused; }));
+    for (unsigned i = 0; i < 5; ++i)
+        ASSERT_EQ(write(*left, i * kBlock * 3, 8192, 0x60), 0);
+    const auto dirty = left->status().dirty_blocks;
+    close(left);
+    left = open("left", left_events);
+    left->become_source(MirrorState::pending, PauseCause::none, false);
+    EXPECT_EQ(left->status().dirty_blocks, dirty);
+    join(*left, *right, ResyncKind::partial);
+    ASSERT_TRUE(run_until([&] { return left->status().state == MirrorState::mirroring; }));
+    EXPECT_TRUE(equal());
+}
+
+// Spec: REP-150, REP-159
+TEST_F(VolumeTest, APauseGivesTheTargetWhatIsQueuedAndThenOnlyTracks) {
+    type = MirrorType::async;
+    start(ResyncKind::full);
+    storm(*left, 100, 7);
+    bool paused = false;
+    left->pause([&](Result<> result) { paused = result.has_value(); });
+    ASSERT_TRUE(run_until([&] { return paused && right_events.lost > 0; }));
+    EXPECT_NE(right_events.reason.find("paused by the user"), std::string::npos) << right_events.reason;
+    EXPECT_EQ(left->status().cause, PauseCause::user);
+    EXPECT_EQ(left->status().dirty_blocks, 0U);
+    EXPECT_TRUE(equal());
+    ASSERT_EQ(write(*left, 0, 4096, 0x55), 0);
+    EXPECT_EQ(left->status().dirty_blocks, 1U);
+}
+
+// Spec: REP-110 (zero blocks travel without data), REP-111
+TEST_F(VolumeTest, DiscardsAndZeroesReadTheSameOnBothEnds) {
+    start(ResyncKind::full);
+    ASSERT_EQ(write(*left, 0, 1 << 20, 0x77), 0);
+    for (const BlockOp op : {BlockOp::discard, BlockOp::write_zeroes}) {
+        auto request = submit(*left, op, op == BlockOp::discard ? 65536 : 262144, 131072);
+        ASSERT_TRUE(run_until([&] { return request->done; }));
+        EXPECT_EQ(request->block.result, 0);
+    }
+    EXPECT_TRUE(equal());
+    EXPECT_EQ(content(path("right")).substr(262144, 131072), std::string(131072, 0));
+}
+
+// Spec: REP-026
+TEST_F(VolumeTest, ADeviceInUseIsRefusedNamingItsHolder) {
+    left = open("left", left_events);
+    VolumeOptions second = options("left");
+    second.log_path = path("other.log");
+    const auto refused = Volume::open(*reactor, second, right_events);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find(fmt::format("(pid {})", ::getpid())), std::string::npos)
+        << refused.error().text;
+}
+
+// Spec: REP-021
+TEST_F(VolumeTest, ATargetMayBeLargerThanTheReplicatedSizeButNotSmaller) {
+    VolumeOptions wanted = options("right");
+    wanted.size = kSize - 65536;
+    auto volume = Volume::open(*reactor, wanted, right_events);
+    ASSERT_TRUE(volume) << volume.error().text;
+    EXPECT_EQ((*volume)->size(), kSize - 65536);
+    close(*volume);
+    std::filesystem::remove(path("right.log"));
+    wanted.size = kSize + 65536;
+    EXPECT_FALSE(Volume::open(*reactor, wanted, right_events));
+}
+
+TEST_F(VolumeTest, AnUnreplicatedVolumeGoesStraightToItsDevice) {
+    VolumeOptions alone = options("left");
+    alone.has_target = false;
+    alone.log_path.clear();
+    auto opened = Volume::open(*reactor, alone, left_events);
+    ASSERT_TRUE(opened);
+    left = std::move(*opened);
+    left->become_source(MirrorState::none, PauseCause::none, false);
+    storm(*left, 50, 8);
+    ASSERT_EQ(write(*left, 4096, 4096, 0x42), 0);
+    EXPECT_EQ(content(path("left")).substr(4096, 4096), std::string(4096, 0x42));
+    bool quiet = false;
+    left->quiesce([&](Result<> result) { quiet = result.has_value(); });
+    EXPECT_TRUE(run_until([&] { return quiet; }));
+}
+
+}  // namespace
+}  // namespace understudy::mirror
