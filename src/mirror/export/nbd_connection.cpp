@@ -92,7 +92,8 @@ class Connection final : public NbdConnection {
     /// One receive at a time: into the buffer, or the rest of a large payload straight to its place.
     void receive_more() {
         if (receive_.in_flight || ending_) return;
-        if (payload_of_ != nullptr) {
+        straight_ = payload_of_ != nullptr;
+        if (straight_) {
             const std::uint32_t left = payload_of_->request.length - payload_of_->received;
             reactor_.recv(receive_, socket_.get(), {payload_of_->data + payload_of_->received, left});
             return;
@@ -110,13 +111,10 @@ class Connection final : public NbdConnection {
     void received(int result) {
         if (result == -EINTR || result == -EAGAIN) return receive_more();
         if (result <= 0) return end();
-        if (payload_of_ != nullptr) {
+        if (straight_)
             payload_of_->received += static_cast<std::uint32_t>(result);
-            if (payload_of_->received == payload_of_->request.length)
-                to_backend(*std::exchange(payload_of_, nullptr));
-        } else {
+        else
             filled_ += static_cast<std::size_t>(result);
-        }
         work();
     }
 
@@ -124,7 +122,7 @@ class Connection final : public NbdConnection {
     void work() {
         if (negotiation_.status() == Negotiation::Status::more) negotiate();
         if (negotiation_.status() == Negotiation::Status::transmission)
-            while (!ending_ && payload_of_ == nullptr && !free_.empty() && filled_ - start_ >= kRequestSize)
+            while (!ending_ && take_payload() && !free_.empty() && filled_ - start_ >= kRequestSize)
                 if (!take_request()) return end();
         if (ending_) return leave();
         if (payload_of_ != nullptr || !free_.empty()) receive_more();
@@ -201,16 +199,25 @@ class Connection final : public NbdConnection {
                 break;
         }
         if (has_payload) {
-            const auto here =
-                static_cast<std::uint32_t>(std::min<std::size_t>(filled_ - start_, request->length));
-            std::memcpy(slot.data, buffer_.data() + start_, here);
-            start_ += here;
-            slot.received = here;
-            if (here < request->length) {
-                payload_of_ = &slot;
-                return true;
-            }
+            slot.received = 0;
+            payload_of_ = &slot;
+        } else {
+            to_backend(slot);
         }
+        return true;
+    }
+
+    /// Takes what the buffer has of the current payload. False while some of it is still to come.
+    bool take_payload() {
+        if (payload_of_ == nullptr) return true;
+        Slot& slot = *payload_of_;
+        const auto here = static_cast<std::uint32_t>(
+            std::min<std::size_t>(filled_ - start_, slot.request.length - slot.received));
+        std::memcpy(slot.data + slot.received, buffer_.data() + start_, here);
+        start_ += here;
+        slot.received += here;
+        if (slot.received < slot.request.length) return false;
+        payload_of_ = nullptr;
         to_backend(slot);
         return true;
     }
@@ -370,6 +377,7 @@ class Connection final : public NbdConnection {
     std::vector<std::byte> buffer_;
     std::size_t start_ = 0, filled_ = 0;  // of what is in the buffer and not taken
     Slot* payload_of_ = nullptr;          // the write whose payload is being received
+    bool straight_ = false;               // the current receive goes to it, not to the buffer
 
     std::byte* arena_ = nullptr;
     std::size_t arena_size_ = 0;
