@@ -1,0 +1,8 @@
+# The replication daemon; included by CMakeLists.txt beside it.
+if(TARGET understudy_mirror_control)
+  understudy_program(mirrord ${CMAKE_CURRENT_LIST_DIR}/mirrord.cpp
+    DEPS understudy_mirror_control understudy_config understudy_messages understudy_runtime)
+  if(TARGET understudy-keeper)
+    add_dependencies(mirrord understudy-keeper)
+  endif()
+endif()

@@ -1,0 +1,200 @@
+// The replication daemon: every mirrored volume of this host. Composition only.
+
+#include "base/text.h"
+#include "config/settings.h"
+#include "messages/messages.h"
+#include "mirror/control/commands.h"
+#include "mirror/control/posix/data_sockets.h"
+#include "mirror/control/posix/devices.h"
+#include "mirror/control/posix/keeper_start.h"
+#include "mirror/control/posix/reactor_host.h"
+#include "mirror/export/export.h"
+#include "runtime/posix/posix_world.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <set>
+
+namespace understudy::daemons {
+namespace {
+
+using namespace mirror;
+using namespace mirror::control;
+
+// Credentials come with init or join, which may be after the start of this daemon.
+constexpr auto kCredentialsRetry = std::chrono::milliseconds(250);
+
+struct Arguments {
+    config::Layout layout;
+    std::string listen;
+    std::uint16_t port = 0;
+};
+
+constexpr std::string_view kUsage =
+    "usage: mirrord [--root DIR] [--listen ADDRESS] [--port PORT] [--foreground]\n\n"
+    "  --root DIR         the host's files lie below DIR instead of /\n"
+    "  --listen ADDRESS   serve peers at this address only (default: every address; MirrorListenAddress)\n"
+    "  --port PORT        dispatch port (default 9999; TargetDispatchPort)\n"
+    "  --foreground       accepted for service managers; mirrord never detaches\n";
+
+Result<std::uint16_t> port_number(std::string_view text) {
+    const auto value = text::to_int(text);
+    if (!value || *value < 1 || *value > 65535) return fail(Code::out_of_range, "\"{}\" is no port\n", text);
+    return static_cast<std::uint16_t>(*value);
+}
+
+Result<Arguments> parse(int argc, char** argv) {
+    Arguments result;
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view word = argv[i];
+        if (word == "--foreground") continue;
+        if ((word != "--root" && word != "--listen" && word != "--port") || i + 1 >= argc)
+            return fail(Code::syntax, "{}", kUsage);
+        std::string value = argv[++i];
+        if (word == "--root") {
+            while (value.ends_with('/'))
+                value.pop_back();
+            result.layout.root = value;
+        } else if (word == "--listen") {
+            result.listen = value;
+        } else {
+            UNDERSTUDY_TRY(result.port, port_number(value));
+        }
+    }
+    return result;
+}
+
+Result<std::string> node_name(const runtime::Files& files, const config::Layout& layout) {
+    if (const auto stored = files.read(layout.etc() + "/node")) return std::string(text::trim(*stored));
+    char host[256] = {};
+    if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0')
+        return fail(Code::failure, "this host has no name; write one to {}/node", layout.etc());
+    return std::string(host);
+}
+
+/// Serves peers as soon as there is a certificate, and goes on trying until then.
+runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string address) {
+    std::string told;
+    for (;;) {
+        auto loaded = world.network.reload_credentials();
+        Result<> listening = loaded;
+        if (loaded) {
+            listening = manager.listen(address.empty() ? "0.0.0.0" : address);
+            // IPv6 besides, where the host has it and does not answer for both.
+            if (listening && address.empty()) (void)manager.listen("::");
+        }
+        if (listening) break;
+        if (listening.error().text != told) {
+            told = listening.error().text;
+            messages::warning("peers are not served yet: {}", told);
+        }
+        co_await runtime::sleep_for(world.tasks, kCredentialsRetry);
+    }
+    messages::info("peers are served on port {}", manager.options().dispatch_port);
+}
+
+runtime::Task<> stop(runtime::PosixWorld& posix, Manager& manager) {
+    co_await manager.shut_down();
+    posix.stop();
+}
+
+Result<> serve(const Arguments& arguments) {
+    const auto& layout = arguments.layout;
+    if (const auto guarded = protect_from_memory_pressure(); !guarded)
+        messages::warning("{}", guarded.error().text);
+
+    runtime::PosixWorld posix(
+        {layout.pki() + "/ca.pem", layout.pki() + "/node.pem", layout.pki() + "/node.key"});
+    auto world = posix.world();
+    for (const auto& directory : {layout.state(), layout.run(), layout.log()})
+        UNDERSTUDY_CHECK(world.files.make_directories(directory));
+    for (const auto& directory : {layout.run() + "/volumes", layout.run() + "/nbd"})
+        UNDERSTUDY_CHECK(world.files.make_directories(directory, 0700));
+    UNDERSTUDY_TRY(const auto node, node_name(world.files, layout));
+    messages::configure({.process = "mirrord", .file = layout.log() + "/mirrord.log"});
+
+    config::Settings settings;
+    if (const auto text = world.files.read(layout.settings())) {
+        std::vector<std::string> problems;
+        settings = config::Settings::parse_leniently(*text, problems);
+        for (const auto& problem : problems)
+            messages::warning("{}: {}", layout.settings(), problem);
+    }
+    ManagerOptions options{layout, node, arguments.port};
+    if (options.dispatch_port == 0) {
+        const auto text = settings.text("TargetDispatchPort");
+        options.dispatch_port = kDispatchPort;
+        if (!text.empty()) {
+            UNDERSTUDY_TRY(options.dispatch_port, port_number(text));
+        }
+    }
+    std::uint16_t port_base = kTargetPortBase;
+    if (const auto text = settings.text("TargetPortBase"); !text.empty()) {
+        UNDERSTUDY_TRY(port_base, port_number(text));
+    }
+
+    std::set<VolumeId> kept;
+    std::string keeper = layout.keeper_socket();
+    if (const auto kept_by = ensure_keeper(keeper, beside_this_program("understudy-keeper")); !kept_by) {
+        messages::error("{}; devices will not survive the death of this process", kept_by.error().text);
+        keeper.clear();
+    } else if (const auto held = kept_exports(keeper)) {
+        kept.insert(held->begin(), held->end());
+    }
+
+    TcpDataLinks links(world, port_base);
+    LinuxDevices devices;
+    std::string no_reactor;
+    Manager manager(
+        world, options, links, devices,
+        [&](const VolumeId& volume, HostEvents& events) -> std::unique_ptr<VolumeHost> {
+            auto host = make_reactor_host(world, {layout, keeper}, volume, events, kept.erase(volume) > 0);
+            if (host) return std::move(*host);
+            // Without io_uring nothing can work; the service manager tries again.
+            messages::log(messages::Severity::critical, "{}", host.error().text);
+            std::abort();
+        });
+    CommandService commands(world, manager);
+    // The socket tells a second mirrord of this root that it is one too many, before it touches a volume.
+    UNDERSTUDY_CHECK(commands.listen(layout.mirror_socket()));
+    runtime::TaskScope tasks;
+    if (auto loaded = world.network.reload_credentials(); !loaded)
+        messages::info("no credentials yet: {}", loaded.error().text);
+    manager.start();
+    tasks.spawn(serve_peers(
+        world, manager, arguments.listen.empty() ? settings.text("MirrorListenAddress") : arguments.listen));
+    bool stopping = false;
+    posix.on_terminate([&] {
+        if (!std::exchange(stopping, true)) tasks.spawn(stop(posix, manager));
+    });
+    messages::info("mirrord of node {} runs, root \"{}\"", node, layout.root);
+    posix.run();
+    messages::info("mirrord of node {} has stopped", node);
+    return {};
+}
+
+}  // namespace
+}  // namespace understudy::daemons
+
+int main(int argc, char** argv) {
+    using namespace understudy;
+    umask(0022);
+    for (int i = 1; i < argc; ++i)
+        if (std::string_view(argv[i]) == "--help") {
+            std::fputs(std::string(daemons::kUsage).c_str(), stdout);
+            return 0;
+        }
+    auto arguments = daemons::parse(argc, argv);
+    if (!arguments) {
+        std::fputs(arguments.error().text.c_str(), stderr);
+        return static_cast<int>(arguments.error().code);
+    }
+    if (auto served = daemons::serve(*arguments); !served) {
+        std::fprintf(stderr, "mirrord: %s\n", served.error().text.c_str());
+        messages::error("{}", served.error().text);
+        return static_cast<int>(served.error().code);
+    }
+    return 0;
+}

@@ -1,0 +1,276 @@
+#include "mirror/control/commands.h"
+
+#include "base/text.h"
+#include "messages/messages.h"
+
+#include <nlohmann/json.hpp>
+
+namespace understudy::mirror::control {
+
+using config::Command;
+using config::Reply;
+using runtime::Task;
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr std::size_t kMaxClients = 128;
+constexpr std::int64_t kDefaultWait_s = 600;
+constexpr std::int64_t kMostWait_s = 7 * 24 * 3600;
+
+Reply reply_of(const Result<>& result) {
+    return result ? config::success() : config::failure(result.error());
+}
+
+Reply reply_of(const Result<std::string>& result) {
+    return result ? config::success(*result + "\n") : config::failure(result.error());
+}
+
+Reply wrong(std::string text) {
+    return config::failure({Code::syntax, std::move(text), 0});
+}
+
+std::optional<MirrorType> parse_type(std::string_view word) {
+    if (word == "sync") return MirrorType::sync;
+    if (word == "async") return MirrorType::async;
+    return std::nullopt;
+}
+
+std::string_view type_word(MirrorType type) {
+    return type == MirrorType::async ? "async" : "sync";
+}
+
+/// The state a person should see: a target whose link went keeps what it knew last (REP-152).
+MirrorState shown_state(const MirrorView& view) {
+    return view.open ? view.volume.state : view.record.state;
+}
+
+Json json_of(const MirrorView& view) {
+    const MirrorRecord& record = view.record;
+    const MirrorState state = shown_state(view);
+    return {
+        {"volume", record.volume.str()},
+        {"role", to_string(record.role)},
+        {"role_number", static_cast<int>(record.role)},
+        {"state", to_string(state)},
+        {"state_number", static_cast<int>(state)},
+        {"pause_cause", to_string(record.cause)},
+        {"user_requested", record.user_requested},
+        {"type", type_word(record.type)},
+        {"peer", record.remote_node},
+        {"peer_address", record.remote_address},
+        {"local_address", record.local_address},
+        {"connected", view.linked},
+        {"device", view.device_path},
+        {"lower_device", record.device},
+        {"export", to_string(record.export_kind)},
+        {"exported", view.exporting},
+        {"writes_held", view.writes_held},
+        {"size", record.size},
+        {"sector_size", record.sector_size},
+        {"dirty_blocks", view.volume.dirty_blocks},
+        {"dirty_bytes", view.volume.dirty_blocks * 65536},
+        {"resync_bytes_sent", view.volume.resync_bytes_sent},
+        {"resync_pass", view.volume.resync_pass},
+        {"writes", view.volume.writes},
+        {"write_bytes", view.volume.write_bytes},
+        {"reads", view.volume.reads},
+        {"read_bytes", view.volume.read_bytes},
+        {"queue_requests", view.volume.queue_requests},
+        {"queue_bytes", view.volume.queue_bytes},
+        {"log_commits", view.volume.log_commits},
+        {"log_valid", record.log_valid && view.volume.log_valid},
+        {"reconnects", view.volume.reconnects},
+        {"role_epoch", record.role_epoch},
+        {"generation", fmt::format("{:016x}", record.generations.current)},
+        {"demoted", record.demoted},
+        {"consistent", record.consistent},
+        {"outdated", record.outdated},
+        {"split_brain", record.split_brain},
+        {"problem", view.problem},
+    };
+}
+
+std::string dump(const Json& json) {
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+std::string view_json(const MirrorView& view, const std::string& node) {
+    Json json = json_of(view);
+    json["node"] = node;
+    return dump(json);
+}
+
+std::string view_line(const MirrorView& view) {
+    const MirrorRecord& record = view.record;
+    std::string notes;
+    if (view.volume.dirty_blocks > 0)
+        notes += fmt::format(" {} to send,", text::human_bytes(view.volume.dirty_blocks * 65536));
+    if (record.demoted) notes += " device given up,";
+    if (!record.consistent) notes += " not consistent,";
+    if (record.outdated) notes += " out of date,";
+    if (record.user_requested) notes += " until continued,";
+    if (!notes.empty()) notes.back() = ' ';
+    std::string line =
+        fmt::format("{:<16} {:<7} {:<16} {:<6} {:<12} {}{}", record.volume.str(), to_string(record.role),
+                    to_string(shown_state(view)), type_word(record.type), record.remote_node,
+                    view.device_path.empty() ? "-" : view.device_path, notes);
+    while (line.ends_with(' '))
+        line.pop_back();
+    line += "\n";
+    if (!view.problem.empty()) line += fmt::format("    {}\n", view.problem);
+    return line;
+}
+
+CommandService::CommandService(runtime::World world, Manager& manager) : world_(world), manager_(manager) {}
+
+CommandService::~CommandService() {
+    tasks_.clear();
+}
+
+Result<> CommandService::listen(const std::string& socket_path) {
+    auto listener = world_.network.listen(
+        {socket_path, 0}, runtime::Security::plain,
+        [this](std::unique_ptr<runtime::Channel> channel) { accept(std::move(channel)); });
+    if (!listener) return with_context(listener.error(), "cannot serve mirror commands");
+    listener_ = std::move(*listener);
+    return {};
+}
+
+void CommandService::accept(std::unique_ptr<runtime::Channel> channel) {
+    if (clients_.size() >= kMaxClients) return;
+    const std::uint64_t client = next_client_++;
+    auto& kept = clients_[client] = std::move(channel);
+    kept->start(
+        [this, client](std::span<const std::byte> frame) {
+            const auto at = clients_.find(client);
+            if (at == clients_.end()) return;
+            auto command =
+                config::decode_command({reinterpret_cast<const char*>(frame.data()), frame.size()});
+            if (!command) {
+                const auto data = config::encode(config::failure(command.error()));
+                at->second->send(std::as_bytes(std::span(data)));
+                return;
+            }
+            command->uid = at->second->peer().uid;
+            tasks_.spawn(answer(client, std::move(*command)));
+        },
+        [this, client](const Error&) { world_.tasks.post([this, client] { clients_.erase(client); }); });
+}
+
+Task<> CommandService::answer(std::uint64_t client, Command command) {
+    const Reply reply = co_await run(std::move(command));
+    const auto at = clients_.find(client);
+    if (at == clients_.end()) co_return;  // gone; what it asked for was done all the same
+    const auto data = config::encode(reply);
+    at->second->send(std::as_bytes(std::span(data)));
+}
+
+Task<Reply> CommandService::run(Command command) {
+    if (command.name != "mirror" || command.arguments.empty())
+        co_return wrong(fmt::format("mirrord knows no command \"{}\"", command.name));
+    const std::string verb = command.arguments.front();
+    command.arguments.erase(command.arguments.begin());
+    if (verb == "status") co_return co_await status(std::move(command));
+    if (command.uid != 0 && verb != "wait")
+        co_return config::failure({Code::failure, fmt::format("mirror {} needs root", verb), 0});
+    if (verb == "create") co_return co_await create(std::move(command));
+    co_return co_await on_volume(verb, std::move(command));
+}
+
+Task<Reply> CommandService::create(Command command) {
+    if (command.arguments.size() != 1) co_return wrong("mirror create takes one volume");
+    for (const char* needed : {"device", "target", "target-device", "source-address", "target-address"})
+        if (command.get(needed).empty()) co_return wrong(fmt::format("--{} is missing", needed));
+    CreateOptions options;
+    options.volume = VolumeId(command.arguments.front());
+    options.device = command.get("device");
+    options.target_node = command.get("target");
+    options.target_device = command.get("target-device");
+    options.source_address = command.get("source-address");
+    options.target_address = command.get("target-address");
+    const auto type = parse_type(command.get("type", "sync"));
+    if (!type) co_return wrong(fmt::format("--type is sync or async, not \"{}\"", command.get("type")));
+    options.type = *type;
+    const std::string kind = command.get("export", "fuse");
+    if (kind != "fuse" && kind != "nbd")
+        co_return wrong(fmt::format("--export is fuse or nbd, not \"{}\"", kind));
+    options.export_kind = kind == "nbd" ? ExportKind::nbd : ExportKind::fuse;
+    options.resync = !command.has("no-resync");
+    auto made = co_await manager_.create(std::move(options));
+    co_return reply_of(made);
+}
+
+Task<Reply> CommandService::status(Command command) {
+    std::vector<std::shared_ptr<Mirror>> mirrors;
+    if (command.arguments.empty()) {
+        mirrors = manager_.all();
+    } else {
+        auto one = manager_.find(VolumeId(command.arguments.front()));
+        if (!one)
+            co_return config::failure(
+                {Code::not_found,
+                 fmt::format("no volume {} on {}", command.arguments.front(), manager_.options().node), 0});
+        mirrors.push_back(one);
+    }
+    Json list = Json::array();
+    std::string text;
+    for (const auto& mirror : mirrors) {
+        const MirrorView view = co_await mirror->view();
+        list.push_back(json_of(view));
+        text += view_line(view);
+    }
+    if (command.has("json")) {
+        Json damaged = Json::object();
+        for (const auto& [file, why] : manager_.damaged())
+            damaged[file] = why;
+        co_return config::success(
+            dump({{"node", manager_.options().node}, {"mirrors", list}, {"damaged_records", damaged}}));
+    }
+    if (command.arguments.empty())
+        for (const auto& [file, why] : manager_.damaged())
+            text += fmt::format("{}: {}\n", file, why);
+    if (text.empty()) text = "no mirrors\n";
+    co_return config::success(text);
+}
+
+Task<Reply> CommandService::on_volume(std::string verb, Command command) {
+    if (command.arguments.empty()) co_return wrong(fmt::format("mirror {} takes a volume", verb));
+    const VolumeId volume(command.arguments.front());
+    auto mirror = manager_.find(volume);
+    if (!mirror)
+        co_return config::failure(
+            {Code::not_found, fmt::format("no volume {} on {}", volume.str(), manager_.options().node), 0});
+    Result<> done;
+    if (verb == "pause") {
+        done = co_await mirror->pause();
+    } else if (verb == "continue") {
+        done = co_await mirror->resume();
+    } else if (verb == "demote") {
+        done = co_await mirror->demote();
+    } else if (verb == "yield") {
+        done = co_await mirror->yield_to_peer();
+    } else if (verb == "delete") {
+        done = co_await manager_.remove(volume, command.has("force"));
+    } else if (verb == "promote") {
+        PromoteOptions options{command.has("force"), command.has("peer-dead")};
+        auto promoted = co_await mirror->promote(options);
+        co_return reply_of(promoted);
+    } else if (verb == "type") {
+        const auto type = command.arguments.size() == 2 ? parse_type(command.arguments[1]) : std::nullopt;
+        if (!type) co_return wrong("mirror type takes a volume and sync or async");
+        done = co_await mirror->set_type(*type);
+    } else if (verb == "wait") {
+        const auto limit = text::to_int(command.get("timeout", std::to_string(kDefaultWait_s)));
+        if (!limit || *limit < 0 || *limit > kMostWait_s)
+            co_return wrong(fmt::format("--timeout takes 0 to {} seconds", kMostWait_s));
+        done = co_await mirror->wait_in_sync(std::chrono::seconds(*limit));
+    } else {
+        co_return wrong(fmt::format("mirrord knows no command \"mirror {}\"", verb));
+    }
+    co_return reply_of(done);
+}
+
+}  // namespace understudy::mirror::control

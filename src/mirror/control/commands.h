@@ -1,0 +1,46 @@
+#pragma once
+// The administrator's side: "understudy mirror ..." as it arrives on mirrord's unix socket.
+// Frames are config::Command and config::Reply; the command is named "mirror", its first argument is the
+// verb. Threading: the control loop's thread.
+
+#include "config/command.h"
+#include "mirror/control/manager.h"
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace understudy::mirror::control {
+
+class CommandService {
+  public:
+    CommandService(runtime::World world, Manager& manager);
+    CommandService(const CommandService&) = delete;
+    CommandService& operator=(const CommandService&) = delete;
+    ~CommandService();
+
+    /// Error when another mirrord serves this root.
+    Result<> listen(const std::string& socket_path);
+    /// Runs one command; uid 0 may change things, everybody may ask.
+    runtime::Task<config::Reply> run(config::Command command);
+
+  private:
+    void accept(std::unique_ptr<runtime::Channel> channel);
+    runtime::Task<> answer(std::uint64_t client, config::Command command);
+    runtime::Task<config::Reply> create(config::Command command);
+    runtime::Task<config::Reply> status(config::Command command);
+    runtime::Task<config::Reply> on_volume(std::string verb, config::Command command);
+
+    runtime::World world_;
+    Manager& manager_;
+    std::unique_ptr<runtime::Listener> listener_;
+    std::map<std::uint64_t, std::unique_ptr<runtime::Channel>> clients_;
+    std::uint64_t next_client_ = 1;
+    runtime::TaskScope tasks_;
+};
+
+/// One mirror as JSON, one line of a table.
+std::string view_json(const MirrorView& view, const std::string& node);
+std::string view_line(const MirrorView& view);
+
+}  // namespace understudy::mirror::control

@@ -1,0 +1,379 @@
+#include "mirror/control/manager.h"
+
+#include "messages/messages.h"
+#include "mirror/control/mirror_limits.h"
+
+namespace understudy::mirror::control {
+
+using runtime::Task;
+
+namespace {
+
+// A peer that serves several roots opens devices, which may take a while.
+constexpr runtime::Duration kCreateLimit = std::chrono::seconds(30);
+
+PeerReply error_reply(const Error& error) {
+    PeerReply reply;
+    reply.code = error.code == Code::ok ? Code::failure : error.code;
+    reply.error = error.text;
+    return reply;
+}
+
+bool is_v6(const std::string& address) {
+    return address.find(':') != std::string::npos;
+}
+
+}  // namespace
+
+Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
+                 MakeHost make_host)
+    : world_(world),
+      options_(std::move(options)),
+      records_(world.files, options_.layout.mirrors()),
+      devices_(devices),
+      make_host_(std::move(make_host)),
+      surroundings_{world, records_, links, options_.node},
+      server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
+          tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
+      }) {}
+
+Manager::~Manager() {
+    tasks_.clear();
+}
+
+std::string Manager::log_path(const VolumeId& volume) const {
+    return fmt::format("{}/{}.bitmap", options_.layout.bitmaps(), volume.str());
+}
+
+std::shared_ptr<Mirror> Manager::add(MirrorRecord record) {
+    const VolumeId volume = record.volume;
+    auto mirror = std::make_shared<Mirror>(surroundings_, std::move(record));
+    mirror->set_host(make_host_(volume, mirror->events()));
+    mirrors_[volume] = mirror;
+    return mirror;
+}
+
+void Manager::forget(const VolumeId& volume) {
+    const auto at = mirrors_.find(volume);
+    if (at == mirrors_.end()) return;
+    // Not on the stack of one of its own coroutines.
+    std::shared_ptr<Mirror> dead = std::move(at->second);
+    mirrors_.erase(at);
+    world_.tasks.post([dead] {});
+}
+
+void Manager::start() {
+    if (auto made = world_.files.make_directories(options_.layout.bitmaps(), 0700); !made)
+        messages::error("{}", made.error().text);
+    for (auto& loaded : records_.load_all()) {
+        if (!loaded.record) {
+            messages::error("{}/{}: {}; its volume is not started", options_.layout.mirrors(), loaded.file,
+                            loaded.record.error().text);
+            damaged_[loaded.file] = loaded.record.error().text;
+            continue;
+        }
+        if (loaded.record->creating && loaded.record->role == Role::source)
+            tasks_.spawn(undo_creation(*loaded.record));
+        else
+            add(*loaded.record)->boot();
+    }
+}
+
+Result<> Manager::listen(const std::string& address) {
+    return server_.listen({address, options_.dispatch_port});
+}
+
+Task<> Manager::shut_down() {
+    for (const auto& mirror : all())
+        co_await mirror->shut_down();
+}
+
+std::shared_ptr<Mirror> Manager::find(const VolumeId& volume) const {
+    const auto at = mirrors_.find(volume);
+    return at == mirrors_.end() ? nullptr : at->second;
+}
+
+std::vector<std::shared_ptr<Mirror>> Manager::all() const {
+    std::vector<std::shared_ptr<Mirror>> out;
+    out.reserve(mirrors_.size());
+    for (const auto& [volume, mirror] : mirrors_)
+        out.push_back(mirror);
+    return out;
+}
+
+// --- creation
+
+Result<> Manager::check_new(const VolumeId& volume, const std::string& device) const {
+    if (const auto problem = volume_id_problem(volume); !problem.empty())
+        return fail(Code::bad_argument, "\"{}\" is no volume name: {}", volume.str(), problem);
+    if (mirrors_.contains(volume) || being_made_.contains(volume))
+        return fail(Code::exists, "volume {} exists already on {}", volume.str(), options_.node);
+    if (records_.exists(volume))
+        return fail(Code::exists, "volume {} has a record on {} that cannot be read; see mirror status",
+                    volume.str(), options_.node);
+    for (const auto& [other, mirror] : mirrors_)
+        if (mirror->record().device == device)
+            return fail(Code::failure, "{} on {} belongs to volume {}", device, options_.node, other.str());
+    return {};
+}
+
+Task<Result<std::string>> Manager::create(CreateOptions options) {
+    if (options.target_node == options_.node)
+        co_return fail(Code::bad_argument, "source and target of volume {} are the same node {}",
+                       options.volume.str(), options_.node);
+    if (options.source_address == options.target_address)
+        co_return fail(Code::bad_argument, "source and target have the same address {}",
+                       options.source_address);
+    // Spec: REP-037
+    if (is_v6(options.source_address) != is_v6(options.target_address))
+        co_return fail(Code::bad_argument, "{} and {} are of different address families",
+                       options.source_address, options.target_address);
+    auto checked = check_new(options.volume, options.device);
+    if (!checked) co_return fail(checked.error());
+    const VolumeId volume = options.volume;
+    being_made_.insert(volume);
+    auto made = co_await create_checked(std::move(options));
+    being_made_.erase(volume);
+    co_return made;
+}
+
+Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
+    auto facts = devices_.examine(options.device);
+    if (!facts) co_return fail(facts.error());
+
+    MirrorRecord record;
+    record.volume = options.volume;
+    world_.random.fill(std::as_writable_bytes(std::span(record.uuid)));
+    record.device = options.device;
+    record.size = facts->size;
+    record.sector_size = facts->sector_size;
+    record.local_address = options.source_address;
+    record.remote_address = options.target_address;
+    record.remote_port = options_.dispatch_port;
+    record.remote_node = options.target_node;
+    record.type = options.type;
+    record.export_kind = options.export_kind;
+    record.role = Role::source;
+    record.role_epoch = 1;
+    while (record.generations.current == 0)
+        world_.random.fill(std::as_writable_bytes(std::span(&record.generations.current, 1)));
+    record.generations.peer_may_hold_current = true;
+    if (!options.resync) record.generations.sync_base = record.generations.current;
+    record.state = MirrorState::pending;
+    record.creating = true;
+    record.log_path = log_path(options.volume);
+
+    // A crash from here on is undone at the next start.
+    auto saved = records_.save(record);
+    if (!saved) co_return fail(saved.error());
+    auto old_log = world_.files.remove(record.log_path);
+    if (!old_log) {
+        (void)records_.remove(record.volume);
+        co_return fail(old_log.error());
+    }
+
+    PeerRequest request;
+    request.kind = RequestKind::create_target;
+    request.volume = record.volume;
+    request.uuid = record.uuid;
+    request.summary.node = options_.node;
+    request.summary.volume = record.volume;
+    request.summary.uuid = record.uuid;
+    request.summary.role = Role::source;
+    request.summary.role_epoch = record.role_epoch;
+    request.summary.generations = record.generations;
+    request.summary.size = record.size;
+    request.summary.sector_size = record.sector_size;
+    request.create = {options.target_device,  options.target_address, options.source_address,
+                      options_.dispatch_port, options.type,           options.export_kind,
+                      !options.resync};
+    const PeerAddress peer{options.target_node, options.target_address, options_.dispatch_port,
+                           options.source_address};
+    auto reply =
+        co_await call_peer(world_, peer, request, {.connect = kConnectLimit, .answer = kCreateLimit});
+    if (!reply) {
+        // Without an answer the peer may have made its half: it is asked to forget it.
+        if (reply.error().code == Code::unreachable) {
+            PeerRequest undo = request;
+            undo.kind = RequestKind::remove;
+            auto undone =
+                co_await call_peer(world_, peer, undo, {.connect = kTakeoverProbe, .answer = kNotifyLimit});
+            (void)undone;  // a half that stays is provisional: the next creation replaces it
+        }
+        (void)records_.remove(record.volume);
+        co_return fail(reply.error());
+    }
+
+    auto mirror = add(record);
+    auto started = co_await mirror->start_new(options.resync);
+    if (!started) {
+        auto removed = co_await mirror->remove(true, true);
+        if (!removed) messages::error("{}", removed.error().text);
+        forget(record.volume);
+        co_return fail(started.error());
+    }
+    messages::info("volume {} is mirrored to {}", record.volume.str(), record.remote_node);
+    MirrorView view = co_await mirror->view();
+    co_return view.device_path;
+}
+
+/// The daemon died while it made this mirror: nobody was told that it exists.
+Task<> Manager::undo_creation(MirrorRecord record) {
+    messages::warning("the creation of volume {} was interrupted; it is undone", record.volume.str());
+    PeerRequest request;
+    request.kind = RequestKind::remove;
+    request.volume = record.volume;
+    request.uuid = record.uuid;
+    auto reply = co_await call_peer(
+        world_, {record.remote_node, record.remote_address, record.remote_port, record.local_address},
+        request, {.connect = kConnectLimit, .answer = kHelloLimit});
+    (void)reply;  // see create_checked()
+    auto log_gone = world_.files.remove(record.log_path);
+    if (!log_gone) messages::warning("{}", log_gone.error().text);
+    auto gone = records_.remove(record.volume);
+    if (!gone) messages::error("{}", gone.error().text);
+}
+
+Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) {
+    const EndSummary& source = request.summary;
+    // What an interrupted creation of the same node left here gives way.
+    if (auto old = find(request.volume); old && old->record().creating &&
+                                         old->record().role == Role::target &&
+                                         old->record().remote_node == caller) {
+        auto removed = co_await old->remove(false, true);
+        if (!removed) co_return error_reply(removed.error());
+        forget(request.volume);
+    }
+    auto checked = check_new(request.volume, request.create.device);
+    if (!checked) co_return error_reply(checked.error());
+    auto facts = devices_.examine(request.create.device);
+    if (!facts) co_return error_reply(facts.error());
+    if (facts->sector_size != source.sector_size)  // Spec: REP-023
+        co_return error_reply(
+            {Code::bad_argument,
+             fmt::format("sector sizes differ: {} bytes on {}, {} bytes on {} ({})", source.sector_size,
+                         caller, facts->sector_size, options_.node, request.create.device),
+             0});
+    if (facts->size < source.size)  // Spec: REP-021
+        co_return error_reply({Code::bad_argument,
+                               fmt::format("target {} on {} has {} bytes, less than the source's {}",
+                                           request.create.device, options_.node, facts->size, source.size),
+                               0});
+
+    MirrorRecord record;
+    record.volume = request.volume;
+    record.uuid = request.uuid;
+    record.device = request.create.device;
+    record.size = source.size;
+    record.sector_size = source.sector_size;
+    record.local_address = request.create.local_address;
+    record.remote_address = request.create.remote_address;
+    record.remote_port = request.create.remote_port;
+    record.remote_node = caller;
+    record.type = request.create.type;
+    record.export_kind = request.create.export_kind;
+    record.role = Role::target;
+    record.role_epoch = source.role_epoch;
+    record.state = MirrorState::pending;
+    record.creating = true;
+    record.log_path = log_path(request.volume);
+    if (request.create.equal)
+        record.generations.adopt(source.generations.current, source.generations.history);
+    else
+        record.consistent = false;
+
+    being_made_.insert(request.volume);
+    auto old_log = world_.files.remove(record.log_path);
+    Result<> started;
+    auto mirror = add(record);
+    if (old_log)
+        started = co_await mirror->start_new(false);
+    else
+        started = fail(old_log.error());
+    being_made_.erase(request.volume);
+    if (!started) {
+        auto removed = co_await mirror->remove(false, true);
+        if (!removed) messages::error("{}", removed.error().text);
+        forget(request.volume);
+        co_return error_reply(started.error());
+    }
+    PeerRequest query;
+    query.kind = RequestKind::query;
+    co_return co_await mirror->serve(query);
+}
+
+// --- removal
+
+Task<Result<>> Manager::remove(VolumeId volume, bool force) {
+    auto mirror = find(volume);
+    if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
+    const MirrorRecord record = mirror->record();
+    if (record.role == Role::target) {
+        PeerRequest query;
+        query.kind = RequestKind::query;
+        query.volume = volume;
+        query.uuid = record.uuid;
+        auto reply = co_await call_peer(
+            world_, {record.remote_node, record.remote_address, record.remote_port, record.local_address},
+            query, {.connect = kConnectLimit, .answer = kQueryLimit});
+        if (reply && reply->summary.uuid == record.uuid)
+            co_return fail(Code::failure, "{} is target of volume {}: delete it on {}", options_.node,
+                           volume.str(), record.remote_node);
+        if (!reply && reply.error().code != Code::unreachable && reply.error().code != Code::not_found &&
+            !force)
+            co_return fail(reply.error());
+    }
+    auto removed = co_await mirror->remove(record.role == Role::source, force);
+    if (!removed) co_return fail(removed.error());
+    forget(volume);
+    messages::info("volume {} is not mirrored any more", volume.str());
+    co_return Result<>{};
+}
+
+Task<PeerReply> Manager::remove_half(PeerRequest request) {
+    auto mirror = find(request.volume);
+    if (!mirror || mirror->record().uuid != request.uuid)
+        co_return error_reply(
+            {Code::not_found,
+             fmt::format("{} has no such mirror of volume {}", options_.node, request.volume.str()), 0});
+    if (mirror->record().role == Role::source)
+        co_return error_reply(
+            {Code::failure,
+             fmt::format("{} is source of volume {} itself", options_.node, request.volume.str()), 0});
+    auto removed = co_await mirror->remove(false, true);
+    if (!removed) co_return error_reply(removed.error());
+    forget(request.volume);
+    co_return PeerReply{};
+}
+
+// --- what peers ask
+
+Task<> Manager::serve(std::string caller, PeerRequest request, PeerServer::Answer answer) {
+    if (request.kind == RequestKind::create_target) {
+        PeerReply reply = co_await create_target(caller, std::move(request));
+        answer(reply);
+        co_return;
+    }
+    auto mirror = find(request.volume);
+    if (!mirror || being_made_.contains(request.volume)) {
+        answer(error_reply(
+            {Code::not_found, fmt::format("{} knows no volume {}", options_.node, request.volume.str()), 0}));
+        co_return;
+    }
+    if (mirror->record().remote_node != caller) {
+        answer(
+            error_reply({Code::failure,
+                         fmt::format("volume {} of {} is mirrored with {}, not with {}", request.volume.str(),
+                                     options_.node, mirror->record().remote_node, caller),
+                         0}));
+        co_return;
+    }
+    PeerReply reply;
+    if (request.kind == RequestKind::remove)
+        reply = co_await remove_half(std::move(request));
+    else
+        reply = co_await mirror->serve(std::move(request));
+    answer(reply);
+}
+
+}  // namespace understudy::mirror::control

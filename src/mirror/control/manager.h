@@ -1,0 +1,89 @@
+#pragma once
+// All mirrors of a host: brings them up from their records, makes and removes them, and routes what peers
+// ask. Threading: the control loop's thread.
+
+#include "config/layout.h"
+#include "mirror/control/mirror.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror::control {
+
+struct ManagerOptions {
+    config::Layout layout;
+    std::string node;
+    std::uint16_t dispatch_port = kDispatchPort;  // TargetDispatchPort: ours, and that of new peers
+};
+
+struct CreateOptions {
+    VolumeId volume;
+    std::string device;
+    std::string target_node;
+    std::string target_device;
+    std::string source_address;
+    std::string target_address;
+    MirrorType type = MirrorType::sync;
+    ExportKind export_kind = ExportKind::fuse;
+    bool resync = true;  // false: the caller warrants that both ends are equal. Spec: REP-154
+};
+
+class Manager {
+  public:
+    using MakeHost = std::function<std::unique_ptr<VolumeHost>(const VolumeId&, HostEvents&)>;
+
+    /// `links` and `devices` outlive the manager.
+    Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
+            MakeHost make_host);
+    Manager(const Manager&) = delete;
+    Manager& operator=(const Manager&) = delete;
+    ~Manager();
+
+    /// Brings up every mirror that has a record.
+    void start();
+    /// Serves peers at `address` on the dispatch port.
+    Result<> listen(const std::string& address);
+    runtime::Task<> shut_down();
+
+    /// On the future source. Gives the device's path. All or nothing: an error leaves no trace on either
+    /// node.
+    runtime::Task<Result<std::string>> create(CreateOptions options);
+    /// Both halves from the source; the target's half alone only when its source is gone. Spec: REP-163,
+    /// REP-200.
+    runtime::Task<Result<>> remove(VolumeId volume, bool force);
+
+    [[nodiscard]] std::shared_ptr<Mirror> find(const VolumeId& volume) const;
+    [[nodiscard]] std::vector<std::shared_ptr<Mirror>> all() const;
+    /// Records that could not be read: file name and why.
+    [[nodiscard]] const std::map<std::string, std::string>& damaged() const { return damaged_; }
+    [[nodiscard]] const ManagerOptions& options() const { return options_; }
+
+  private:
+    std::shared_ptr<Mirror> add(MirrorRecord record);
+    void forget(const VolumeId& volume);
+    [[nodiscard]] Result<> check_new(const VolumeId& volume, const std::string& device) const;
+    [[nodiscard]] std::string log_path(const VolumeId& volume) const;
+    runtime::Task<> undo_creation(MirrorRecord record);
+    runtime::Task<> serve(std::string caller, PeerRequest request, PeerServer::Answer answer);
+    runtime::Task<PeerReply> create_target(std::string caller, PeerRequest request);
+    runtime::Task<PeerReply> remove_half(PeerRequest request);
+    runtime::Task<Result<std::string>> create_checked(CreateOptions options);
+
+    runtime::World world_;
+    ManagerOptions options_;
+    RecordStore records_;
+    Devices& devices_;
+    MakeHost make_host_;
+    Surroundings surroundings_;
+    std::map<VolumeId, std::shared_ptr<Mirror>> mirrors_;
+    std::map<std::string, std::string> damaged_;
+    std::set<VolumeId> being_made_;
+    PeerServer server_;
+    runtime::TaskScope tasks_;
+};
+
+}  // namespace understudy::mirror::control

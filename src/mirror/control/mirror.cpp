@@ -1,0 +1,360 @@
+// Record, state, start and end of a mirror; see mirror_link.cpp for the peer, mirror_roles.cpp for role
+// changes.
+
+#include "mirror/control/mirror.h"
+
+#include "messages/messages.h"
+#include "mirror/control/mirror_limits.h"
+
+#include <cstring>
+
+namespace understudy::mirror::control {
+
+using namespace std::chrono_literals;
+using runtime::Task;
+
+Mirror::Mirror(Surroundings& surroundings, MirrorRecord record)
+    : around_(surroundings),
+      world_(surroundings.world),
+      record_(std::move(record)),
+      lock_(surroundings.world.tasks),
+      state_(record_.state),
+      backoff_(kConnectBackoffStart) {}
+
+Mirror::~Mirror() {
+    if (connect_timer_) world_.tasks.cancel(*connect_timer_);
+    if (hold_timer_) world_.tasks.cancel(*hold_timer_);
+    around_.links.forget(record_.volume);
+    tasks_.clear();
+}
+
+// --- record
+
+Result<> Mirror::commit(MirrorRecord next) {
+    UNDERSTUDY_CHECK(around_.records.save(next));
+    record_ = std::move(next);
+    return {};
+}
+
+GenerationId Mirror::fresh_id() {
+    GenerationId id = 0;
+    while (id == 0 || record_.generations.knows(id))
+        world_.random.fill(std::as_writable_bytes(std::span(&id, 1)));
+    return id;
+}
+
+/// Before this end accepts a write that the peer will not get. Spec: REP-079.
+Result<> Mirror::go_alone() {
+    if (!record_.generations.peer_may_hold_current) return {};
+    MirrorRecord next = record_;
+    next.generations.begin_alone(fresh_id());
+    return commit(std::move(next));
+}
+
+/// A full disk must not become a write that nobody knows of: it waits until the record can be written.
+void Mirror::go_alone_until_recorded(std::function<void()> then) {
+    if (auto recorded = go_alone(); !recorded) {
+        alarm(fmt::format("{}; writes wait until it is recorded", recorded.error().text));
+        // Owned by the scope through a task, so that it ends with the mirror.
+        struct Again {
+            static Task<> run(Mirror* self, std::function<void()> next) {
+                co_await runtime::sleep_for(self->world_.tasks, kRecordRetry);
+                self->go_alone_until_recorded(std::move(next));
+            }
+        };
+        return tasks_.spawn(Again::run(this, std::move(then)));
+    }
+    then();
+}
+
+void Mirror::alarm(std::string text) {
+    if (text == problem_) return;
+    messages::error("volume {}: {}", record_.volume.str(), text);
+    problem_ = std::move(text);
+}
+
+// --- gate
+
+bool Mirror::serving() const {
+    return source() && exporting_ && gate_ == GateMode::open;
+}
+
+void Mirror::set_gate(GateMode mode) {
+    gate_ = mode;
+    host_->set_gate(mode);
+}
+
+void Mirror::update_gate() {
+    if (!open_ || closing_) return;
+    // Whoever still has the device of an end that became target gets the volume's refusal.
+    if (!source()) return set_gate(GateMode::open);
+    if (record_.demoted || !role_checked_) return set_gate(GateMode::hold_all);
+    if (hold_for_session_) return set_gate(GateMode::hold_writes);
+    if (linked_) return set_gate(GateMode::open);
+    set_gate(record_.generations.peer_may_hold_current ? GateMode::first_write : GateMode::open);
+}
+
+void Mirror::first_write() {
+    // The gate may have been set otherwise since the write came.
+    if (gate_ != GateMode::first_write) return update_gate();
+    go_alone_until_recorded([this] { update_gate(); });
+}
+
+// --- what the volume tells
+
+void Mirror::state_changed(MirrorState from, MirrorState to, PauseCause cause) {
+    state_ = to;
+    if (closing_) return;  // the clean end writes what the next start needs
+    messages::info("volume {}: {} -> {}{}", record_.volume.str(), to_string(from), to_string(to),
+                   cause == PauseCause::none ? "" : fmt::format(" ({})", to_string(cause)));
+    MirrorRecord next = record_;
+    next.state = to;
+    next.cause = cause;
+    if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
+    if (!source() || to != MirrorState::paused || record_.user_requested) return;
+    // link_lost() and pause() see to their own.
+    if (cause == PauseCause::none || cause == PauseCause::user || cause == PauseCause::link_lost) return;
+    // The link stays while the queue drains (REP-106); then a new session tells the target the new
+    // generation.
+    alarm(fmt::format("paused by itself ({}); it will be continued", to_string(cause)));
+    hold_for_session_ = false;
+    go_alone_until_recorded([this] { update_gate(); });
+    schedule_connect(retry_delay(cause) * 4 / 5);
+}
+
+void Mirror::link_lost(std::string why) {
+    if (closing_) return;
+    messages::warning("volume {}: the link to {} is lost: {}", record_.volume.str(), record_.remote_node,
+                      why);
+    linked_ = false;
+    if (!source()) return;
+    hold_for_session_ = false;
+    if (record_.demoted) return schedule_connect(backoff_);
+    // Held by the gate since the moment the link went.
+    go_alone_until_recorded([this] { update_gate(); });
+    backoff_ = kConnectBackoffStart;
+    schedule_connect(backoff_);
+}
+
+void Mirror::degraded(std::function<void()> release) {
+    // A demoted source has nothing that waits, and must still be recognised as the equal of its target.
+    if (record_.demoted) return release();
+    go_alone_until_recorded([this, release = std::move(release)] {
+        release();
+        update_gate();
+    });
+    // Best effort: a target that learns it is behind is not promoted by mistake. Nothing waits for it.
+    tasks_.spawn(notify_task(request(RequestKind::pause_notice)));
+}
+
+void Mirror::in_sync() {
+    MirrorRecord next = record_;
+    next.problem.clear();
+    next.split_brain = false;
+    next.creating = false;
+    next.log_valid = true;
+    if (source()) {
+        if (!linked_) return;  // of a session that has ended since
+        next.generations.in_sync();
+    } else {
+        next.generations.adopt(source_generations_.current, source_generations_.history);
+        next.role_epoch = source_epoch_;
+        next.consistent = true;
+        next.outdated = false;
+        next.yielded = false;
+    }
+    if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
+    problem_.clear();
+    messages::info("volume {}: in sync with {}", record_.volume.str(), record_.remote_node);
+    if (hold_for_session_) {
+        hold_for_session_ = false;
+        update_gate();
+    }
+}
+
+void Mirror::log_failed(std::string why) {
+    messages::error("volume {}: the intent log is not used any more: {}; a crash now needs a full resync",
+                    record_.volume.str(), why);
+    MirrorRecord next = record_;
+    next.log_valid = false;
+    if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
+}
+
+// --- start
+
+Task<Result<>> Mirror::open_volume() {
+    VolumeOptions options;
+    options.id = record_.volume;
+    options.device = record_.device;
+    options.log_path = record_.log_path;
+    options.uuid = record_.uuid;
+    options.type = record_.type;
+    const bool expected_log = !record_.creating;
+    auto opened = co_await host_->open(std::move(options), source() ? record_.size : 0);
+    if (!opened) co_return fail(opened.error());
+    MirrorRecord next = record_;
+    // A log that had to be made anew knows nothing, unless the last life ended with nothing in it. Spec:
+    // REP-073.
+    if (opened->log_created && expected_log && !record_.clean) next.log_valid = false;
+    if (!opened->log_valid) next.log_valid = false;
+    next.clean = false;
+    if (auto saved = commit(std::move(next)); !saved) co_return fail(saved.error());
+    open_ = true;
+    co_return Result<>{};
+}
+
+void Mirror::boot() {
+    tasks_.spawn(boot_task());
+}
+
+Task<> Mirror::boot_task() {
+    auto held = lock_.try_acquire();
+    runtime::Duration delay = kOpenRetryStart;
+    for (;;) {
+        if (held) {
+            auto opened = co_await open_volume();
+            if (opened) break;
+            alarm(opened.error().text);
+        }
+        // Other operations (a removal above all) have their turn meanwhile.
+        held.reset();
+        co_await runtime::sleep_for(world_.tasks, delay);
+        delay = std::min(delay * 2, kOpenRetryMost);
+        if (closing_) co_return;
+        held = lock_.try_acquire();
+    }
+    problem_.clear();
+    if (!source()) {
+        host_->become_target();
+        co_return;
+    }
+    // Spec: REP-185, REP-186, REP-187.
+    const bool broken = record_.state == MirrorState::broken;
+    host_->become_source(broken ? MirrorState::broken : MirrorState::paused,
+                         record_.user_requested ? PauseCause::user : PauseCause::link_lost,
+                         !record_.log_valid);
+    // Requests of users who lived through the daemon's death wait in the gate from here on.
+    if (!record_.demoted && host_->export_kept()) {
+        auto kept = co_await start_export();
+        if (!kept) alarm(kept.error().text);
+    }
+    if (!record_.user_requested) co_await connect_once(kBootCheckLimit);
+    if (record_.user_requested && !record_.split_brain) {
+        // A paused mirror makes no session, but the question whether the peer was promoted is asked all the
+        // same.
+        auto reply = co_await call_peer(world_, peer_address(), request(RequestKind::query),
+                                        {.connect = kBootCheckLimit, .answer = kQueryLimit});
+        if (reply) {
+            const EndSummary self = co_await summary();
+            const Decision decision = decide(self, reply->summary);
+            if (decision.verdict == Verdict::become_target) co_await step_down(decision.why);
+            if (decision.verdict == Verdict::split_brain) enter_split_brain(decision.why);
+        }
+    }
+    role_checked_ = true;
+    if (!source()) co_return;
+    update_gate();
+    if (!record_.demoted && !exporting_) {
+        auto started = co_await start_export();
+        if (!started) alarm(started.error().text);
+    }
+    if (!linked_) retry_connect();
+}
+
+Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
+    auto held = lock_.try_acquire();
+    if (auto saved = commit(record_); !saved) co_return fail(saved.error());
+    auto opened = co_await open_volume();
+    if (!opened) co_return fail(opened.error());
+    if (!source()) {
+        host_->become_target();
+        co_return Result<>{};
+    }
+    host_->become_source(MirrorState::pending, PauseCause::none, mark_all_dirty);
+    role_checked_ = true;
+    update_gate();
+    auto started = co_await start_export();
+    if (!started) co_return fail(started.error());
+    MirrorRecord next = record_;
+    next.creating = false;
+    auto saved = commit(std::move(next));
+    if (!saved) co_return fail(saved.error());
+    schedule_connect(0s);
+    co_return Result<>{};
+}
+
+Task<Result<>> Mirror::start_export() {
+    if (exporting_) co_return Result<>{};
+    auto path = co_await host_->start_export(record_.export_kind);
+    if (!path) co_return fail(path.error());
+    exporting_ = true;
+    device_path_ = *path;
+    co_return Result<>{};
+}
+
+// --- views
+
+Task<EndSummary> Mirror::summary() {
+    VolumeStatus volume;
+    if (open_) volume = co_await host_->status();
+    EndSummary out;
+    out.node = around_.node;
+    out.volume = record_.volume;
+    out.uuid = record_.uuid;
+    out.role = record_.role;
+    out.role_epoch = record_.role_epoch;
+    out.generations = record_.generations;
+    out.consistent = record_.consistent && (!open_ || source() || volume.consistent);
+    out.log_valid = record_.log_valid && open_;
+    out.unlocked = record_.unlocked;
+    out.serving = serving();
+    out.demoted = record_.demoted;
+    out.yielded = record_.yielded;
+    out.split_brain = record_.split_brain;
+    out.dirty_blocks = volume.dirty_blocks;
+    out.size = source() || !open_ ? record_.size : volume.size;
+    out.sector_size = record_.sector_size;
+    co_return out;
+}
+
+Task<MirrorView> Mirror::view() {
+    MirrorView out;
+    if (open_) out.volume = co_await host_->status();
+    out.record = record_;
+    out.open = open_;
+    out.exporting = exporting_;
+    out.linked = linked_;
+    out.writes_held = source() && exporting_ && gate_ != GateMode::open && gate_ != GateMode::first_write;
+    out.device_path = exporting_ ? device_path_ : "";
+    out.problem = record_.problem.empty() ? problem_ : record_.problem;
+    co_return out;
+}
+
+Task<Result<>> Mirror::wait_in_sync(runtime::Duration limit) {
+    const auto deadline = world_.clock.now() + limit;
+    for (;;) {
+        if (closing_) co_return fail(Code::failure, "volume {} is being closed", record_.volume.str());
+        MirrorView now = co_await view();
+        if (now.open && now.volume.state == MirrorState::mirroring && now.linked) co_return Result<>{};
+        if (!now.record.problem.empty()) co_return fail(Code::failure, "{}", now.record.problem);
+        if (world_.clock.now() >= deadline)
+            co_return fail(Code::failure, "volume {} is not in sync yet: {}{}{}", record_.volume.str(),
+                           to_string(now.volume.state), now.problem.empty() ? "" : ": ", now.problem);
+        co_await runtime::sleep_for(world_.tasks, kStatePoll);
+    }
+}
+
+// --- end
+
+Task<> Mirror::shut_down() {
+    const bool in_sync = linked_ && state_ == MirrorState::mirroring;
+    closing_ = true;
+    if (!open_) co_return;
+    co_await host_->shutdown();
+    VolumeStatus volume = co_await host_->status();
+    MirrorRecord next = record_;
+    next.clean = volume.log_valid && volume.dirty_blocks == 0 && in_sync;
+    if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
+}
+
+}  // namespace understudy::mirror::control

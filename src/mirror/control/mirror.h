@@ -1,0 +1,177 @@
+#pragma once
+// One mirror on one host: its record, its volume, and what it does about its peer.
+//
+//              promote                 peer promoted meanwhile (hello), or administrator
+//   target ------------> source        source ------------> target
+//     ^                    | demote: device given up, still source by record until the peer is promoted
+//     '-- hello of the new source takes its place
+//
+// The source calls: it sends hello to the target's mirrord, learns the data port, connects, and the two
+// volumes go on by themselves. When the link goes, it records that it is alone (a new generation) before a
+// write that the target lacks is let through, and calls again. Every transition is on disk before it is
+// reported. Threading: the control loop's thread. Functions that are coroutines hold the mirror's operation
+// lock.
+
+#include "mirror/control/operation_lock.h"
+#include "mirror/control/peer_call.h"
+#include "mirror/control/volume_host.h"
+#include "runtime/world.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace understudy::mirror::control {
+
+/// What all mirrors of a host share. The owner outlives them.
+struct Surroundings {
+    runtime::World world;
+    RecordStore& records;
+    DataLinks& links;
+    std::string node;  // this node's name
+};
+
+struct PromoteOptions {
+    bool force = false;      // accept that this copy is known to lack writes
+    bool peer_dead = false;  // the cluster has declared the peer's node dead: ask it only briefly
+};
+
+/// For status output.
+struct MirrorView {
+    MirrorRecord record;
+    VolumeStatus volume;
+    bool open = false;  // the device and the log are in our hands
+    bool exporting = false;
+    bool linked = false;
+    bool writes_held = false;
+    std::string device_path;  // of the export
+    std::string problem;
+};
+
+class Mirror : private HostEvents {
+  public:
+    Mirror(Surroundings& surroundings, MirrorRecord record);
+    Mirror(const Mirror&) = delete;
+    Mirror& operator=(const Mirror&) = delete;
+    ~Mirror() override;
+    /// Before anything else; the host is made with events().
+    void set_host(std::unique_ptr<VolumeHost> host) { host_ = std::move(host); }
+    HostEvents& events() { return *this; }
+
+    [[nodiscard]] const MirrorRecord& record() const { return record_; }
+    [[nodiscard]] const VolumeId& id() const { return record_.volume; }
+
+    /// Opens the volume as the record says and plays its role; a source first asks its peer. Spec: REP-237.
+    /// What does not work is told as a problem and tried again.
+    void boot();
+    /// First start of a new mirror: errors instead of further attempts. The record is written by it.
+    runtime::Task<Result<>> start_new(bool mark_all_dirty);
+
+    runtime::Task<Result<std::string>> promote(PromoteOptions options);  // gives the device's path
+    runtime::Task<Result<>> demote();
+    runtime::Task<Result<>> pause();
+    runtime::Task<Result<>> resume();
+    runtime::Task<Result<>> set_type(MirrorType type);
+    /// Split brain: this end's changes may be overwritten. Spec: REP-228.
+    runtime::Task<Result<>> yield_to_peer();
+    /// Gives the device back and forgets log and record. `peer_too`: the peer forgets its half first.
+    runtime::Task<Result<>> remove(bool peer_too, bool even_if_peer_fails);
+    runtime::Task<Result<>> wait_in_sync(runtime::Duration limit);
+    runtime::Task<MirrorView> view();
+    /// Clean end of the daemon: nothing is lost, an open export stays with the keeper. Spec: REP-184.
+    runtime::Task<> shut_down();
+
+    /// A request of the peer's mirrord.
+    runtime::Task<PeerReply> serve(PeerRequest request);
+
+  private:
+    using Held = OperationLock::Held;
+
+    // HostEvents
+    void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
+    void link_lost(std::string why) override;
+    void degraded(std::function<void()> release) override;
+    void in_sync() override;
+    void log_failed(std::string why) override;
+    void first_write() override;
+
+    // mirror.cpp: record and state
+    Result<> commit(MirrorRecord next);
+    Result<> go_alone();
+    void go_alone_until_recorded(std::function<void()> then);
+    runtime::Task<> boot_task();
+    runtime::Task<Result<>> open_volume();
+    runtime::Task<EndSummary> summary();
+    runtime::Task<Result<>> start_export();
+    void update_gate();
+    void set_gate(GateMode mode);
+    [[nodiscard]] bool source() const { return record_.role == Role::source; }
+    [[nodiscard]] bool serving() const;
+    GenerationId fresh_id();
+    void alarm(std::string text);
+
+    // mirror_link.cpp: source and target meet
+    [[nodiscard]] PeerAddress peer_address() const;
+    [[nodiscard]] PeerRequest request(RequestKind kind) const;
+    [[nodiscard]] bool wants_link() const;
+    void schedule_connect(runtime::Duration delay);
+    void retry_connect();
+    runtime::Task<> connect_task();
+    runtime::Task<bool> connect_once(runtime::Duration connect_limit);
+    runtime::Task<bool> join_target(EndSummary self, PeerReply reply);
+    runtime::Task<> notify_task(PeerRequest request);
+    runtime::Task<PeerReply> on_hello(PeerRequest request);
+    Result<PeerReply> begin_session(const EndSummary& self, const EndSummary& source, ResyncKind kind);
+    void links_ready(std::uint64_t session, LinkResult links, ResyncKind kind);
+    runtime::Task<> step_down(std::string why);
+    void enter_split_brain(const std::string& why);
+    void refuse_peer(const std::string& why);
+
+    // mirror_roles.cpp: who is source
+    /// nullopt: this end became target of its promoted peer and has to be synchronised first.
+    using Promotion = Result<std::optional<std::string>>;
+    runtime::Task<Promotion> promote_once(PromoteOptions options);
+    runtime::Task<Promotion> serve_again(PromoteOptions options);
+    runtime::Task<Promotion> take_over(PromoteOptions options);
+    runtime::Task<Result<>> check_promotable(PromoteOptions options, bool* peer_gave_up, bool* peer_answers);
+    runtime::Task<Result<>> give_up_device();
+    void accept_requests_again();
+    void hold_for_session();
+    runtime::Task<PeerReply> on_demote(PeerRequest request);
+    runtime::Task<PeerReply> on_serve_again(PeerRequest request);
+    runtime::Task<PeerReply> on_pause_notice(PeerRequest request);
+    runtime::Task<PeerReply> on_set_type(PeerRequest request);
+    runtime::Task<Result<>> take_down_export(bool forced);
+
+    Surroundings& around_;
+    runtime::World world_;
+    MirrorRecord record_;
+    std::unique_ptr<VolumeHost> host_;
+    OperationLock lock_;
+
+    bool open_ = false;
+    bool closing_ = false;
+    bool exporting_ = false;
+    std::string device_path_;
+    std::string problem_;  // passing: peer unreachable, device missing
+
+    GateMode gate_ = GateMode::hold_all;
+    bool role_checked_ = false;      // a source has asked its peer since it started
+    bool hold_for_session_ = false;  // writes wait for a session under way, to start it with equal ends
+    MirrorState state_ = MirrorState::none;
+
+    bool linked_ = false;
+    ResyncKind session_kind_ = ResyncKind::none;
+    std::uint64_t session_ = 0;
+    Generations source_generations_;  // target: what it adopts at the end of the session
+    std::uint64_t source_epoch_ = 0;
+    bool connecting_ = false;
+    std::optional<runtime::TimerId> connect_timer_;
+    std::optional<runtime::TimerId> hold_timer_;
+    runtime::Duration backoff_{};
+
+    runtime::TaskScope tasks_;  // last: what runs in it uses the rest
+};
+
+}  // namespace understudy::mirror::control

@@ -1,0 +1,56 @@
+#pragma once
+// The waits of mirror control, in one place.
+
+#include "mirror/volume.h"
+#include "runtime/tasks.h"
+
+#include <chrono>
+
+namespace understudy::mirror::control {
+
+// Reconnection: quick at first, because most losses are short.
+inline constexpr runtime::Duration kConnectBackoffStart = std::chrono::milliseconds(100);
+inline constexpr runtime::Duration kConnectBackoffMost = std::chrono::seconds(3);
+inline constexpr runtime::Duration kConnectLimit = std::chrono::seconds(3);
+inline constexpr runtime::Duration kHelloLimit = std::chrono::seconds(15);
+inline constexpr runtime::Duration kQueryLimit = std::chrono::seconds(2);
+// A source that starts asks its peer for so long whether it was promoted; a peer that does not answer counts
+// as absent, because a node must be able to start alone. Spec: REP-237.
+inline constexpr runtime::Duration kBootCheckLimit = std::chrono::seconds(1);
+// A target that is to be promoted looks for a living source for so long; shorter when the cluster knows it
+// dead.
+inline constexpr runtime::Duration kTakeoverProbe = std::chrono::seconds(1);
+inline constexpr runtime::Duration kTakeoverProbeDead = std::chrono::milliseconds(150);
+inline constexpr runtime::Duration kDemoteLimit = std::chrono::seconds(30);
+inline constexpr runtime::Duration kNotifyLimit = std::chrono::seconds(3);
+// Writes wait so long for a session that starts with equal ends.
+inline constexpr runtime::Duration kHoldForSession = std::chrono::seconds(3);
+inline constexpr runtime::Duration kOperationWait = std::chrono::seconds(20);
+inline constexpr runtime::Duration kDemoteWait = std::chrono::seconds(10);
+inline constexpr runtime::Duration kReturnLimit = std::chrono::seconds(60);
+inline constexpr runtime::Duration kStatePoll = std::chrono::milliseconds(20);
+inline constexpr runtime::Duration kRecordRetry = std::chrono::seconds(1);
+inline constexpr runtime::Duration kOpenRetryStart = std::chrono::milliseconds(500);
+inline constexpr runtime::Duration kOpenRetryMost = std::chrono::seconds(5);
+
+/// From a pause that nobody asked for to the next attempt. Spec: REP-136 to REP-143.
+inline runtime::Duration retry_delay(PauseCause cause) {
+    switch (cause) {
+        case PauseCause::queue_limit:
+        case PauseCause::resource:
+            return std::chrono::milliseconds(MirrorParameters{}.auto_resume_delay_ms);
+        case PauseCause::resync_passes:
+        case PauseCause::write_block_timeout:
+        case PauseCause::target_error:
+        case PauseCause::source_read_error:
+            return std::chrono::seconds(60);
+        case PauseCause::none:
+        case PauseCause::user:
+        case PauseCause::link_lost:
+        case PauseCause::shutdown:
+            return kConnectBackoffStart;
+    }
+    return kConnectBackoffMost;
+}
+
+}  // namespace understudy::mirror::control

@@ -1,0 +1,327 @@
+// How the ends of a mirror meet: the source calls, the target answers, both decide from the same facts.
+
+#include "messages/messages.h"
+#include "mirror/control/mirror.h"
+#include "mirror/control/mirror_limits.h"
+
+namespace understudy::mirror::control {
+
+using namespace std::chrono_literals;
+using runtime::Task;
+
+PeerAddress Mirror::peer_address() const {
+    return {record_.remote_node, record_.remote_address, record_.remote_port, record_.local_address};
+}
+
+PeerRequest Mirror::request(RequestKind kind) const {
+    PeerRequest out;
+    out.kind = kind;
+    out.volume = record_.volume;
+    out.uuid = record_.uuid;
+    out.type = record_.type;
+    return out;
+}
+
+// --- source
+
+bool Mirror::wants_link() const {
+    return open_ && source() && role_checked_ && !closing_ && !linked_ && !record_.user_requested &&
+           !record_.split_brain;
+}
+
+void Mirror::schedule_connect(runtime::Duration delay) {
+    if (connect_timer_) world_.tasks.cancel(*connect_timer_);
+    connect_timer_ = world_.tasks.after(delay, [this] {
+        connect_timer_.reset();
+        // Paused by itself with the link kept: this is the end of its rest.
+        if (linked_ && source() && state_ == MirrorState::paused && !record_.user_requested && !closing_) {
+            host_->detach();
+            linked_ = false;
+        }
+        if (!connecting_ && wants_link()) tasks_.spawn(connect_task());
+    });
+}
+
+/// After a failed attempt: ever more slowly.
+void Mirror::retry_connect() {
+    schedule_connect(backoff_);
+    backoff_ = std::min<runtime::Duration>(backoff_ * 2, kConnectBackoffMost);
+}
+
+Task<> Mirror::connect_task() {
+    connecting_ = true;
+    auto held = co_await lock_.acquire(kOperationWait);
+    bool joined = false;
+    if (held && wants_link())
+        joined = co_await connect_once(hold_for_session_ ? kBootCheckLimit : kConnectLimit);
+    held.reset();
+    connecting_ = false;
+    if (!joined && wants_link()) retry_connect();
+}
+
+/// One attempt to start a session; true when the links are attached. Needs the lock.
+Task<bool> Mirror::connect_once(runtime::Duration connect_limit) {
+    // While nobody has written since both ends were equal, writes wait for the session: the target then stays
+    // consistent all the time. Otherwise they go on.
+    if (gate_ != GateMode::open) hold_for_session();
+    EndSummary self = co_await summary();
+    PeerRequest hello = request(RequestKind::hello);
+    hello.summary = self;
+    Result<PeerReply> reply =
+        co_await call_peer(world_, peer_address(), hello, {.connect = connect_limit, .answer = kHelloLimit});
+    bool joined = false;
+    if (!reply) {
+        if (reply.error().text != problem_)
+            messages::info("volume {}: no session with {}: {}", record_.volume.str(), record_.remote_node,
+                           reply.error().text);
+        problem_ = reply.error().text;
+    } else if (source() && record_.generations == self.generations && !closing_) {
+        const Decision decision = decide(self, reply->summary);
+        switch (decision.verdict) {
+            case Verdict::attach:
+                joined = co_await join_target(self, *reply);
+                break;
+            case Verdict::become_target:
+                co_await step_down(decision.why);
+                break;
+            case Verdict::wait:
+                problem_ = decision.why;
+                break;
+            case Verdict::split_brain:
+                enter_split_brain(decision.why);
+                break;
+            case Verdict::refuse:
+                refuse_peer(decision.why);
+                break;
+        }
+    }
+    if (!joined || session_kind_ != ResyncKind::none) hold_for_session_ = false;
+    update_gate();
+    co_return joined;
+}
+
+Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
+    const Decision decision = decide(self, reply.summary);
+    if (reply.port == 0 || reply.resync != decision.resync) {
+        problem_ = fmt::format("{} did not start a session", record_.remote_node);
+        co_return false;
+    }
+    LinkResult links = co_await around_.links.connect({record_.remote_address, reply.port},
+                                                      record_.local_address, reply.session, reply.key);
+    if (!links) {
+        problem_ = links.error().text;
+        messages::warning("volume {}: {}", record_.volume.str(), problem_);
+        co_return false;
+    }
+    // From here on the target may come to hold this generation.
+    MirrorRecord next = record_;
+    next.generations.begin_session(reply.summary.generations.current);
+    next.problem.clear();
+    if (auto saved = commit(std::move(next)); !saved) {
+        alarm(saved.error().text);
+        co_return false;
+    }
+    problem_.clear();
+    messages::info("volume {}: session with {}, {}: {}", record_.volume.str(), record_.remote_node,
+                   decision.resync == ResyncKind::full      ? "full resync"
+                   : decision.resync == ResyncKind::partial ? "partial resync"
+                                                            : "no resync",
+                   decision.why);
+    if (state_ == MirrorState::paused || state_ == MirrorState::broken) host_->resume();
+    const auto [data, resync] = (*links)->take();
+    host_->attach(data, resync, decision.resync);
+    linked_ = true;
+    session_kind_ = decision.resync;
+    backoff_ = kConnectBackoffStart;
+    co_return true;
+}
+
+/// Writes wait for the session under way, but not for ever.
+void Mirror::hold_for_session() {
+    hold_for_session_ = true;
+    update_gate();
+    if (hold_timer_) world_.tasks.cancel(*hold_timer_);
+    hold_timer_ = world_.tasks.after(kHoldForSession, [this] {
+        hold_timer_.reset();
+        if (!hold_for_session_) return;
+        hold_for_session_ = false;
+        if (linked_) {
+            // A session with equal ends that does not come into sync: without it then.
+            host_->detach();
+            linked_ = false;
+            go_alone_until_recorded([this] { update_gate(); });
+            return schedule_connect(kConnectBackoffStart);
+        }
+        update_gate();
+    });
+}
+
+Task<> Mirror::notify_task(PeerRequest request) {
+    auto told = co_await call_peer(world_, peer_address(), std::move(request),
+                                   {.connect = kNotifyLimit, .answer = kNotifyLimit});
+    (void)told;  // the peer finds out at the next handshake
+}
+
+// --- target
+
+Task<PeerReply> Mirror::on_hello(PeerRequest request) {
+    PeerReply reply;
+    const auto refuse = [&reply](Code code, std::string text) {
+        reply.code = code;
+        reply.error = std::move(text);
+    };
+    // Not waiting: the caller holds its own lock, and this end's operation may be waiting for the caller.
+    auto held = lock_.try_acquire();
+    if (!held || closing_) {
+        refuse(Code::failure, fmt::format("volume {} is busy on {}", record_.volume.str(), around_.node));
+        co_return reply;
+    }
+    if (!open_) {
+        refuse(Code::failure,
+               fmt::format("volume {} is not open on {}: {}", record_.volume.str(), around_.node, problem_));
+        co_return reply;
+    }
+    EndSummary self = co_await summary();
+    Decision decision = decide(self, request.summary);
+    if (decision.verdict == Verdict::become_target) {
+        co_await step_down(decision.why);
+        self = co_await summary();
+        decision = decide(self, request.summary);
+    }
+    switch (decision.verdict) {
+        case Verdict::attach:
+            if (self.role == Role::target) {
+                if (request.type != record_.type && request.type != MirrorType::none) {
+                    MirrorRecord next = record_;
+                    next.type = request.type;
+                    if (auto saved = commit(std::move(next)); saved) host_->set_type(request.type);
+                }
+                auto session = begin_session(self, request.summary, decision.resync);
+                if (session)
+                    reply = *session;
+                else
+                    refuse(session.error().code, session.error().text);
+            }
+            break;
+        case Verdict::split_brain:
+            enter_split_brain(decision.why);
+            break;
+        case Verdict::wait:
+            // The other end gives way now: call it soon.
+            backoff_ = kConnectBackoffStart;
+            if (wants_link()) schedule_connect(kConnectBackoffStart);
+            break;
+        case Verdict::become_target:  // could not be recorded
+        case Verdict::refuse:
+            break;  // the caller comes to the same result and says it
+    }
+    if (reply.code == Code::ok) reply.summary = co_await summary();
+    co_return reply;
+}
+
+Result<PeerReply> Mirror::begin_session(const EndSummary& self, const EndSummary& source, ResyncKind kind) {
+    PeerReply reply;
+    world_.random.fill(reply.session);
+    world_.random.fill(reply.key);
+    host_->detach();
+    linked_ = false;
+    const std::uint64_t session = ++session_;
+    const Generations generations = source.generations;
+    const std::uint64_t epoch = source.role_epoch;
+    auto port = around_.links.expect(record_.volume, record_.local_address, reply.session, reply.key,
+                                     [this, session, kind, generations, epoch](LinkResult links) {
+                                         if (session != session_) return;
+                                         source_generations_ = generations;
+                                         source_epoch_ = epoch;
+                                         links_ready(session, std::move(links), kind);
+                                     });
+    if (!port) return fail(port.error());
+    reply.port = *port;
+    reply.resync = kind;
+    (void)self;
+    return reply;
+}
+
+void Mirror::links_ready(std::uint64_t session, LinkResult links, ResyncKind kind) {
+    if (session != session_ || source() || closing_) return;
+    if (!links) {
+        messages::warning("volume {}: {} did not connect: {}", record_.volume.str(), record_.remote_node,
+                          links.error().text);
+        return;
+    }
+    MirrorRecord next = record_;
+    // Durable before the first block of the resync. Spec: REP-118.
+    if (kind != ResyncKind::none) next.consistent = false;
+    if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
+    const auto [data, resync] = (*links)->take();
+    host_->attach(data, resync, kind);
+    linked_ = true;
+    session_kind_ = kind;
+    problem_.clear();
+}
+
+// --- verdicts
+
+/// The peer was promoted while this end was down. Spec: REP-237, REP-211.
+Task<> Mirror::step_down(std::string why) {
+    messages::warning(
+        "volume {}: {}: this node becomes target; what only this node has written is overwritten",
+        record_.volume.str(), why);
+    MirrorRecord next = record_;
+    next.role = Role::target;
+    next.demoted = false;
+    next.consistent = true;
+    next.outdated = true;  // the peer has gone on: only a resync makes this copy current
+    next.user_requested = false;
+    next.problem.clear();
+    if (auto saved = commit(std::move(next)); !saved) {
+        alarm(saved.error().text);
+        co_return;
+    }
+    ++session_;
+    hold_for_session_ = false;
+    linked_ = false;
+    host_->detach();
+    host_->become_target();
+    update_gate();
+    if (exporting_) {
+        auto stopped = co_await take_down_export(true);
+        if (!stopped) alarm(stopped.error().text);
+    }
+}
+
+/// Spec: REP-146, REP-224, REP-225.
+void Mirror::enter_split_brain(const std::string& why) {
+    if (record_.split_brain) return;
+    // A restart of this end must not make it look like one that was down.
+    if (auto alone = go_alone(); !alone) alarm(alone.error().text);
+    MirrorRecord next = record_;
+    next.split_brain = true;
+    next.user_requested = true;
+    next.state = MirrorState::paused;
+    next.cause = PauseCause::user;
+    next.problem = fmt::format(
+        "SPLIT BRAIN: {}; nothing was overwritten. Choose the node whose data is to go and run there "
+        "\"understudy mirror yield {}\", then on the other \"understudy mirror continue {}\"",
+        why, record_.volume.str(), record_.volume.str());
+    const std::string text = next.problem;
+    if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
+    alarm(text);
+    host_->detach();
+    linked_ = false;
+    hold_for_session_ = false;
+    update_gate();
+}
+
+/// Spec: REP-144, REP-145.
+void Mirror::refuse_peer(const std::string& why) {
+    MirrorRecord next = record_;
+    next.user_requested = true;
+    next.cause = PauseCause::user;
+    next.problem = fmt::format("{}; then run \"understudy mirror continue {}\"", why, record_.volume.str());
+    const std::string text = next.problem;
+    if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
+    alarm(text);
+}
+
+}  // namespace understudy::mirror::control

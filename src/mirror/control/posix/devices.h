@@ -1,0 +1,22 @@
+#pragma once
+// What Linux knows about a device that is to become an end of a mirror: whether it may, its size, who holds
+// it.
+
+#include "mirror/control/volume_host.h"
+
+#include <string>
+#include <vector>
+
+namespace understudy::mirror::control {
+
+class LinuxDevices : public Devices {
+  public:
+    /// Refuses, with the reason: what is no file or block device, read-only, smaller than one block of the
+    /// intent log, mounted, swap, removable, part of a device-mapper or MD device, or open elsewhere.
+    [[nodiscard]] Result<DeviceFacts> examine(const std::string& device) const override;
+};
+
+/// "postgres (pid 12), ...": processes that have the file or device open. Empty when nobody visible does.
+std::string open_by(const std::string& path);
+
+}  // namespace understudy::mirror::control

@@ -1,0 +1,297 @@
+#include "mirror/control/posix/reactor_host.h"
+
+#include "messages/messages.h"
+#include "mirror/control/posix/devices.h"
+#include "mirror/control/posix/socket_io.h"
+#include "mirror/export/export.h"
+
+#include <cerrno>
+#include <thread>
+
+namespace understudy::mirror::control {
+
+namespace {
+
+using runtime::OneShot;
+using runtime::Task;
+
+/// A clean end waits so long for the target and the log.
+constexpr auto kShutdownLimit = std::chrono::seconds(20);
+
+/// What lives on the reactor's thread.
+struct Seat {
+    std::unique_ptr<Volume> volume;
+    std::unique_ptr<Gate> gate;
+    std::unique_ptr<Export> exported;
+    std::uint64_t link = 0;  // number of the attached link
+};
+
+class ReactorHost : public VolumeHost, private VolumeEvents {
+  public:
+    ReactorHost(runtime::World world, HostPlaces places, VolumeId id, HostEvents& events, bool kept,
+                std::unique_ptr<Reactor> reactor)
+        : world_(world),
+          places_(std::move(places)),
+          id_(std::move(id)),
+          events_(events),
+          kept_(kept),
+          reactor_(std::move(reactor)),
+          thread_([this] { reactor_->run(); }) {}
+
+    ~ReactorHost() override {
+        alive_.reset();
+        reactor_->stop();
+        thread_.join();
+        // The reactor does not run any more: its operations end with it, and nothing of the seat calls back.
+        seat_.exported.reset();
+        seat_.gate.reset();
+        seat_.volume.reset();
+    }
+
+    Task<Result<VolumeStatus>> open(VolumeOptions options, std::uint64_t size) override {
+        using Answer = Result<VolumeStatus>;
+        OneShot<Answer> done(world_.tasks);
+        run([this, options = std::move(options), size, done] {
+            auto volume = Volume::open(*reactor_, options, *this);
+            if (!volume) {
+                Error error = volume.error();
+                if (const auto holders = open_by(options.device);
+                    !holders.empty() && error.text.find("in use") != std::string::npos)
+                    error.text += fmt::format(" ({})", holders);
+                return answer<Answer>(done, fail(error));
+            }
+            if (size > (*volume)->size())
+                return answer<Answer>(done, fail(Code::failure, "{} has shrunk: {} bytes, the mirror has {}",
+                                                 options.device, (*volume)->size(), size));
+            seat_.volume = std::move(*volume);
+            seat_.gate = std::make_unique<Gate>(*seat_.volume, size == 0 ? seat_.volume->size() : size,
+                                                [this] { tell([this] { events_.first_write(); }); });
+            answer<Answer>(done, seat_.volume->status());
+        });
+        Answer result = co_await done;
+        co_return result;
+    }
+
+    void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) override {
+        run([this, state, cause, mark_all_dirty] {
+            source_ = true;
+            seat_.volume->become_source(state, cause, mark_all_dirty);
+        });
+    }
+    void become_target() override {
+        run([this] {
+            source_ = false;
+            seat_.volume->become_target();
+        });
+    }
+    Task<Result<>> drain() override {
+        return ask([this](auto done) { seat_.volume->drain(std::move(done)); });
+    }
+    Task<Result<>> quiesce() override {
+        return ask([this](auto done) { seat_.volume->quiesce(std::move(done)); });
+    }
+    Task<Result<>> pause() override {
+        return ask([this](auto done) { seat_.volume->pause(std::move(done)); });
+    }
+    void resume() override {
+        run([this] { seat_.volume->resume(); });
+    }
+    void set_type(MirrorType type) override {
+        run([this, type] { seat_.volume->set_type(type); });
+    }
+    void attach(int data_socket, int resync_socket, ResyncKind kind) override {
+        const std::uint64_t link = ++link_;
+        run([this, data_socket, resync_socket, kind, link] {
+            seat_.link = link;
+            seat_.volume->attach(data_socket, resync_socket, kind);
+        });
+    }
+    void detach() override {
+        ++link_;
+        run([this] { seat_.volume->detach(); });
+    }
+    void set_gate(GateMode mode) override {
+        wanted_gate_ = mode;
+        run([this, mode, seen = seen_closures_] {
+            // The volume has closed the gate since this was decided; the event that says so is on its way.
+            if (mode == GateMode::open && seen != closures_) return;
+            seat_.gate->set(mode);
+        });
+    }
+    Task<VolumeStatus> status() override {
+        OneShot<VolumeStatus> done(world_.tasks);
+        run([this, done] { answer<VolumeStatus>(done, seat_.volume->status()); });
+        VolumeStatus result = co_await done;
+        co_return result;
+    }
+
+    bool export_kept() const override { return kept_; }
+    Task<Result<std::string>> start_export(ExportKind kind) override;
+    Task<Result<>> stop_export(bool forced) override;
+    Task<> shutdown() override;
+
+  private:
+    /// Runs on the reactor's thread.
+    template <class Function>
+    void run(Function function) {
+        reactor_->post(std::move(function));
+    }
+    /// Runs on the control loop, unless this host is gone by then.
+    template <class Function>
+    void tell(Function function) {
+        std::weak_ptr<int> weak = weak_;
+        world_.tasks.post_from_thread([weak, function = std::move(function)] {
+            if (weak.lock()) function();
+        });
+    }
+    template <class T>
+    void answer(const OneShot<T>& done, T value) {
+        world_.tasks.post_from_thread([done, value = std::move(value)] { done.set(value); });
+    }
+    template <class Function>
+    Task<Result<>> ask(Function function) {
+        OneShot<Result<>> done(world_.tasks);
+        run([this, function = std::move(function), done] {
+            function([this, done](Result<> result) { answer<Result<>>(done, std::move(result)); });
+        });
+        Result<> result = co_await done;
+        co_return result;
+    }
+
+    // VolumeEvents, on the reactor's thread
+    void state_changed(MirrorState from, MirrorState to, PauseCause cause) override {
+        const bool was_with_target = from == MirrorState::mirroring || from == MirrorState::resync;
+        if (source_ && was_with_target && to == MirrorState::paused) close_gate();
+        tell([this, from, to, cause, closures = closures_] {
+            seen_closures_ = closures;
+            events_.state_changed(from, to, cause);
+            set_gate(wanted_gate_);
+        });
+    }
+    void link_lost(std::string why) override {
+        if (source_) close_gate();
+        tell([this, why = std::move(why), link = seat_.link, closures = closures_] {
+            seen_closures_ = closures;
+            if (link == link_)
+                events_.link_lost(why);
+            else
+                set_gate(wanted_gate_);
+        });
+    }
+    void degraded(std::function<void()> release) override {
+        tell([this, release = std::move(release)] { events_.degraded([this, release] { run(release); }); });
+    }
+    void in_sync() override {
+        tell([this, link = seat_.link] {
+            if (link == link_) events_.in_sync();
+        });
+    }
+    void log_failed(std::string why) override {
+        tell([this, why = std::move(why)] { events_.log_failed(why); });
+    }
+
+    /// Before the control loop knows: no write that the target will not get passes without its consent.
+    void close_gate() {
+        ++closures_;
+        if (seat_.gate && seat_.gate->mode() == GateMode::open) seat_.gate->set(GateMode::hold_writes);
+    }
+
+    runtime::World world_;
+    HostPlaces places_;
+    VolumeId id_;
+    HostEvents& events_;
+    bool kept_;
+    std::uint64_t link_ = 0;           // number of the link that the control loop means
+    std::uint64_t seen_closures_ = 0;  // of the gate by the volume, as far as events told
+    GateMode wanted_gate_ = GateMode::hold_all;
+    std::shared_ptr<int> alive_ = std::make_shared<int>(0);
+    std::weak_ptr<int> weak_ = alive_;
+
+    // reactor's thread
+    bool source_ = false;
+    std::uint64_t closures_ = 0;
+    Seat seat_;
+
+    std::unique_ptr<Reactor> reactor_;
+    std::thread thread_;  // last: it uses all of this
+};
+
+Task<Result<std::string>> ReactorHost::start_export(ExportKind kind) {
+    using Answer = Result<std::string>;
+    OneShot<Answer> done(world_.tasks);
+    run([this, kind, done] {
+        if (seat_.exported) return answer<Answer>(done, seat_.exported->device_path());
+        auto ready = [this, done](Result<std::unique_ptr<Export>> made) {
+            if (!made) return answer<Answer>(done, fail(made.error()));
+            seat_.exported = std::move(*made);
+            answer<Answer>(done, seat_.exported->device_path());
+        };
+        if (kind == ExportKind::nbd) {
+            NbdOptions options;
+            options.volume = id_;
+            options.socket_path = fmt::format("{}/nbd/{}", places_.layout.run(), id_.str());
+            make_nbd_export(*reactor_, *seat_.gate, std::move(options), std::move(ready));
+        } else {
+            FuseLoopOptions options;
+            options.volume = id_;
+            options.mount_directory = fmt::format("{}/volumes/{}", places_.layout.run(), id_.str());
+            options.device_directory = places_.layout.root + "/dev/understudy";
+            options.keeper_socket = places_.keeper_socket;
+            make_fuse_loop_export(*reactor_, seat_.gate.get(), std::move(options), std::move(ready));
+        }
+    });
+    Answer result = co_await done;
+    if (result) kept_ = false;
+    co_return result;
+}
+
+Task<Result<>> ReactorHost::stop_export(bool forced) {
+    using Answer = Result<>;
+    OneShot<Answer> done(world_.tasks);
+    run([this, forced, done] {
+        if (!seat_.exported) return answer<Answer>(done, Result<>{});
+        if (forced) seat_.gate->fail_held(-EIO);
+        seat_.exported->stop(forced ? StopMode::forced : StopMode::orderly, [this, done](Result<> stopped) {
+            if (stopped) seat_.exported.reset();
+            answer<Answer>(done, std::move(stopped));
+        });
+    });
+    Answer result = co_await done;
+    co_return result;
+}
+
+/// An upgrade or a clean end: the export's users wait for the next process.
+Task<> ReactorHost::shutdown() {
+    OneShot<bool> done(world_.tasks);
+    const auto timer = world_.tasks.after(kShutdownLimit, [done] { done.set(false); });
+    run([this, done] {
+        auto close_volume = [this, done] {
+            seat_.volume->shutdown([this, done] { answer<bool>(done, true); });
+        };
+        if (!seat_.exported) return close_volume();
+        // Requests that wait are the next process's; those in the volume are answered first. What the gate
+        // holds is not answered at all: the kernel gives it to the next process, as after a crash.
+        seat_.exported->suspend(kShutdownLimit);
+        if (seat_.gate->held() > 0) return close_volume();
+        seat_.exported->release([this, close_volume] {
+            seat_.exported.reset();
+            close_volume();
+        });
+    });
+    const bool finished = co_await done;
+    world_.tasks.cancel(timer);
+    if (!finished)
+        messages::warning("volume {}: not everything came to its end; the next start does it again",
+                          id_.str());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<VolumeHost>> make_reactor_host(runtime::World world, HostPlaces places,
+                                                      VolumeId volume, HostEvents& events, bool kept) {
+    UNDERSTUDY_TRY(auto reactor, Reactor::create());
+    return std::make_unique<ReactorHost>(world, std::move(places), std::move(volume), events, kept,
+                                         std::move(reactor));
+}
+
+}  // namespace understudy::mirror::control

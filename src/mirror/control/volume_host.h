@@ -1,0 +1,110 @@
+#pragma once
+// What the control loop needs of one volume and of the host it lives on, as interfaces: the real ones run the
+// volume, its reactor thread and its export (posix/), tests bring their own.
+// Threading: everything here is called, and calls back, on the control loop's thread.
+
+#include "mirror/control/gate.h"
+#include "mirror/control/record.h"
+#include "mirror/control/session.h"
+#include "mirror/volume.h"
+#include "runtime/network.h"
+#include "runtime/task.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror::control {
+
+/// VolumeEvents on the control loop, and the gate's question.
+class HostEvents {
+  public:
+    virtual ~HostEvents() = default;
+    virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
+    /// The gate holds writes since the moment the link went.
+    virtual void link_lost(std::string why) = 0;
+    /// See VolumeEvents::degraded; `release` may be called on the control loop.
+    virtual void degraded(std::function<void()> release) = 0;
+    virtual void in_sync() = 0;
+    virtual void log_failed(std::string why) = 0;
+    /// A write waits at the gate in first_write; set_gate(open) lets it pass.
+    virtual void first_write() = 0;
+};
+
+/// One volume with its reactor thread, gate and export. Calls without a result take effect in their order.
+class VolumeHost {
+  public:
+    virtual ~VolumeHost() = default;
+
+    /// `size`: bytes of the replicated volume; 0 takes the device's.
+    virtual runtime::Task<Result<VolumeStatus>> open(VolumeOptions options, std::uint64_t size) = 0;
+    virtual void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) = 0;
+    virtual void become_target() = 0;
+    virtual runtime::Task<Result<>> drain() = 0;
+    virtual runtime::Task<Result<>> quiesce() = 0;
+    virtual runtime::Task<Result<>> pause() = 0;
+    virtual void resume() = 0;
+    virtual void set_type(MirrorType type) = 0;
+    /// Takes the sockets.
+    virtual void attach(int data_socket, int resync_socket, ResyncKind kind) = 0;
+    virtual void detach() = 0;
+    virtual void set_gate(GateMode mode) = 0;
+    virtual runtime::Task<VolumeStatus> status() = 0;
+
+    /// Whether an earlier life of the daemon left this volume's export open.
+    [[nodiscard]] virtual bool export_kept() const = 0;
+    /// Offers the volume; gives the device's (or socket's) path. Takes over what an earlier life left.
+    virtual runtime::Task<Result<std::string>> start_export(ExportKind kind) = 0;
+    /// Error when the device is in use, naming who holds it; `forced` gives its users I/O errors instead.
+    virtual runtime::Task<Result<>> stop_export(bool forced) = 0;
+    /// Clean end: the log is closed as clean; an export that is open stays with the keeper.
+    virtual runtime::Task<> shutdown() = 0;
+};
+
+/// Two connected, authenticated sockets, closed unless taken.
+class LinkPair {
+  public:
+    LinkPair() = default;
+    LinkPair(int data, int resync) : data_(data), resync_(resync) {}
+    LinkPair(const LinkPair&) = delete;
+    LinkPair& operator=(const LinkPair&) = delete;
+    virtual ~LinkPair() = default;
+    /// The caller owns them from here on.
+    virtual std::pair<int, int> take() { return {std::exchange(data_, -1), std::exchange(resync_, -1)}; }
+
+  protected:
+    int data_ = -1;
+    int resync_ = -1;
+};
+using LinkResult = Result<std::shared_ptr<LinkPair>>;
+
+/// Data links between two nodes.
+class DataLinks {
+  public:
+    virtual ~DataLinks() = default;
+    /// Listens for one session on the volume's port at `address` and gives the port at once; `done` comes
+    /// once, within kSessionLimit. A newer call for the same volume ends the older one.
+    virtual Result<std::uint16_t> expect(const VolumeId& volume, const std::string& address,
+                                         const SessionId& session, const SessionKey& key,
+                                         std::function<void(LinkResult)> done) = 0;
+    virtual void forget(const VolumeId& volume) = 0;
+    virtual runtime::Task<LinkResult> connect(runtime::Endpoint remote, std::string local_address,
+                                              SessionId session, SessionKey key) = 0;
+};
+inline constexpr auto kSessionLimit = std::chrono::seconds(10);
+
+struct DeviceFacts {
+    std::uint64_t size = 0;         // bytes
+    std::uint32_t sector_size = 0;  // bytes, logical
+};
+
+/// What a host knows about its devices.
+class Devices {
+  public:
+    virtual ~Devices() = default;
+    /// Whether the device may be an end of a mirror, and its size. Spec: REP-018, REP-026.
+    virtual Result<DeviceFacts> examine(const std::string& device) const = 0;
+};
+
+}  // namespace understudy::mirror::control
