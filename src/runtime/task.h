@@ -158,6 +158,8 @@ class TaskScope {
 /// setter's stack; a second `set` is ignored.
 template <class T>
 class OneShot {
+    struct State;
+
   public:
     explicit OneShot(Tasks& tasks) : state_(std::make_shared<State>()) { state_->tasks = &tasks; }
 
@@ -173,8 +175,8 @@ class OneShot {
 
     /// Awaits the value; one waiter at most. The value stays readable after it.
     struct Awaiter {
-        std::shared_ptr<typename OneShot::State> state;
-        Awaiter(std::shared_ptr<typename OneShot::State> s) : state(std::move(s)) {}
+        std::shared_ptr<State> state;
+        explicit Awaiter(std::shared_ptr<State> s) : state(std::move(s)) {}
         Awaiter(const Awaiter&) = delete;
         Awaiter& operator=(const Awaiter&) = delete;
         ~Awaiter() { state->waiter = {}; }  // the waiter was destroyed: a later set must not resume it
