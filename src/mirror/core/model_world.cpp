@@ -32,6 +32,10 @@ void Disk::complete_one() {
     request.result = 0;
     switch (request.op) {
         case BlockOp::read:
+            if (dice_.below(100) < fail_reads) {
+                request.result = -EIO;
+                break;
+            }
             // Each sector as it was at some moment between submission and completion.
             for (std::uint32_t at = 0; at < request.length; at += kCell) {
                 const bool early = dice_.chance(50);

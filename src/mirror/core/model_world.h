@@ -52,7 +52,7 @@ class Disk : public BlockBackend {
     [[nodiscard]] const std::vector<std::byte>& content() const { return content_; }
     std::vector<std::byte>& content_for_setup() { return content_; }
     void make_durable() { durable_ = content_; }
-    unsigned fail_writes = 0;  // percent
+    unsigned fail_writes = 0, fail_reads = 0;  // percent
 
   private:
     struct Pending {
@@ -205,8 +205,10 @@ class World {
     Instant now{std::chrono::hours(1)};
     std::uint64_t resync_bytes_at_connect = 0;
 
-  private:
+    /// Hands the next message of a pipe to the other node; false when there is none.
     bool deliver(Node& from, bool resync);
+
+  private:
     void forget_history();
     [[nodiscard]] std::string missing(const AppRequest& write) const;
 };

@@ -1,0 +1,542 @@
+// The source's rules one by one, in the model's world with everything under the test's control.
+
+#include "mirror/core/limits.h"
+#include "mirror/core/model_world.h"
+
+#include <gtest/gtest.h>
+
+namespace understudy::mirror::model {
+namespace {
+
+using std::chrono::milliseconds;
+
+class SourceTest : public ::testing::Test {
+  protected:
+    void start(MirrorType type, ResyncKind kind = ResyncKind::none) {
+        world.type = type;
+        world.start(kind);
+        ASSERT_TRUE(world.run_until([&] { return state() == MirrorState::mirroring; }));
+        world.settle();
+    }
+    Source& source() { return *world.source().source; }
+    MirrorState state() { return source().state(); }
+
+    AppRequest& write(std::uint64_t cell, std::uint64_t cells = 8) {
+        world.submit(BlockOp::write, cell, cells, false);
+        return *world.history.back();
+    }
+    AppRequest& flush() {
+        world.submit(BlockOp::flush, 0, 0, false);
+        return *world.flushes.back();
+    }
+    /// The source's own disk and log only: nothing reaches the target.
+    void run_here() {
+        Node& node = world.source();
+        while (true) {
+            if (node.log->committing()) {
+                node.finish_commit();
+            } else if (node.commit_wanted && node.log->wants_commit()) {
+                node.start_commit();
+            } else if (node.disk.busy()) {
+                node.disk.complete_one();
+            } else {
+                return;
+            }
+        }
+    }
+    void pass(milliseconds time) {
+        for (milliseconds left = time; left > milliseconds(0); left -= kTick) {
+            world.tick(kTick);
+            world.settle(2000);
+        }
+    }
+
+    World world{1};
+};
+
+// Spec: REP-074, REP-077
+TEST_F(SourceTest, ASynchronousWriteCompletesWhenBothEndsHaveIt) {
+    start(MirrorType::sync);
+    AppRequest& request = write(0);
+    run_here();
+    EXPECT_EQ(request.completed, 0U);
+    world.settle();
+    EXPECT_NE(request.completed, 0U);
+    EXPECT_EQ(world.target().disk.cell(0), request.id);
+}
+
+// Spec: REP-081
+TEST_F(SourceTest, AnAsynchronousWriteCompletesWhenThisEndHasItAndItsBufferIsFreeThen) {
+    start(MirrorType::async);
+    AppRequest& request = write(0);
+    run_here();
+    EXPECT_NE(request.completed, 0U);  // its buffer was overwritten at once by the model
+    EXPECT_EQ(source().queue_requests(), 1U);
+    world.settle();
+    EXPECT_EQ(source().queue_requests(), 0U);
+    EXPECT_EQ(world.target().disk.cell(0), request.id);
+}
+
+// Spec: REP-052
+TEST_F(SourceTest, NothingReachesDeviceOrLinkBeforeItsBitIsDurable) {
+    start(MirrorType::sync);
+    Node& node = world.source();
+    ASSERT_FALSE(node.disk.busy());
+    write(0);
+    write(8 * 128);
+    EXPECT_FALSE(node.disk.busy());
+    EXPECT_TRUE(node.data.queued.empty());
+    node.start_commit();
+    EXPECT_FALSE(node.disk.busy());
+    node.finish_commit();  // one commit for both
+    EXPECT_TRUE(node.disk.busy());
+    EXPECT_EQ(node.data.queued.size(), 2U);
+    EXPECT_FALSE(node.log->wants_commit());
+}
+
+TEST_F(SourceTest, OverlappingWritesGoOneAfterTheOther) {
+    start(MirrorType::sync);
+    write(0);
+    run_here();
+    world.settle();
+    write(0);
+    write(4);
+    EXPECT_EQ(world.source().data.queued.size(), 1U);
+    run_here();
+    EXPECT_EQ(world.source().data.queued.size(), 2U);
+    world.settle();
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-075, REP-076, REP-167, REP-221
+TEST_F(SourceTest, AWriteErrorOnTheTargetPausesTheMirrorAndTheCallerSeesSuccess) {
+    start(MirrorType::sync);
+    world.target().disk.fail_writes = 100;
+    AppRequest& request = write(0);
+    world.settle();
+    EXPECT_NE(request.completed, 0U);
+    EXPECT_FALSE(request.failed);
+    EXPECT_EQ(state(), MirrorState::paused);
+    EXPECT_EQ(source().cause(), PauseCause::target_error);
+    EXPECT_GT(source().dirty_blocks(), 0U);
+    world.target().disk.fail_writes = 0;
+    write(5000 % kCells);
+    world.settle();
+    // Spec: REP-143
+    pass(kRetryDelay + milliseconds(500));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-089, REP-173, REP-214
+TEST_F(SourceTest, ALocalWriteErrorIsTheCallersAndTheBlockIsSentAgain) {
+    start(MirrorType::sync);
+    world.source().disk.fail_writes = 100;
+    AppRequest& request = write(0);
+    world.settle();
+    EXPECT_TRUE(request.failed);
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    world.source().disk.fail_writes = 0;
+    pass(milliseconds(500));
+    EXPECT_EQ(source().dirty_blocks(), 0U);
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-079
+TEST_F(SourceTest, AfterALostLinkNothingCompletesBeforeTheRecordIsMade) {
+    start(MirrorType::sync);
+    AppRequest& waiting = write(0);
+    run_here();
+    source().link_broken("cut");
+    EXPECT_EQ(state(), MirrorState::paused);
+    EXPECT_EQ(waiting.completed, 0U);
+    AppRequest& later = write(64);
+    run_here();
+    EXPECT_EQ(later.completed, 0U);
+    ASSERT_NE(world.source().release, nullptr);
+    world.source().release();
+    EXPECT_NE(waiting.completed, 0U);
+    EXPECT_NE(later.completed, 0U);
+    EXPECT_FALSE(waiting.failed);
+}
+
+// Spec: REP-083
+TEST_F(SourceTest, AFlushWaitsUntilTheTargetHasEverythingDurably) {
+    start(MirrorType::async);
+    write(0);
+    AppRequest& request = flush();
+    run_here();
+    EXPECT_EQ(request.completed, 0U);
+    world.settle();
+    EXPECT_NE(request.completed, 0U);
+    world.target().disk.crash();
+    EXPECT_EQ(world.target().disk.cell(0), world.history.back()->id);
+}
+
+// Spec: REP-084
+TEST_F(SourceTest, AnExemptedVolumesFlushIsLocalAndAForcedWriteOfOthersWaitsLikeAFlush) {
+    start(MirrorType::async);
+    world.parameters.dont_flush_async_queue = true;
+    source().set_parameters(world.parameters);
+    write(0);
+    AppRequest& request = flush();
+    run_here();
+    EXPECT_NE(request.completed, 0U);
+    world.parameters.dont_flush_async_queue = false;
+    source().set_parameters(world.parameters);
+    world.submit(BlockOp::write, 16, 8, true);
+    AppRequest& forced = *world.history.back();
+    run_here();
+    EXPECT_EQ(forced.completed, 0U);
+    world.settle();
+    EXPECT_NE(forced.completed, 0U);
+}
+
+// Spec: REP-085, REP-086
+TEST_F(SourceTest, WhilePausedWritesAreTrackedAndAFlushIsLocal) {
+    start(MirrorType::async);
+    bool paused = false;
+    source().pause([&](Result<> result) { paused = result.has_value(); });
+    ASSERT_TRUE(world.run_until([&] { return paused; }));
+    AppRequest& tracked = write(0);
+    AppRequest& request = flush();
+    run_here();
+    EXPECT_NE(tracked.completed, 0U);
+    EXPECT_NE(request.completed, 0U);
+    EXPECT_EQ(source().dirty_blocks(), 1U);
+    EXPECT_TRUE(world.source().data.queued.empty());
+}
+
+// Spec: REP-099, REP-100, REP-106, REP-139, REP-168
+TEST_F(SourceTest, AFullQueuePausesTheMirrorWhichResumesByItself) {
+    start(MirrorType::async);
+    world.parameters.write_queue_high_water = 10;
+    source().set_parameters(world.parameters);
+    for (std::uint64_t i = 0; i < 30; ++i)
+        write(i * 8);
+    run_here();
+    EXPECT_EQ(state(), MirrorState::paused);
+    EXPECT_EQ(source().cause(), PauseCause::queue_limit);
+    for (const auto& request : world.history)
+        EXPECT_NE(request->completed, 0U);
+    EXPECT_EQ(source().queue_requests(), 10U);  // these still go out, in order
+    world.settle();
+    EXPECT_EQ(source().queue_requests(), 0U);
+    EXPECT_EQ(world.target().disk.cell(0), world.history.front()->id);
+    pass(milliseconds(world.parameters.auto_resume_delay_ms + 1000));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-101, REP-169
+TEST_F(SourceTest, WithBlockingWritersWaitAndTheMirrorStays) {
+    start(MirrorType::async);
+    world.parameters.write_queue_high_water = 10;
+    world.parameters.block_writes_on_limit_reached = true;
+    source().set_parameters(world.parameters);
+    for (std::uint64_t i = 0; i < 30; ++i)
+        write(i * 8);
+    run_here();
+    EXPECT_EQ(source().queue_requests(), 10U);
+    ASSERT_TRUE(world.run_until([&] {
+        EXPECT_LE(source().queue_requests(), 10U);
+        EXPECT_EQ(state(), MirrorState::mirroring);
+        return world.pending_requests == 0;
+    }));
+    world.settle();
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-099
+TEST_F(SourceTest, TheByteLimitCountsBytes) {
+    start(MirrorType::async);
+    world.parameters.write_queue_high_water = 0;
+    world.parameters.write_queue_byte_limit_mb = 1;
+    source().set_parameters(world.parameters);
+    for (std::uint64_t i = 0; i < 16; ++i)
+        write(i * 128, 128);  // 64 KiB each
+    run_here();
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_EQ(source().queue_bytes(), 1U << 20);
+    write(0, 1);
+    EXPECT_EQ(source().cause(), PauseCause::queue_limit);
+    run_here();
+}
+
+// Spec: REP-095, REP-138, REP-165, REP-204
+TEST_F(SourceTest, SilenceOfTheDetectionIntervalIsALostLink) {
+    world.parameters.ping_interval_ms = 200;
+    world.parameters.max_ping_misses = 5;
+    start(MirrorType::sync);
+    AppRequest& request = write(0);
+    run_here();
+    for (int i = 0; i < 9; ++i)
+        world.tick(milliseconds(100));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    for (int i = 0; i < 3; ++i)
+        world.tick(milliseconds(100));
+    EXPECT_EQ(state(), MirrorState::paused);
+    EXPECT_EQ(source().cause(), PauseCause::link_lost);
+    EXPECT_FALSE(source().linked());
+    world.source().release();
+    EXPECT_NE(request.completed, 0U);
+}
+
+TEST_F(SourceTest, ASourceThatWasStoppedDoesNotBlameItsTarget) {
+    start(MirrorType::sync);
+    world.tick(std::chrono::minutes(10));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    pass(milliseconds(3000));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+}
+
+// Spec: REP-115, REP-141, REP-171
+TEST_F(SourceTest, TooManyPassesInterruptTheResyncWhichIsTriedAgain) {
+    world.parameters.max_resync_passes = 3;
+    world.parameters.resync_low_water = 0;
+    start(MirrorType::async);
+    source().link_broken("cut");
+    write(0);
+    run_here();
+    if (world.source().release) world.source().release();
+    world.connect(ResyncKind::partial);
+    // A writer that meets every copy of its block on the way.
+    unsigned rounds = 0;
+    ASSERT_TRUE(world.run_until([&] {
+        if (!world.source().resync.travelling.empty() && world.pending_requests == 0 && rounds < 20) {
+            ++rounds;
+            write(0);
+        }
+        return state() == MirrorState::paused;
+    }));
+    EXPECT_EQ(source().cause(), PauseCause::resync_passes);
+    pass(kRetryDelay - milliseconds(2000));
+    EXPECT_EQ(state(), MirrorState::paused);
+    pass(milliseconds(5000));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-116, REP-117, REP-142, REP-172
+TEST_F(SourceTest, LateInAResyncWritesAreHeldAndReleasedWhenItTakesTooLong) {
+    world.parameters.max_resync_passes = 20;  // writes may be held from the third pass on
+    start(MirrorType::async);
+    source().link_broken("cut");
+    write(0);
+    run_here();
+    if (world.source().release) world.source().release();
+    world.connect(ResyncKind::partial);
+    std::uint32_t held_in_pass = 0;
+    ASSERT_TRUE(world.run_until([&] {
+        if (world.source().resync.travelling.empty() || world.pending_requests > 0) return held_in_pass != 0;
+        const auto waiting = world.pending_requests;
+        write(0);
+        run_here();
+        if (world.pending_requests > waiting) held_in_pass = source().resync_pass();
+        return held_in_pass != 0;
+    }));
+    EXPECT_EQ(held_in_pass, 2U);  // counted from 0: the third
+    // The target stops answering: the held write goes on after the limit.
+    while (world.pending_requests > 0 && state() == MirrorState::resync) {
+        world.tick(kTick);
+        for (auto& node : world.nodes)
+            node->data.travelling.clear();
+        run_here();
+    }
+    EXPECT_EQ(source().cause(), PauseCause::write_block_timeout);
+    run_here();
+    EXPECT_EQ(world.pending_requests, 0U);
+}
+
+// Spec: REP-120, REP-174
+TEST_F(SourceTest, AReadErrorOnTheSourceInterruptsTheResync) {
+    start(MirrorType::async);
+    source().link_broken("cut");
+    write(0);
+    run_here();
+    world.source().disk.fail_reads = 100;
+    world.connect(ResyncKind::partial);
+    ASSERT_TRUE(world.run_until([&] { return state() == MirrorState::paused; }));
+    EXPECT_EQ(source().cause(), PauseCause::source_read_error);
+    EXPECT_EQ(source().dirty_blocks(), 1U);
+    world.source().disk.fail_reads = 0;
+    pass(kRetryDelay + milliseconds(500));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+}
+
+// Spec: REP-118
+TEST_F(SourceTest, TheTargetIsOnRecordAsInconsistentWhileAResyncRuns) {
+    start(MirrorType::async);
+    source().link_broken("cut");
+    write(0);
+    run_here();
+    world.connect(ResyncKind::partial);
+    bool sent = false;
+    ASSERT_TRUE(world.run_until([&] {
+        if (!world.source().resync.queued.empty() || !world.source().resync.travelling.empty()) {
+            sent = true;
+            EXPECT_FALSE(world.target().file_consistent);
+        }
+        return state() == MirrorState::mirroring;
+    }));
+    EXPECT_TRUE(sent);
+    EXPECT_TRUE(world.target().file_consistent);
+}
+
+// Spec: REP-161
+TEST_F(SourceTest, ABrokenMirrorHasEveryBlockDirtyAndNoLink) {
+    start(MirrorType::sync);
+    source().break_mirror();
+    EXPECT_EQ(state(), MirrorState::broken);
+    EXPECT_FALSE(source().linked());
+    EXPECT_EQ(source().dirty_blocks(), blocks_of(kVolume));
+    world.source().release();
+    run_here();
+}
+
+// Spec: REP-180
+TEST_F(SourceTest, ChangingTheTypeTakesEffectWithTheNextWrite) {
+    start(MirrorType::sync);
+    source().set_type(MirrorType::async);
+    AppRequest& first = write(0);
+    run_here();
+    EXPECT_NE(first.completed, 0U);
+    source().set_type(MirrorType::sync);
+    AppRequest& second = write(64);
+    run_here();
+    EXPECT_EQ(second.completed, 0U);
+    world.settle();
+    EXPECT_NE(second.completed, 0U);
+}
+
+// Spec: REP-098
+TEST_F(SourceTest, AnAcknowledgementOutOfNowhereEndsTheLink) {
+    start(MirrorType::sync);
+    wire::Header strange;
+    strange.type = wire::Type::write_ack;
+    strange.sequence = 4711;
+    strange.argument = 1;
+    source().on_data(strange, nullptr, world.now);
+    EXPECT_FALSE(source().linked());
+    EXPECT_NE(world.source().lost_reason.find("protocol"), std::string::npos);
+}
+
+class TargetTest : public SourceTest {
+  protected:
+    Target& target() { return *world.target().target; }
+    void give(wire::Header header) {
+        std::byte* payload = nullptr;
+        if (header.length > 0) {
+            payload = world.target().pool.take(header.length);
+            std::memset(payload, 7, header.length);
+        }
+        target().on_data(header, payload, world.now);
+    }
+    /// The next number on this link, as the source would give it.
+    std::uint64_t next = 0;
+    wire::Header message(wire::Type type, std::uint64_t offset, std::uint64_t depends) {
+        wire::Header header;
+        header.type = type;
+        header.sequence = ++next;
+        header.depends = depends;
+        if (type == wire::Type::write) {
+            header.offset = offset;
+            header.length = header.extent = kCell;
+        }
+        return header;
+    }
+    void fresh_link() {
+        start(MirrorType::async);
+        source().link_broken("cut");
+        target().link_broken("cut");
+        world.settle();
+        world.target().link_open = true;
+        target().attach(world.now);
+    }
+    std::size_t in_device() {
+        std::size_t count = 0;
+        while (world.target().disk.busy()) {
+            world.target().disk.complete_one();
+            ++count;
+        }
+        return count;
+    }
+};
+
+// Spec: REP-082
+TEST_F(TargetTest, WhatRanTogetherAtTheSourceRunsTogetherAndTheRestWaits) {
+    fresh_link();
+    give(message(wire::Type::write, 0, 0));
+    give(message(wire::Type::write, 4096, 0));
+    give(message(wire::Type::write, 8192, 2));  // its writer had seen both
+    Disk& disk = world.target().disk;
+    disk.complete_one();
+    EXPECT_TRUE(disk.busy());
+    disk.complete_one();
+    EXPECT_TRUE(disk.busy());  // only now the third
+    disk.complete_one();
+    EXPECT_FALSE(disk.busy());
+}
+
+// Spec: REP-082
+TEST_F(TargetTest, OverlappingWritesAreNeverReordered) {
+    fresh_link();
+    give(message(wire::Type::write, 0, 0));
+    give(message(wire::Type::write, 0, 0));
+    world.target().disk.complete_one();
+    EXPECT_TRUE(world.target().disk.busy());
+    EXPECT_EQ(in_device(), 1U);
+}
+
+// Spec: REP-083
+TEST_F(TargetTest, AFlushWaitsForAllBeforeItAndLaterWritesWaitForTheFlush) {
+    fresh_link();
+    give(message(wire::Type::write, 0, 0));
+    give(message(wire::Type::flush, 0, 0));
+    give(message(wire::Type::write, 4096, 2));
+    Disk& disk = world.target().disk;
+    const std::uint64_t before = disk.cell(8);
+    disk.complete_one();  // the write
+    EXPECT_EQ(disk.cell(8), before);
+    disk.complete_one();  // the flush
+    EXPECT_EQ(disk.cell(8), before);
+    disk.complete_one();
+    EXPECT_NE(disk.cell(8), before);
+}
+
+// Spec: REP-098
+TEST_F(TargetTest, MessagesThatCannotBeEndTheLinkAndChangeNothing) {
+    const auto refused = [this](auto&& change) {
+        world.target().lost_reason.clear();
+        next = 0;
+        target().attach(world.now);
+        wire::Header header = message(wire::Type::write, 0, 0);
+        change(header);
+        give(header);
+        EXPECT_FALSE(world.target().disk.busy());
+        return !target().linked() && !world.target().lost_reason.empty();
+    };
+    fresh_link();
+    EXPECT_TRUE(refused([](wire::Header& header) { header.offset = kVolume; }));
+    EXPECT_TRUE(refused([](wire::Header& header) { header.offset = ~std::uint64_t{0} - 511; }));
+    EXPECT_TRUE(refused([](wire::Header& header) { header.offset = 1; }));
+    EXPECT_TRUE(refused([](wire::Header& header) { header.sequence = 2; }));
+    EXPECT_TRUE(refused([](wire::Header& header) { header.depends = 1; }));
+    EXPECT_TRUE(refused([](wire::Header& header) { header.type = wire::Type::resync_block; }));
+    EXPECT_EQ(world.target().pool.out(), 0U);
+}
+
+// Spec: REP-199
+TEST_F(TargetTest, AfterAWriteErrorNothingMoreIsWritten) {
+    fresh_link();
+    world.target().disk.fail_writes = 100;
+    give(message(wire::Type::write, 0, 0));
+    in_device();
+    EXPECT_EQ(target().cause(), PauseCause::target_error);
+    world.target().disk.fail_writes = 0;
+    give(message(wire::Type::write, 4096, 0));
+    EXPECT_FALSE(world.target().disk.busy());
+}
+
+}  // namespace
+}  // namespace understudy::mirror::model
