@@ -146,7 +146,7 @@ struct Node::Impl {
         database->subscribe([this](const config::Change& change) {
             if (change.owner == options.self && touches_paths(change)) apply_paths();
         });
-        cluster.on_peer_event([this](const comm::PeerEvent& event) { journal_peer(event); });
+        cluster.on_peer_event([this](const comm::PeerEvent& event) { journal_path(event); });
         cluster.serve("command",
                       [this](const NodeName& caller, std::string_view payload, comm::Cluster::Answer answer) {
                           auto command = config::decode_command(payload);
@@ -167,31 +167,16 @@ struct Node::Impl {
         engine.start();
     }
 
-    void journal_peer(const comm::PeerEvent& event) {
-        const auto silence = [&] {
-            const auto gap = world.clock.now() - event.last_heard;
-            return std::chrono::duration_cast<std::chrono::milliseconds>(gap).count();
-        };
-        switch (event.kind) {
-            case comm::PeerEvent::Kind::comm_up:
-                database->journal(0, "node", event.peer.str(),
-                                  fmt::format("{} is up (COMM_UP)", event.peer.str()));
-                break;
-            case comm::PeerEvent::Kind::comm_down:
-                database->journal(120, "node", event.peer.str(),
-                                  fmt::format("{} is silent on every path since {} ms (COMM_DOWN)",
-                                              event.peer.str(), silence()));
-                break;
-            case comm::PeerEvent::Kind::path_up:
-                database->journal(0, "path", event.device,
-                                  fmt::format("path {} to {} is ALIVE", event.device, event.peer.str()));
-                break;
-            case comm::PeerEvent::Kind::path_down:
-                database->journal(0, "path", event.device,
-                                  fmt::format("path {} to {} is DEAD, last heartbeat {} ms ago", event.device,
-                                              event.peer.str(), silence()));
-                break;
-        }
+    /// Peers going and coming are told by the engine; paths by nobody else.
+    void journal_path(const comm::PeerEvent& event) {
+        const auto text = fmt::format("path {} to {} is", event.device, event.peer.str());
+        if (event.kind == comm::PeerEvent::Kind::path_up)
+            database->journal(0, "path", event.device, text + " ALIVE");
+        if (event.kind != comm::PeerEvent::Kind::path_down) return;
+        const auto silence =
+            std::chrono::duration_cast<std::chrono::milliseconds>(world.clock.now() - event.last_heard);
+        database->journal(0, "path", event.device,
+                          fmt::format("{} DEAD, last heartbeat {} ms ago", text, silence.count()));
     }
 
     void forward(const Command& command, const NodeName& to, const Done& done) {
@@ -242,7 +227,7 @@ struct Node::Impl {
             },
             [this, done](const Result<>& stopped_engine) {
                 database->sync([this, done, stopped_engine](const Result<>& synced) {
-                    Reply reply = config::success("LIFEKEEPER NOW STOPPED\n");  // Spec: CMD-051
+                    Reply reply = config::success();
                     if (!stopped_engine)
                         reply.err = stopped_engine.error().text;
                     else if (!synced)

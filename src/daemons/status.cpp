@@ -44,6 +44,15 @@ std::string local_time(std::int64_t wall_us) {
     return fmt::format("{}.{:03}", text, wall_us / 1000 % 1000);
 }
 
+/// "time node subject: what happened"; the subject only where the sentence does not name it.
+std::string event_line(const json& entry) {
+    const auto text = entry["text"].get<std::string>();
+    const auto subject = entry["subject"].get<std::string>();
+    const bool named = subject.empty() || text.find(subject) != std::string::npos;
+    return fmt::format("{}  {:<10} {}{}{}\n", local_time(entry["time_us"].get<std::int64_t>()),
+                       entry["node"].get<std::string>(), named ? "" : subject, named ? "" : ": ", text);
+}
+
 /// Collects one answer from each of several sources, then goes on; a source that fails leaves its note.
 struct Gathering {
     std::size_t waiting = 0;
@@ -356,9 +365,7 @@ struct StatusService::Impl {
                        reply.out = json(all).dump(2) + "\n";
                    } else {
                        for (const auto& entry : all)
-                           reply.out += fmt::format(
-                               "{}  {:<10} {}\n", local_time(entry["time_us"].get<std::int64_t>()),
-                               entry["node"].get<std::string>(), entry["text"].get<std::string>());
+                           reply.out += event_line(entry);
                    }
                    if (!missing.empty())
                        reply.err = fmt::format("*WARNING* events are incomplete: {}",

@@ -145,10 +145,13 @@ class Run:
         return {key: round(value, 1) if isinstance(value, float) else value for key, value in self.__dict__.items()}
 
 
-def event_time_us(host: Host, predicate: str, since_us: int) -> int | None:
-    """Wall time of the first event after `since_us` whose text contains the words."""
+NODE_FAILURE, RECOVERED = 120, 121  # numbers of exported events
+
+
+def event_time_us(host: Host, number: int, since_us: int) -> int | None:
+    """Wall time of the first event of this number after `since_us`."""
     for event in json.loads(host.command("understudy", "events", "--json", "--count", "200", code=None) or "[]"):
-        if event["time_us"] >= since_us and predicate in event["text"]:
+        if event["time_us"] >= since_us and event["event"] == number:
             return event["time_us"]
     return None
 
@@ -166,9 +169,9 @@ def power_cycle(story: Protected, client: Client, tell=lambda text: None) -> Run
                "a write acknowledged by right")
     client.wait_for_more(20, 30)
     run.outage_ms = client.outage(event_ns)
-    down = event_time_us(right, "COMM_DOWN", wall_us)
+    down = event_time_us(right, NODE_FAILURE, wall_us)
     story.wait_active(right)
-    over = event_time_us(right, "FAILOVER RECOVERY OF MACHINE", wall_us)
+    over = event_time_us(right, RECOVERED, wall_us)
     run.detection_ms = (down - wall_us) / 1000 if down else float("nan")
     run.takeover_ms = (over - down) / 1000 if over and down else float("nan")
     tell(f"right answers after {run.outage_ms:.0f} ms (noticed after {run.detection_ms:.0f} ms, "
