@@ -73,7 +73,7 @@ TEST_F(Greeting, APathThatLeadsToAnotherNodeIsRefused) {
 
 TEST_F(Greeting, ANodeWithoutAPathIsTurnedAway) {
     sim.add_node("AA", {"10.0.0.9"});
-    Host stranger;
+    auto& stranger = c;
     stranger.paths = {path(kB, "TCP:1500", "10.0.0.2", "10.0.0.9")};
     boot(kB, b);
     boot(NodeName("AA"), stranger);

@@ -264,7 +264,6 @@ TEST_F(ClusterPaths, SeveralPeersShareAListenerAndFailOneByOne) {
     sim.add_node("C", {"10.0.0.3"});
     a.paths = {path(kC, "TCP:1500", "10.0.0.3", "10.0.0.1")};
     b.paths = {path(kC, "TCP:1500", "10.0.0.3", "10.0.0.2")};
-    Host c;
     c.paths = {path(kA, "TCP:1500", "10.0.0.1", "10.0.0.3"), path(kB, "TCP:1500", "10.0.0.2", "10.0.0.3")};
     boot(kC, c);
     boot_both();

@@ -156,9 +156,11 @@ class TwoNodes : public ::testing::Test {
         sim.heal_one_way("10.0.0.2", "10.0.0.1");
     }
 
-    runtime::Simulation sim;
+    // Programs write to their hosts until the world ends.
     Host a;
     Host b;
+    Host c;
+    runtime::Simulation sim;
 };
 
 /// A peer by hand: accepts connections on 10.0.0.2 port 1500 and records the frames.

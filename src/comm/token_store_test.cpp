@@ -40,9 +40,13 @@ class MemoryFiles : public runtime::Files {
 class CountingRandom : public runtime::Random {
   public:
     std::uint64_t next() override { return ++count_; }
+    // Never the same bytes twice, like the real one.
     void fill(std::span<std::byte> out) override {
-        for (auto& byte : out)
-            byte = static_cast<std::byte>(++count_);
+        auto value = ++count_;
+        for (auto& byte : out) {
+            byte = static_cast<std::byte>(value);
+            value >>= 8U;
+        }
     }
 
   private:
