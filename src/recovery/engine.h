@@ -9,6 +9,8 @@
 #include "comm/cluster.h"
 #include "config/command.h"
 #include "config/database.h"
+#include "recovery/gate.h"
+#include "recovery/peers.h"
 #include "recovery/plan.h"
 
 #include <functional>
@@ -25,17 +27,31 @@ class Engine {
             settings;  // etc/default/LifeKeeper, goes into every script's environment
         std::map<std::string, std::string> environment;  // further variables for scripts (UNDERSTUDY_ROOT)
         runtime::Duration init_peer_wait{};  // INIT_PEER_WAIT; 0: the longest interval x misses (CLU-127)
+        /// The host booted since the daemon last ran (boot id changed): nothing can be running. Otherwise
+        /// what was in service kept running, and start() affirms it.
+        bool host_rebooted = true;
+        int pid = 0;  // of the daemon, shown with its reservations
     };
     Engine(runtime::World world, config::Database& database, comm::Cluster& cluster, Options options);
+    /// For tests: peers that are not comm::Cluster.
+    Engine(runtime::World world, config::Database& database, std::unique_ptr<Peers> peers, Options options);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
     ~Engine();
 
-    /// Engine start: every own instance ILLSTATE, then LCM_AVAIL and initialisation once peers had their time
-    /// (Spec: CLU-119, CLU-124 to CLU-129). Also subscribes to peer events.
+    /// A check between the loss of a peer and a takeover; asked in the order of registration. `gate` outlives
+    /// the engine. Before start(). Spec: CLU-183 to CLU-185.
+    void add_gate(TakeoverGate& gate);
+    /// Engine start. Call it before the communication tells peers anything about this node.
+    /// After a reboot or an orderly stop every own instance becomes ILLSTATE; otherwise (the daemon crashed,
+    /// or lkstop -f) what was in service stays so and its restore scripts, which tolerate a running
+    /// application, affirm it, and what was out of service stays out. Then LCM_AVAIL and initialisation once
+    /// peers had their time. Spec: CLU-119, CLU-124 to CLU-129, CMD-053.
     void start();
     /// Whether initialisation has ended (lkstart waits for it).
     [[nodiscard]] bool ready() const;
+    /// What would happen: the plan for a request, from what is known now.
+    [[nodiscard]] Result<Plan> preview(const Request& request) const;
 
     /// The command perform_action. Spec: CMD-109 to CMD-124.
     void perform_action(const config::Command& command, std::function<void(config::Reply)> done);
@@ -51,7 +67,7 @@ class Engine {
 
   private:
     struct Impl;
-    std::unique_ptr<Impl> impl_;
+    std::shared_ptr<Impl> impl_;  // handlers given to Peers hold it weakly
 };
 
 }  // namespace understudy::recovery

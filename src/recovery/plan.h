@@ -101,6 +101,9 @@ inline constexpr std::string_view kRemoveFailed = "remove action has failed";
 /// OSF of a resource that kept running while the daemon was away, but whose child could not be affirmed.
 inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart";
 
+/// ISP or ISU of a resource that kept running while the daemon was away, until its script affirmed it.
+inline constexpr std::string_view kKeptRunning = "kept running while the daemon was away";
+
 /// Flags that stop a failover. Spec: CLU-182, CLU-210, CLU-219.
 FlagName no_failover_flag(const NodeName& stopped);
 FlagName no_system_failover_flag(const NodeName& from, const NodeName& to);

@@ -1,0 +1,78 @@
+#include "recovery/engine.h"
+
+#include "base/text.h"
+#include "messages/messages.h"
+#include "recovery/engine_impl.h"
+
+namespace understudy::recovery {
+namespace {
+
+constexpr std::int64_t kDefaultReservationSeconds = 150;  // Spec: CMD-114
+
+}  // namespace
+
+Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers> p, Options o)
+    : world(w),
+      database(d),
+      peers(std::move(p)),
+      options(std::move(o)),
+      scripts(world, options.lkroot, options.settings, options.environment),
+      reservations(world, database),
+      jobs(world, *peers, database.self()),
+      executor(world, database, scripts, jobs, reservations) {}
+
+void Engine::Impl::journal(Event event, std::string kind, std::string subject, std::string text) {
+    database.journal(static_cast<int>(event), std::move(kind), std::move(subject), std::move(text));
+}
+
+runtime::Duration Engine::Impl::reservation_limit() const {
+    std::int64_t seconds = kDefaultReservationSeconds;
+    if (const auto set = options.settings.find("RESRVTIMEOUT"); set != options.settings.end())
+        if (const auto number = text::to_int(set->second); number && *number > 0) seconds = *number;
+    return std::chrono::seconds(seconds);
+}
+
+Engine::Engine(runtime::World world, config::Database& database, std::unique_ptr<Peers> peers,
+               Options options)
+    : impl_(std::make_shared<Impl>(world, database, std::move(peers), std::move(options))) {
+    impl_->serve();
+}
+
+Engine::~Engine() {
+    impl_->scope.clear();
+}
+
+void Engine::add_gate(TakeoverGate& gate) {
+    impl_->gates.push_back(&gate);
+}
+
+void Engine::start() {
+    impl_->start();
+}
+
+bool Engine::ready() const {
+    return impl_->ready;
+}
+
+Result<Plan> Engine::preview(const Request& request) const {
+    return plan(impl_->view(), request);
+}
+
+void Engine::perform_action(const config::Command& command, std::function<void(config::Reply)> done) {
+    impl_->scope.spawn(impl_->reply_with(impl_->perform(command), std::move(done)));
+}
+
+void Engine::switchover(const Tag& tag, const NodeName& to, std::function<void(config::Reply)> done) {
+    impl_->scope.spawn(impl_->reply_with(impl_->switchover(tag, to), std::move(done)));
+}
+
+void Engine::stop(bool leave_running, std::function<void(std::string)> progress,
+                  std::function<void(Result<>)> done) {
+    impl_->scope.spawn(impl_->stop(leave_running, std::move(progress), std::move(done)));
+}
+
+std::string Engine::action_path(const AppName& app, const TypeName& type, const std::string& action) const {
+    return impl_->scripts.find(app, type, action);
+}
+
+}  // namespace understudy::recovery

@@ -1,0 +1,195 @@
+// perform_action and switchover. Spec: CMD-109 to CMD-124, CLU-143, CLU-144.
+
+#include "base/text.h"
+#include "messages/messages.h"
+#include "recovery/engine_impl.h"
+
+#include <algorithm>
+#include <array>
+
+namespace understudy::recovery {
+namespace {
+
+using config::Reply;
+using config::State;
+
+// Actions whose scripts get the id too. Spec: CMD-111.
+constexpr std::array<std::string_view, 4> kActionsWithId{"delete", "quickchk", "deepchk", "recover"};
+constexpr std::array<std::string_view, 6> kOptions{"t", "a", "G", "s", "b", "n"};
+
+Reply refusal(Code code, std::string text) {
+    return config::failure({code, std::move(text), 0});
+}
+
+/// What is wrong with the command line; empty when nothing is. Spec: CMD-109.
+std::string misuse(const config::Command& command) {
+    for (const auto& [option, value] : command.options)
+        if (std::find(kOptions.begin(), kOptions.end(), option) == kOptions.end())
+            return fmt::format("unknown option -{}", option);
+    if (command.get("t").empty()) return "option -t (tag) is missing";
+    if (command.get("a").empty()) return "option -a (action) is missing";
+    const auto action = command.get("a");
+    const bool restore = action == "restore";
+    const bool remove = action == "remove";
+    for (const auto* option : {"s", "n"})
+        if (command.has(option) && !restore && !remove)
+            return fmt::format("option -{} is for restore and remove only", option);
+    if (command.has("b") && !restore && !remove) return "option -b is for restore only";
+    if (command.has("G") && !restore && !remove && action != "delete")
+        return "option -G is for restore, remove and delete only";
+    return {};
+}
+
+}  // namespace
+
+runtime::Task<> Engine::Impl::reply_with(runtime::Task<Reply> work, std::function<void(Reply)> done) {
+    auto reply = co_await std::move(work);
+    done(std::move(reply));
+}
+
+runtime::Task<Reply> Engine::Impl::perform(config::Command command) {
+    if (const auto wrong = misuse(command); !wrong.empty())
+        co_return refusal(Code::syntax, "perform_action: " + wrong);
+    const Tag tag(command.get("t"));
+    const auto action = command.get("a");
+    const auto* found = database.own().find(tag);
+    if (found == nullptr)
+        co_return refusal(Code::not_found,
+                          fmt::format("there is no resource \"{}\" on {}", tag.str(), database.self().str()));
+    if (!is_action_name(action))
+        co_return refusal(Code::bad_argument, fmt::format("\"{}\" is not the name of an action", action));
+    if (action != "restore" && action != "remove") {
+        auto reply = co_await run_script(command, *found);
+        co_return reply;
+    }
+    const auto scope_of = command.has("s") ? Scope::single : command.has("b") ? Scope::below : Scope::related;
+    Operation operation{fmt::format("{} of {}", action, tag.str()), RemoveRequest{tag, scope_of}};
+    if (action == "restore") operation.request = RestoreRequest{tag, scope_of};
+    operation.arguments = command.arguments;
+    operation.pid = command.pid;
+    operation.reserve = !command.has("n");
+    // Global pre and post scripts (unless -G) belong around this call. Spec: CMD-034 to CMD-037.
+    auto reply = co_await move(std::move(operation), std::string());
+    co_return reply;
+}
+
+runtime::Task<Reply> Engine::Impl::run_script(config::Command command, config::Instance instance) {
+    const auto action = command.get("a");
+    const auto path = scripts.find(instance.app, instance.type, action);
+    if (path.empty())
+        co_return refusal(Code::not_found, fmt::format("the kit of {}/{} has no action \"{}\"",
+                                                       instance.app.str(), instance.type.str(), action));
+    std::vector<std::string> arguments{"-t", instance.tag.str()};
+    if (std::find(kActionsWithId.begin(), kActionsWithId.end(), action) != kActionsWithId.end()) {
+        arguments.emplace_back("-i");
+        arguments.push_back(instance.id.str());
+    }
+    arguments.insert(arguments.end(), command.arguments.begin(), command.arguments.end());
+    auto ran = co_await scripts.run(instance.tag, action, path, std::move(arguments));
+    if (!ran) co_return config::failure(ran.error());
+    Reply reply = config::success(ran->output);
+    if (ran->exit_code != 0) {
+        reply.exit_code = static_cast<int>(Code::failure);
+        reply.err =
+            fmt::format("{} of {} failed with exit code {}", action, instance.tag.str(), ran->exit_code);
+    }
+    co_return reply;
+}
+
+runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_text) {
+    if (stopping) co_return refusal(Code::failure, fmt::format("{} is being stopped", database.self().str()));
+    if (operation.reserve) {
+        // A script that runs inside initialisation uses -n and must not wait for its end.
+        const bool can = co_await wait_ready(reservation_limit());
+        if (!can)
+            co_return refusal(Code::failure, fmt::format("{} has not finished its start; try again later",
+                                                         database.self().str()));
+    }
+    const auto what = operation.what;
+    const bool restoring = std::holds_alternative<RestoreRequest>(operation.request);
+    const auto subject = restoring ? std::get<RestoreRequest>(operation.request).tag.str()
+                                   : std::get<RemoveRequest>(operation.request).tag.str();
+    if (const auto seen = plan(view(), operation.request); seen && restoring && !seen->does_nothing())
+        journal(Event::switchover_initiated, "resource", subject,
+                fmt::format("wanted in service on {}", database.self().str()));
+    const auto result = co_await operate(std::move(operation));
+    if (restoring && (!result.plan.does_nothing() || !result.outcome.result)) {
+        const auto restored = result.restored(database.self());
+        const auto missing = result.not_restored(database.self());
+        if (!restored.empty())
+            journal(Event::switchover_recovered, "resource", subject,
+                    "in service here: " + text::join(restored, ", "));
+        if (!result.outcome.result)
+            journal(Event::switchover_failed, "resource", subject,
+                    fmt::format("not in service here: {} ({})", text::join(missing, ", "),
+                                result.outcome.result.error().text));
+    }
+    if (!result.outcome.result) co_return config::failure(result.outcome.result.error());
+    co_return config::success(done_text);
+}
+
+runtime::Task<Reply> Engine::Impl::switchover(Tag tag, NodeName to) {
+    const auto& own = database.own();
+    if (!own.systems.contains(to) && to != database.self())
+        co_return refusal(Code::not_found, fmt::format("there is no node \"{}\" in this cluster", to.str()));
+    if (own.find(tag) == nullptr)
+        co_return refusal(Code::not_found,
+                          fmt::format("there is no resource \"{}\" on {}", tag.str(), database.self().str()));
+    if (to == database.self()) {
+        auto reply = co_await switchover_here(tag);
+        co_return reply;
+    }
+    Tag theirs;
+    for (const auto& pair : own.equivalents(tag))
+        if (pair.other_node == to) theirs = pair.other_tag;
+    if (theirs.empty())
+        co_return refusal(Code::not_found, fmt::format("{} is not extended to {}", tag.str(), to.str()));
+    if (!alive(to))
+        co_return refusal(Code::unreachable, fmt::format("{} is {}; choose a living node", to.str(),
+                                                         comm::to_string(peers->state(to))));
+    config::Command command;
+    command.name = kSwitchoverMethod;
+    command.options = {{"tag", theirs.str()}};
+    auto answer = co_await jobs.run(to, std::string(kSwitchoverMethod), std::move(command));
+    if (!answer) co_return config::failure(answer.error());
+    co_return config::success(*answer);
+}
+
+runtime::Task<Reply> Engine::Impl::switchover_here(Tag tag) {
+    const auto self = database.self().str();
+    const ClusterView seen = co_await ask_everyone(NodeName());
+    const auto& own = database.own();
+    Tag wanted;  // the lowest of the tag and its roots that is not in service here
+    const auto not_here = [&](const Tag& t) {
+        const auto* instance = own.find(t);
+        return instance != nullptr && instance->state != State::isp;
+    };
+    if (not_here(tag)) wanted = tag;
+    for (const auto& root : own.roots_above(tag))
+        if (wanted.empty() && not_here(root)) wanted = root;
+    for (const auto& member : hierarchy_of(own, tag)) {
+        const auto where = in_service_on(seen, member);
+        if (where.size() > 1)
+            co_return refusal(
+                Code::failure,
+                fmt::format("{} is in service on {} and {} at once; take it out of service on one of them "
+                            "(perform_action -a remove) before it is moved",
+                            member.str(), where[0].str(), where[1].str()));
+    }
+    if (wanted.empty())
+        co_return config::success(fmt::format("{} is in service on {} already\n", tag.str(), self));
+    Operation operation{fmt::format("switchover of {} to {}", tag.str(), self),
+                        RestoreRequest{wanted, Scope::moving}};
+    auto reply =
+        co_await move(std::move(operation), fmt::format("{} is in service on {}\n", tag.str(), self));
+    co_return reply;
+}
+
+runtime::Task<Reply> Engine::Impl::serve_switchover(NodeName caller, config::Command command) {
+    const Tag tag(command.get("tag"));
+    messages::info("{} asks for the switchover of {} to this node", caller.str(), tag.str());
+    auto reply = co_await switchover(tag, database.self());
+    co_return reply;
+}
+
+}  // namespace understudy::recovery

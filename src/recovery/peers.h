@@ -1,0 +1,37 @@
+#pragma once
+// What recovery needs of the other nodes, and no more: comm::Cluster through an adapter in the daemon, fakes
+// in tests. Threading: loop thread only.
+
+#include "comm/cluster.h"
+#include "runtime/task.h"
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace understudy::recovery {
+
+class Peers {
+  public:
+    using Done = std::function<void(Result<std::string>)>;
+    using Method = comm::Cluster::Method;
+    virtual ~Peers() = default;
+    [[nodiscard]] virtual comm::PeerState state(const NodeName& peer) const = 0;
+    /// Every configured path had its time to come up. Spec: CLU-127.
+    [[nodiscard]] virtual bool settled() const = 0;
+    /// Always answers: the callee's result, or Code::unreachable when the peer is or gets out of reach or
+    /// `deadline` passes.
+    virtual void call(const NodeName& peer, std::string_view method, std::string payload,
+                      runtime::Duration deadline, Done done) = 0;
+    virtual void serve(const std::string& method, Method handler) = 0;
+    virtual void on_peer_event(std::function<void(const comm::PeerEvent&)> handler) = 0;
+    /// This process did not run for so long that its peers have probably declared it dead.
+    virtual void on_absence(std::function<void(runtime::Duration)> handler) = 0;
+};
+
+/// The same call for coroutines. `peers` and `tasks` outlive it.
+runtime::Task<Result<std::string>> call(Peers& peers, runtime::Tasks& tasks, NodeName peer,
+                                        std::string method, std::string payload, runtime::Duration deadline);
+
+}  // namespace understudy::recovery

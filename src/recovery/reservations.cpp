@@ -1,0 +1,192 @@
+#include "recovery/reservations.h"
+
+#include "messages/messages.h"
+#include "recovery/plan.h"
+
+#include <algorithm>
+
+namespace understudy::recovery {
+namespace {
+
+constexpr runtime::Duration kLookEvery = std::chrono::seconds(1);  // Spec: CMD-114
+
+bool overlap(const std::set<Tag>& a, const std::set<Tag>& b) {
+    return std::any_of(a.begin(), a.end(), [&](const Tag& tag) { return b.contains(tag); });
+}
+
+}  // namespace
+
+Reservations::Reservations(runtime::World world, config::Database& database)
+    : world_(world), database_(database) {}
+
+Reservations::~Reservations() {
+    if (timer_) world_.tasks.cancel(*timer_);
+}
+
+runtime::Task<Result<bool>> Reservations::acquire(OperationOwner owner, std::vector<Tag> tags,
+                                                  runtime::Duration limit) {
+    if (waiters_.size() >= kMaxWaitingOperations)
+        co_return fail(Code::failure,
+                       "{} operations are waiting for resources of {} already; try again later",
+                       waiters_.size(), database_.self().str());
+    auto waiter = std::make_shared<Waiter>(world_.tasks);
+    for (const auto& tag : tags) {
+        if (waiter->tags.contains(tag)) continue;
+        const auto members = hierarchy_of(database_.own(), tag);
+        waiter->tags.insert(members.begin(), members.end());
+    }
+    waiter->owner = std::move(owner);
+    waiter->limit = limit;
+    waiter->give_up = world_.clock.now() + limit;
+    waiters_.push_back(waiter);
+    grant();
+    if (waiter->granted.ready()) co_return false;
+    tick();  // what is in the way may belong to the dead
+    const auto blockers = in_the_way(*waiter);
+    if (!blockers.empty())
+        messages::info("{} waits for {}, which works on the same resources", waiter->owner.operation,
+                       blockers.front());
+    const runtime::OneShot<Result<>> granted = waiter->granted;
+    const Result<> result = co_await granted;
+    if (!result) co_return fail(result.error());
+    co_return true;
+}
+
+std::vector<std::string> Reservations::in_the_way(const Waiter& waiter) const {
+    std::vector<std::string> result;
+    for (const auto& [operation, holder] : holders_)
+        if (operation != waiter.owner.operation && overlap(holder.tags, waiter.tags))
+            result.push_back(operation);
+    return result;
+}
+
+void Reservations::grant() {
+    std::set<Tag> wanted_earlier;  // first come, first served
+    for (auto at = waiters_.begin(); at != waiters_.end();) {
+        const auto& waiter = *at;
+        if (overlap(waiter->tags, wanted_earlier) || !in_the_way(*waiter).empty()) {
+            wanted_earlier.insert(waiter->tags.begin(), waiter->tags.end());
+            ++at;
+            continue;
+        }
+        auto& holder = holders_[waiter->owner.operation];
+        holder.owner = waiter->owner;
+        holder.tags.insert(waiter->tags.begin(), waiter->tags.end());
+        waiter->granted.set(Result<>{});
+        at = waiters_.erase(at);
+    }
+    arm();
+}
+
+void Reservations::arm() {
+    if (waiters_.empty()) {
+        if (timer_) world_.tasks.cancel(*timer_);
+        timer_.reset();
+        return;
+    }
+    if (timer_) return;
+    timer_ = world_.tasks.after(kLookEvery, [this] {
+        timer_.reset();
+        tick();
+    });
+}
+
+void Reservations::tick() {
+    const auto now = world_.clock.now();
+    const auto waiters = waiters_;  // breaking one grants others
+    for (const auto& waiter : waiters) {
+        if (waiter->granted.ready()) continue;
+        const bool expired = now >= waiter->give_up;
+        if (expired) waiter->give_up = now + waiter->limit;
+        for (const auto& operation : in_the_way(*waiter)) {
+            const auto& owner = holders_.at(operation).owner;
+            const bool gone =
+                owner.node == database_.self() && owner.pid > 0 && !world_.processes.alive(owner.pid);
+            if (!gone && !expired) continue;
+            messages::warning("breaking the reservation of {} (pid {} on {}): {}", operation, owner.pid,
+                              owner.node.str(), gone ? "its process is gone" : "it was held for too long");
+            drop(operation);
+        }
+    }
+    grant();
+}
+
+void Reservations::mark(const std::string& operation, const std::vector<Tag>& tags,
+                        config::Reservation kind) {
+    const auto at = holders_.find(operation);
+    if (at == holders_.end()) return;
+    std::vector<config::Edit> edits;
+    for (const auto& tag : tags) {
+        const auto* instance = database_.own().find(tag);
+        if (instance == nullptr || !at->second.tags.contains(tag)) continue;
+        auto changed = *instance;
+        changed.reservation = kind;
+        changed.reserving_pid = at->second.owner.pid;
+        at->second.marked.insert(tag);
+        edits.emplace_back(config::PutInstance{std::move(changed)});
+    }
+    if (!edits.empty()) database_.commit(std::move(edits));
+}
+
+bool Reservations::holds(const std::string& operation) const {
+    return holders_.contains(operation);
+}
+
+bool Reservations::held_by_other(const Tag& tag, const std::string& operation) const {
+    return std::any_of(holders_.begin(), holders_.end(), [&](const auto& entry) {
+        return entry.first != operation && entry.second.tags.contains(tag);
+    });
+}
+
+void Reservations::begin_use(const std::string& operation) {
+    if (const auto at = holders_.find(operation); at != holders_.end()) ++at->second.in_use;
+}
+
+void Reservations::end_use(const std::string& operation) {
+    const auto at = holders_.find(operation);
+    if (at == holders_.end() || at->second.in_use == 0) return;
+    if (--at->second.in_use == 0 && at->second.release_wanted) release(operation);
+}
+
+void Reservations::release(const std::string& operation) {
+    const auto at = holders_.find(operation);
+    if (at == holders_.end()) return;
+    if (at->second.in_use > 0) {
+        at->second.release_wanted = true;
+        return;
+    }
+    drop(operation);
+    grant();
+}
+
+void Reservations::node_died(const NodeName& node) {
+    std::vector<std::string> theirs;
+    for (const auto& [operation, holder] : holders_)
+        if (holder.owner.node == node) theirs.push_back(operation);
+    waiters_.remove_if([&](const auto& waiter) {
+        if (waiter->owner.node != node) return false;
+        waiter->granted.set(fail(Code::unreachable, "{} died", node.str()));
+        return true;
+    });
+    for (const auto& operation : theirs)
+        release(operation);
+    grant();
+}
+
+void Reservations::drop(const std::string& operation) {
+    const auto at = holders_.find(operation);
+    if (at == holders_.end()) return;
+    std::vector<config::Edit> edits;
+    for (const auto& tag : at->second.marked) {
+        const auto* instance = database_.own().find(tag);
+        if (instance == nullptr) continue;
+        auto changed = *instance;
+        changed.reservation = config::Reservation::none;
+        changed.reserving_pid = 0;
+        edits.emplace_back(config::PutInstance{std::move(changed)});
+    }
+    holders_.erase(at);
+    if (!edits.empty()) database_.commit(std::move(edits));
+}
+
+}  // namespace understudy::recovery

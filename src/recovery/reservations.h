@@ -1,0 +1,83 @@
+#pragma once
+// Who works on which hierarchy of this node. An operation locks whole hierarchies, so that what happens to
+// one is a sequence; what it is going to touch is also marked in the database, where ins_list shows it. Spec:
+// CMD-113 to CMD-115, CLU-141, CLU-216.
+//
+// A reservation ends with its operation. It is broken when its process is gone, when the node that runs the
+// operation died, or when somebody has waited for the whole limit; a broken operation starts no further step.
+// Threading: loop thread only.
+
+#include "config/database.h"
+#include "runtime/task.h"
+
+#include <list>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace understudy::recovery {
+
+/// More operations waiting than this are refused.
+inline constexpr std::size_t kMaxWaitingOperations = 256;
+
+struct OperationOwner {
+    std::string operation;  // unique in the cluster
+    NodeName node;          // that runs it
+    int pid = 0;            // of the command on that node; 0: the daemon itself
+};
+
+class Reservations {
+  public:
+    Reservations(runtime::World world, config::Database& database);
+    Reservations(const Reservations&) = delete;
+    Reservations& operator=(const Reservations&) = delete;
+    ~Reservations();
+
+    /// Waits for the hierarchies of `tags`, at most `limit` before it breaks what is in the way. True when it
+    /// had to wait. Errors: too many are waiting; the owner's node died while it waited.
+    runtime::Task<Result<bool>> acquire(OperationOwner owner, std::vector<Tag> tags, runtime::Duration limit);
+    /// Shows in the database what the operation is going to do. Tags it does not hold are left alone.
+    void mark(const std::string& operation, const std::vector<Tag>& tags, config::Reservation kind);
+    /// Whether the operation still has all it acquired.
+    [[nodiscard]] bool holds(const std::string& operation) const;
+    /// Whether another operation than `operation` has the tag.
+    [[nodiscard]] bool held_by_other(const Tag& tag, const std::string& operation) const;
+    /// Between begin_use and end_use a script of the operation runs: release waits for its end.
+    void begin_use(const std::string& operation);
+    void end_use(const std::string& operation);
+    void release(const std::string& operation);
+    /// Releases what operations of this node held here.
+    void node_died(const NodeName& node);
+
+  private:
+    struct Holder {
+        OperationOwner owner;
+        std::set<Tag> tags;
+        std::set<Tag> marked;
+        int in_use = 0;
+        bool release_wanted = false;
+    };
+    struct Waiter {
+        explicit Waiter(runtime::Tasks& tasks) : granted(tasks) {}
+        OperationOwner owner;
+        std::set<Tag> tags;
+        runtime::Duration limit{};
+        runtime::TimePoint give_up;
+        runtime::OneShot<Result<>> granted;
+    };
+    [[nodiscard]] std::vector<std::string> in_the_way(const Waiter& waiter) const;
+    void grant();
+    void tick();
+    void arm();
+    void drop(const std::string& operation);
+
+    runtime::World world_;
+    config::Database& database_;
+    std::map<std::string, Holder> holders_;
+    std::list<std::shared_ptr<Waiter>> waiters_;
+    std::optional<runtime::TimerId> timer_;
+};
+
+}  // namespace understudy::recovery

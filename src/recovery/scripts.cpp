@@ -1,0 +1,108 @@
+#include "recovery/scripts.h"
+
+#include "base/text.h"
+#include "messages/messages.h"
+
+#include <array>
+#include <cctype>
+#include <deque>
+
+namespace understudy::recovery {
+namespace {
+
+constexpr std::array<std::string_view, 5> kExtensions{"", ".sh", ".ksh", ".py", ".pl"};  // Spec: CLU-134
+constexpr std::string_view kSystemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr std::size_t kLastLines = 10;
+constexpr std::size_t kMaxLoggedLine = 2000;
+constexpr std::size_t kMaxActionName = 64;
+
+}  // namespace
+
+bool is_action_name(const std::string& action) {
+    if (action.empty() || action.size() > kMaxActionName || action.front() == '.') return false;
+    return std::all_of(action.begin(), action.end(), [](unsigned char c) {
+        return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+    });
+}
+
+Scripts::Scripts(runtime::World world, std::string lkroot, std::map<std::string, std::string> settings,
+                 std::map<std::string, std::string> environment)
+    : world_(world),
+      lkroot_(std::move(lkroot)),
+      settings_(std::move(settings)),
+      environment_(std::move(environment)) {}
+
+std::string Scripts::descend(const std::string& directory, const std::string& name) const {
+    const auto exact = directory + "/" + name;
+    if (world_.files.exists(exact)) return exact;
+    for (const auto& entry : world_.files.list(directory))
+        if (text::iequals(entry, name)) return directory + "/" + entry;
+    return exact;
+}
+
+std::string Scripts::find_in(const std::string& directory, const std::string& action) const {
+    for (const auto extension : kExtensions)
+        if (const auto path = fmt::format("{}/{}{}", directory, action, extension);
+            world_.files.executable(path))
+            return path;
+    const auto entries = world_.files.list(directory);
+    for (const auto extension : kExtensions)
+        for (const auto& entry : entries)
+            if (text::iequals(entry, action + std::string(extension)) &&
+                world_.files.executable(directory + "/" + entry))
+                return directory + "/" + entry;
+    return {};
+}
+
+std::string Scripts::find(const AppName& app, const TypeName& type, const std::string& action) const {
+    if (!is_action_name(action)) return {};
+    const auto application = descend(lkroot_ + "/subsys", app.str());
+    const auto of_type = descend(descend(descend(application, "resources"), type.str()), "actions");
+    if (auto path = find_in(of_type, action); !path.empty()) return path;
+    return find_in(descend(application, "actions"), action);
+}
+
+std::map<std::string, std::string> Scripts::environment() const {
+    auto result = settings_;
+    std::string path(kSystemPath);
+    if (const auto set = settings_.find("PATH"); set != settings_.end()) path = set->second;
+    for (const auto& [key, value] : environment_)
+        result[key] = value;
+    result["PATH"] = lkroot_ + "/bin:" + path;
+    result["LKROOT"] = lkroot_;
+    result["LANG"] = "C.UTF-8";
+    result["LC_ALL"] = "C.UTF-8";
+    return result;
+}
+
+runtime::Task<Result<ScriptResult>> Scripts::run(Tag tag, std::string action, std::string path,
+                                                 std::vector<std::string> arguments) {
+    runtime::ProcessSpec spec;
+    spec.path = path;
+    spec.arguments = std::move(arguments);
+    spec.environment = environment();
+    spec.directory = lkroot_;
+    // The handlers may outlive this coroutine when the engine ends while the script runs.
+    const auto last = std::make_shared<std::deque<std::string>>();
+    const runtime::OneShot<Result<runtime::ProcessResult>> ended(world_.tasks);
+    world_.processes.start(
+        spec,
+        [last, tag, action](std::string_view line) {
+            const auto shown = line.substr(0, kMaxLoggedLine);
+            messages::info("{} {}: {}", tag.str(), action, shown);
+            last->emplace_back(shown);
+            if (last->size() > kLastLines) last->pop_front();
+        },
+        [ended](Result<runtime::ProcessResult> result) { ended.set(std::move(result)); });
+    auto result = co_await ended;
+    if (!result)
+        co_return with_context(result.error(), fmt::format("{} of {} ({})", action, tag.str(), path));
+    ScriptResult script;
+    script.exit_code = result->exit_code;
+    script.output = std::move(result->output);
+    for (const auto& line : *last)
+        script.last_lines += (script.last_lines.empty() ? "" : " | ") + line;
+    co_return script;
+}
+
+}  // namespace understudy::recovery

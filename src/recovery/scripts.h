@@ -1,0 +1,50 @@
+#pragma once
+// Action scripts of recovery kits: where they are, how they run. Spec: CLU-134, CLU-148 to CLU-151, CMD-110,
+// CMD-111. Threading: loop thread only.
+
+#include "base/result.h"
+#include "base/types.h"
+#include "runtime/task.h"
+#include "runtime/world.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace understudy::recovery {
+
+struct ScriptResult {
+    int exit_code = 0;
+    std::string output;      // all of it, bounded by ProcessSpec::max_output
+    std::string last_lines;  // for an error's text
+};
+
+class Scripts {
+  public:
+    Scripts(runtime::World world, std::string lkroot, std::map<std::string, std::string> settings,
+            std::map<std::string, std::string> environment);
+
+    /// Path of an action of a type: the type's own, else the application's; empty when there is none. Names
+    /// match whatever their case.
+    [[nodiscard]] std::string find(const AppName& app, const TypeName& type, const std::string& action) const;
+    /// The complete environment of every script. Spec: CLU-150.
+    [[nodiscard]] std::map<std::string, std::string> environment() const;
+    /// Runs `path` to its end, without a limit (Spec: CLU-142); its output goes to the log with tag and
+    /// action. The error says why it could not be started; a non-zero exit code is no error here.
+    runtime::Task<Result<ScriptResult>> run(Tag tag, std::string action, std::string path,
+                                            std::vector<std::string> arguments);
+
+  private:
+    [[nodiscard]] std::string find_in(const std::string& directory, const std::string& action) const;
+    [[nodiscard]] std::string descend(const std::string& directory, const std::string& name) const;
+
+    runtime::World world_;
+    std::string lkroot_;
+    std::map<std::string, std::string> settings_;
+    std::map<std::string, std::string> environment_;
+};
+
+/// An action's name is a file name: letters, digits, "-", "_", "."; no leading dot, no path.
+[[nodiscard]] bool is_action_name(const std::string& action);
+
+}  // namespace understudy::recovery
