@@ -75,33 +75,37 @@ class Child {
 
     void reported(int result) {
         if (result != sizeof outcome_)
-            finish(fail(Code::failure, "a helper process for the export died"));
+            result_ = fail(Code::failure, "a helper process for the export died");
         else if (outcome_.code != 0)
-            finish(fail(static_cast<Code>(outcome_.code), "{}", outcome_.text.data()));
+            result_ = fail(static_cast<Code>(outcome_.code), "{}", outcome_.text.data());
         else
-            finish(outcome_.value);
-        reactor_.cancel(timer_);
+            result_ = outcome_.value;
         leave();
     }
+    /// A child that waits in the kernel may outlive its SIGKILL for as long as the kernel likes: the caller
+    /// is told now, the child is reaped when it goes.
     void timed_out(int result) {
         if (result == 0) {
             kill(pid_, SIGKILL);
+            reactor_.cancel(read_);
             finish(fail(Code::failure, "the kernel did not finish a change of the export within {} s",
                         std::chrono::duration_cast<std::chrono::seconds>(limit_).count()));
-            reactor_.cancel(read_);
         }
         leave();
     }
     void exited() {
         siginfo_t info{};
         waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED);
+        reactor_.cancel(timer_);
         leave();
     }
     void finish(Result<std::int64_t> result) {
         if (auto done = std::exchange(done_, {})) done(std::move(result));
     }
     void leave() {
-        if (!read_.in_flight && !timer_.in_flight && !exit_.in_flight) delete this;
+        if (read_.in_flight || timer_.in_flight || exit_.in_flight) return;
+        const std::unique_ptr<Child> self_owned(this);
+        finish(std::move(result_));
     }
 
     Reactor& reactor_;
@@ -109,6 +113,7 @@ class Child {
     Descriptor pipe_, pidfd_;
     std::chrono::milliseconds limit_{};
     Outcome outcome_;
+    Result<std::int64_t> result_;
     IoOperation read_, timer_, exit_;
     std::function<void(Result<std::int64_t>)> done_;
 };

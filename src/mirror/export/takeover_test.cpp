@@ -52,14 +52,15 @@ class Load {
     /// Blocks whose content is not the last acknowledged write's.
     [[nodiscard]] std::uint64_t wrong_blocks(const std::string& device) const {
         const Descriptor file(open(device.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+        constexpr std::size_t kAtOnce = 256;
+        std::vector<Page> pages(kAtOnce);
         std::uint64_t wrong = 0;
-        Page page;
         for (std::uint64_t block = 0; block < acknowledged_.size(); ++block) {
-            if (pread(file.get(), &page, kBlock, static_cast<off_t>(block * kBlock)) !=
-                static_cast<ssize_t>(kBlock))
-                ++wrong;
-            else if (!holds(page, block, acknowledged_[block]))
-                ++wrong;
+            const auto bytes = static_cast<ssize_t>(kAtOnce * kBlock);
+            if (block % kAtOnce == 0 && pread(file.get(), pages.data(), kAtOnce * kBlock,
+                                              static_cast<off_t>(block * kBlock)) != bytes)
+                return acknowledged_.size();
+            if (!holds(pages[block % kAtOnce], block, acknowledged_[block])) ++wrong;
         }
         return wrong;
     }
