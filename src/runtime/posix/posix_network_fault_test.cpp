@@ -308,6 +308,17 @@ TEST_F(NetworkFaultTest, BadCredentialFilesAreNamedAndTheOldOnesStay) {
     expect_still_serving(*listener);
 }
 
+TEST_F(NetworkFaultTest, DamagedCredentialsAreNotTakenForMissingOnes) {
+    TemporaryDirectory damaged;
+    const auto paths = ca.issue(damaged, "left");
+    write_file(paths.certificate, "");
+    PosixNetwork node(loop, paths, files);
+    EXPECT_FALSE(node.reload_credentials());
+    const auto listener = node.listen({"127.0.0.1", 0}, Security::cluster, accept());
+    ASSERT_FALSE(listener);
+    EXPECT_THAT(listener.error().text, HasSubstr(paths.certificate + " holds no certificate"));
+}
+
 TEST_F(NetworkFaultTest, ListenerThatGoesDropsUnfinishedHandshakes) {
     auto listener = listen(right, Security::cluster);
     const Descriptor silent = raw_connect(listener->endpoint());

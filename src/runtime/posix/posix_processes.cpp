@@ -27,10 +27,11 @@ constexpr int kSignalExitBase = 128;
 class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
   public:
     Child(EventLoop& loop, SpawnedProcess process, const ProcessSpec& spec, LineHandler on_line,
-          ExitHandler on_exit, std::function<void()> forget)
+          ExitHandler on_exit, Duration kill_grace, std::function<void()> forget)
         : loop_(loop),
           process_(std::move(process)),
           max_output_(spec.max_output),
+          kill_grace_(kill_grace),
           on_line_(on_line ? std::make_shared<LineHandler>(std::move(on_line)) : nullptr),
           on_exit_(std::move(on_exit)),
           forget_(std::move(forget)),
@@ -55,7 +56,7 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
         // The group, so that what a script started goes with it. The pid is not reaped yet, hence still ours.
         ::kill(-process_.pid, SIGKILL);
         stop_timer();
-        timer_ = loop_.after(kKillGrace, [self = shared_from_this()] {
+        timer_ = loop_.after(kill_grace_, [self = shared_from_this()] {
             self->timer_.reset();
             self->result_.exit_code = kSignalExitBase + SIGKILL;
             self->report();
@@ -158,6 +159,7 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
     EventLoop& loop_;
     SpawnedProcess process_;
     std::size_t max_output_;
+    Duration kill_grace_;
     std::shared_ptr<LineHandler> on_line_;
     ExitHandler on_exit_;
     std::function<void()> forget_;
@@ -171,7 +173,7 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
     bool reported_ = false;
 };
 
-PosixProcesses::PosixProcesses(EventLoop& loop) : loop_(loop) {}
+PosixProcesses::PosixProcesses(EventLoop& loop, Duration kill_grace) : loop_(loop), kill_grace_(kill_grace) {}
 
 PosixProcesses::~PosixProcesses() {
     for (auto& [handle, child] : children_)
@@ -185,8 +187,9 @@ ProcessHandle PosixProcesses::start(const ProcessSpec& spec, LineHandler on_line
         loop_.post([why = process.error(), on_exit = std::move(on_exit)] { on_exit(fail(why)); });
         return handle;
     }
-    auto child = std::make_shared<Child>(loop_, std::move(*process), spec, std::move(on_line),
-                                         std::move(on_exit), [this, handle] { children_.erase(handle); });
+    auto child =
+        std::make_shared<Child>(loop_, std::move(*process), spec, std::move(on_line), std::move(on_exit),
+                                kill_grace_, [this, handle] { children_.erase(handle); });
     children_.emplace(handle, child);
     child->begin(spec.limit);
     return handle;

@@ -17,7 +17,7 @@ inline constexpr Duration kKillGrace = std::chrono::seconds(10);
 
 class PosixProcesses final : public Processes {
   public:
-    explicit PosixProcesses(EventLoop& loop);
+    explicit PosixProcesses(EventLoop& loop, Duration kill_grace = kKillGrace);
     PosixProcesses(const PosixProcesses&) = delete;
     PosixProcesses& operator=(const PosixProcesses&) = delete;
     /// Running processes go on; their handlers do not run any more.
@@ -33,6 +33,7 @@ class PosixProcesses final : public Processes {
     class Child;
 
     EventLoop& loop_;
+    Duration kill_grace_;
     std::uint64_t last_handle_ = 0;
     std::unordered_map<ProcessHandle, std::shared_ptr<Child>> children_;
 };

@@ -272,6 +272,29 @@ TEST_F(PosixProcessesTest, DestroyingItInsideItsOwnHandlerIsSafe) {
     testing::run_for(loop, 20ms);
 }
 
+TEST_F(PosixProcessesTest, KilledProcessIsReportedOnceEvenIfItIsSlowToDieAndIsReapedLater) {
+    // No grace: the report races with the exit, as it does for a process that is stuck in the kernel.
+    PosixProcesses impatient(loop, 0ms);
+    constexpr std::size_t kCount = 30;
+    std::vector<int> exits(kCount);
+    std::vector<int> pids;
+    for (std::size_t i = 0; i < kCount; ++i) {
+        const auto handle =
+            impatient.start(shell("sleep 1000"), {}, [&exits, i](Result<ProcessResult> result) {
+                ASSERT_TRUE(result);
+                EXPECT_EQ(result->exit_code, 128 + SIGKILL);
+                ++exits[i];
+            });
+        pids.push_back(impatient.pid(handle));
+        impatient.kill(handle);
+    }
+    const auto reaped = [&] {
+        return std::all_of(pids.begin(), pids.end(), [](int pid) { return ::kill(pid, 0) != 0; });
+    };
+    ASSERT_TRUE(run_until(loop, reaped));
+    EXPECT_THAT(exits, Each(1));
+}
+
 TEST_F(PosixProcessesTest, AliveKnowsTheLivingTheDeadAndZombies) {
     EXPECT_TRUE(processes.alive(::getpid()));
     EXPECT_TRUE(processes.alive(1));

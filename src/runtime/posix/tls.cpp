@@ -185,6 +185,13 @@ Result<> check_own(const CredentialPaths& paths, X509* certificate, EVP_PKEY* ke
 }  // namespace
 
 Result<> TlsCredentials::load() {
+    auto result = read_and_check();
+    problem_.reset();
+    if (!result) problem_ = result.error();
+    return result;
+}
+
+Result<> TlsCredentials::read_and_check() {
     const std::array wanted{&paths_.ca_certificate, &paths_.certificate, &paths_.private_key};
     std::array<std::string, wanted.size()> pem;
     std::vector<std::string> missing;
@@ -233,8 +240,9 @@ Result<> TlsCredentials::load() {
 
 Result<> TlsCredentials::usable(Security security, bool is_server) const {
     if (security == Security::enrolment && !is_server) return {};
-    if (!loaded_) return no_credentials(paths_);
-    return {};
+    if (loaded_) return {};
+    if (problem_) return fail(*problem_);  // damaged files are no reason to make a new cluster
+    return no_credentials(paths_);
 }
 
 Result<std::unique_ptr<TlsSession>> TlsCredentials::session(int fd, Security security, bool is_server,

@@ -13,6 +13,7 @@
 #include "runtime/posix/posix_world.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 
 struct ssl_st;
@@ -54,9 +55,12 @@ class TlsCredentials {
 
   private:
     struct Loaded;
+    Result<> read_and_check();
+
     CredentialPaths paths_;
     const Files& files_;
-    std::unique_ptr<Loaded> loaded_;          // null: none yet
+    std::unique_ptr<Loaded> loaded_;          // null: none
+    std::optional<Error> problem_;            // why not, when load() has failed
     mutable SslContextPtr enrolment_client_;  // needs no credentials; made on first use
 };
 
