@@ -22,7 +22,7 @@ constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptInf
 constexpr std::uint32_t kReplyAck = 1, kReplyServer = 2, kReplyInfo = 3;
 constexpr std::uint32_t kError = 1U << 31;
 constexpr std::uint32_t kErrorUnsupported = kError + 1, kErrorInvalid = kError + 3,
-                        kErrorUnknown = kError + 6, kErrorTooBig = kError + 9;
+                        kErrorUnknown = kError + 6;
 
 constexpr std::uint16_t kInfoExport = 0, kInfoName = 1, kInfoBlockSize = 3;
 
