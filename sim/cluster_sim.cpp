@@ -223,6 +223,16 @@ std::optional<config::State> SimulatedCluster::state(const NodeName& name, const
     return instance == nullptr ? std::nullopt : std::optional(instance->state);
 }
 
+bool SimulatedCluster::separated(const NodeName& a, const NodeName& b) {
+    const auto& ours = host(a).addresses();
+    const auto& theirs = host(b).addresses();
+    for (std::size_t i = 0; i < ours.size(); ++i)
+        if (!simulation_.is_cut_one_way(ours[i], theirs[i]) &&
+            !simulation_.is_cut_one_way(theirs[i], ours[i]))
+            return false;
+    return true;
+}
+
 bool SimulatedCluster::in_service(const Hierarchy& hierarchy) {
     const auto running = kits_.hosts_running(hierarchy.root);
     if (running.size() != 1 || kits_.hosts_running(hierarchy.child) != running) return false;

@@ -85,6 +85,9 @@ class SimulatedCluster {
     /// The time after which a silent peer is taken for dead.
     [[nodiscard]] runtime::Duration detection() const { return options_.interval * options_.misses; }
 
+    /// Whether every network between the two is cut, one way or both.
+    [[nodiscard]] bool separated(const NodeName& a, const NodeName& b);
+
     using PeerObserver = std::function<void(const NodeName& at, const comm::PeerEvent& event)>;
     void on_peer_event(PeerObserver observer) { peer_observer_ = std::move(observer); }
     using DaemonObserver = std::function<void(const NodeName& at)>;

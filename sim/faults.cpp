@@ -130,7 +130,7 @@ void FaultInjector::stop() {
     simulation_.note("faults", "end");
     for (const auto& a : cluster_.nodes())
         for (const auto& b : cluster_.nodes())
-            if (a < b && simulation_.is_cut(a.str(), b.str())) invariants_.disturbed(a, b);
+            if (a < b && cluster_.separated(a, b)) invariants_.disturbed(a, b);
     simulation_.heal_all();
     simulation_.set_connection_loss(0);
     simulation_.set_delay(100us, 1ms);
@@ -161,7 +161,7 @@ void FaultInjector::cut(const NodeName& from, const NodeName& to, int network) {
 
 void FaultInjector::heal_later(const NodeName& a, const NodeName& b) {
     later(simulation_.random_duration(100ms, 60s), [this, a, b] {
-        invariants_.disturbed(a, b);
+        if (cluster_.separated(a, b)) invariants_.disturbed(a, b);
         simulation_.heal(a.str(), b.str());
     });
 }

@@ -2,9 +2,10 @@
 // What must hold in every run of a simulated cluster.
 //
 // At every step:
-//   * never two hosts run the application of one equivalency - unless a node that lives was taken for dead
-//     because the network was cut or it stood still: without quorum each side then starts everything
-//     (Spec: CLU-194);
+//   * never two hosts run the application of one equivalency - unless one of them does not see the other,
+//   which
+//     lives, because all networks between them are cut or it stood still: without quorum each side then
+//     starts everything (Spec: CLU-194);
 //   * a node that lives is taken for dead only when its network was cut or it stood still (Spec: CLU-067):
 //     lost connections, delays within the heartbeat interval, clock jumps and a daemon that is restarted at
 //     once are no reason;
@@ -47,6 +48,8 @@ class Invariants {
     void check_step();
     void peer_event(const NodeName& at, const comm::PeerEvent& event);
     [[nodiscard]] bool excused(const NodeName& a, const NodeName& b) const;
+    [[nodiscard]] bool sees(const NodeName& a, const NodeName& b) const;
+    void check_together(const Tag& tag, const NodeName& a, const NodeName& b);
     void check_hierarchy(const Hierarchy& hierarchy);
     void check_copies();
 

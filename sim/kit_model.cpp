@@ -53,8 +53,8 @@ void KitModel::break_down(const NodeName& host, const Tag& tag) {
     set_running(hosts_.at(host), tag, false);
 }
 
-void KitModel::fail_next(const NodeName& host, const std::string& action, int count) {
-    hosts_.at(host).fail_next[action] = count;
+void KitModel::fail_next(const NodeName& host, const std::string& action, int count, const Tag& tag) {
+    hosts_.at(host).fail_next[{action, tag}] = count;
 }
 
 runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec& spec) {
@@ -68,7 +68,7 @@ runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec
             if (parent == tag && !running_on(host).contains(child) && violation_)
                 violation_(fmt::format("{} is restored on {} where {}, which it needs, does not run",
                                        tag.str(), host.node->name(), child.str()));
-    auto& scheduled = host.fail_next[action];
+    auto& scheduled = host.fail_next[{action, tag}];
     if (scheduled > 0 || simulation_.chance(trouble_.fails)) {
         scheduled = std::max(0, scheduled - 1);
         outcome.exit_code = 1;

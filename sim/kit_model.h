@@ -39,8 +39,8 @@ class KitModel {
     };
     static constexpr auto kHang = std::chrono::seconds(20);
     void set_trouble(Trouble trouble) { trouble_ = trouble; }
-    /// The next `count` runs of this action on this host fail.
-    void fail_next(const NodeName& host, const std::string& action, int count);
+    /// The next `count` runs of this action for this resource on this host fail.
+    void fail_next(const NodeName& host, const std::string& action, int count, const Tag& tag);
 
     /// Counts what was started, stopped or lost.
     [[nodiscard]] std::uint64_t changes() const { return changes_; }
@@ -52,7 +52,7 @@ class KitModel {
         runtime::SimulatedNode* node = nullptr;
         std::uint64_t boot = 0;  // of which `running` is
         std::set<Tag> running;
-        std::map<std::string, int> fail_next;
+        std::map<std::pair<std::string, Tag>, int> fail_next;  // by action and tag
     };
     runtime::SimulatedOutcome start(Host& host, const runtime::ProcessSpec& spec);
     int finish(Host& host, const std::string& action, const Tag& tag);

@@ -9,7 +9,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace understudy::sim {
+namespace understudy {
+
+template <class Purpose>
+void PrintTo(const Name<Purpose>& name, std::ostream* out) {
+    *out << name.str();
+}
+
+namespace sim {
 namespace {
 
 using namespace std::chrono_literals;
@@ -17,8 +24,11 @@ using config::State;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-class ClusterScenario : public testing::Test {
+class Scenario : public testing::Test {
   protected:
+    explicit Scenario(int nodes) : cluster(sim, {.nodes = nodes, .hierarchies = 1}) {
+        sim.set_trace_detail(runtime::TraceDetail::notes);
+    }
     void TearDown() override {
         EXPECT_THAT(invariants.violations(), IsEmpty());
         if (HasFailure()) std::fputs(sim.trace().c_str(), stderr);
@@ -27,14 +37,23 @@ class ClusterScenario : public testing::Test {
         cluster.power_on_all();
         ASSERT_TRUE(cluster.wait_in_service(60s));
     }
-    ClusterScenario() { sim.set_trace_detail(runtime::TraceDetail::notes); }
     runtime::Simulation sim{2};
-    SimulatedCluster cluster{sim, {.nodes = 2, .hierarchies = 1}};
+    SimulatedCluster cluster;
     Invariants invariants{cluster};
     const NodeName alpha{"alpha"};
     const NodeName beta{"beta"};
     const Tag app{"app0"};
     const Tag ip{"ip0"};
+};
+
+class ClusterScenario : public Scenario {
+  protected:
+    ClusterScenario() : Scenario(2) {}
+};
+
+class ThreeNodeScenario : public Scenario {
+  protected:
+    ThreeNodeScenario() : Scenario(3) {}
 };
 
 // Spec: CLU-128
@@ -90,7 +109,6 @@ TEST_F(ClusterScenario, SwitchoverMovesTheWholeHierarchyAndBack) {
     }
 }
 
-// Spec: CLU-053
 TEST_F(ClusterScenario, DaemonThatCrashesAndIsRestartedLeavesTheApplicationAlone) {
     start_in_service();
     const auto changes = cluster.kits().changes();
@@ -137,7 +155,7 @@ TEST_F(ClusterScenario, NodePausedBeyondDetectionIsTakenOverAndTheSplitCanBeReso
 
 // Spec: CLU-188
 TEST_F(ClusterScenario, RestoreThatFailsOnTheBestNodeLeavesNoHalfHierarchyRecordedInService) {
-    cluster.kits().fail_next(alpha, "restore", 1);
+    cluster.kits().fail_next(alpha, "restore", 1, ip);
     cluster.power_on_all();
     sim.run_for(60s);
     EXPECT_NE(cluster.state(alpha, app), State::isp);
@@ -155,6 +173,48 @@ TEST_F(ClusterScenario, PowerOffInTheMiddleOfASwitchoverEndsInServiceOnTheOtherN
         cluster.host(victim).power_off();
         EXPECT_TRUE(cluster.wait_in_service(60s)) << "victim " << victim.str();
     }
+}
+
+// Rebooting faster than the detection time must not leave the application in service nowhere.
+TEST_F(ClusterScenario, DISABLED_ActiveNodeThatRebootsUnnoticedEndsWithTheApplicationInService) {
+    start_in_service();
+    ASSERT_TRUE(cluster.run(alpha, SimulatedCluster::switchover(app, beta)));
+    ASSERT_TRUE(cluster.wait_in_service(5s));
+    cluster.host(beta).power_off();
+    sim.run_for(cluster.detection() / 3);
+    cluster.power_on(beta);
+    EXPECT_TRUE(cluster.wait_in_service(120s));
+}
+
+// What a node believed before it stood still must be asked again before it acts on it.
+TEST_F(ClusterScenario, DISABLED_NodeFrozenWhileItStartsLooksForItsPeersBeforeItActs) {
+    start_in_service();
+    cluster.host(alpha).power_off();
+    ASSERT_TRUE(cluster.wait_in_service(60s));
+    sim.partition("alpha", "beta");
+    cluster.power_on(alpha);
+    sim.run_for(cluster.detection() / 2);
+    cluster.host(alpha).pause(runtime::Pause::host);
+    sim.heal("alpha", "beta");
+    sim.run_for(10 * cluster.detection());
+    cluster.host(alpha).resume();
+    sim.run_for(60s);
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+}
+
+// Spec: CMD-118
+TEST_F(ThreeNodeScenario, DISABLED_TakeoverDoesNotStartWhatAFailedRemoveMayHaveLeftRunningElsewhere) {
+    start_in_service();
+    ASSERT_TRUE(cluster.run(alpha, SimulatedCluster::switchover(app, beta)));
+    ASSERT_TRUE(cluster.wait_in_service(5s));
+    // The address cannot be taken down on beta, then alpha, which wanted it, dies, then beta cannot start it.
+    cluster.kits().fail_next(beta, "remove", 1, ip);
+    ASSERT_TRUE(cluster.run(alpha, SimulatedCluster::switchover(app, alpha)));
+    EXPECT_TRUE(cluster.kits().runs(beta, ip));
+    cluster.kits().fail_next(beta, "restore", 1, ip);
+    cluster.host(alpha).power_off();
+    sim.run_for(60s);
+    EXPECT_LE(cluster.kits().hosts_running(ip).size(), 1U);
 }
 
 /// A two-node cluster under crashes, partitions, pauses and lost connections.
@@ -181,7 +241,7 @@ std::string trace_under_faults(std::uint64_t seed) {
 TEST(SimulatedClusterRun, SameSeedGivesTheSameTraceByteForByteAndAnotherSeedAnother) {
     for (std::uint64_t seed = 1; seed <= 3; ++seed) {
         const auto trace = trace_under_faults(seed);
-        EXPECT_GT(trace.size(), 100'000U);
+        EXPECT_GT(trace.size(), 50'000U);
         EXPECT_TRUE(trace == trace_under_faults(seed)) << "seed " << seed;
         EXPECT_FALSE(trace == trace_under_faults(seed + 100)) << "seed " << seed;
     }
@@ -195,4 +255,5 @@ TEST(SimulatedClusterRun, RandomSeedsKeepTheInvariants) {
 }
 
 }  // namespace
-}  // namespace understudy::sim
+}  // namespace sim
+}  // namespace understudy

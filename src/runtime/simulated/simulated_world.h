@@ -84,6 +84,8 @@ class Simulation {
     void heal_all();
     /// Whether any cut is in force between addresses of the two nodes, either way.
     [[nodiscard]] bool is_cut(const std::string& node_a, const std::string& node_b) const;
+    /// Whether traffic from one address to the other is cut.
+    [[nodiscard]] bool is_cut_one_way(const std::string& from_address, const std::string& to_address) const;
     /// One-way delay of a frame: uniform between these. Default 0.1 to 1 ms.
     void set_delay(Duration least, Duration most);
     /// Probability that a frame breaks its connection (both ends see it closed). Default 0.

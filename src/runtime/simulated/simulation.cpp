@@ -256,6 +256,10 @@ bool Simulation::is_cut(const std::string& node_a, const std::string& node_b) co
     return false;
 }
 
+bool Simulation::is_cut_one_way(const std::string& from_address, const std::string& to_address) const {
+    return impl_->network.is_cut(from_address, to_address);
+}
+
 void Simulation::set_delay(Duration least, Duration most) {
     impl_->network.set_delay(least, most);
 }
