@@ -56,10 +56,13 @@ std::shared_ptr<Mirror> Manager::add(MirrorRecord record) {
 void Manager::forget(const VolumeId& volume) {
     const auto at = mirrors_.find(volume);
     if (at == mirrors_.end()) return;
-    // Not on the stack of one of its own coroutines.
-    std::shared_ptr<Mirror> dead = std::move(at->second);
+    // Not on the stack of one of its own coroutines; and not later than this manager.
+    graveyard_->push_back(std::move(at->second));
     mirrors_.erase(at);
-    world_.tasks.post([dead] {});
+    std::weak_ptr<Graveyard> weak = graveyard_;
+    world_.tasks.post([weak] {
+        if (auto graveyard = weak.lock()) graveyard->clear();
+    });
 }
 
 void Manager::start() {
@@ -224,9 +227,9 @@ Task<> Manager::undo_creation(MirrorRecord record) {
     request.kind = RequestKind::remove;
     request.volume = record.volume;
     request.uuid = record.uuid;
-    auto reply = co_await call_peer(
-        world_, {record.remote_node, record.remote_address, record.remote_port, record.local_address},
-        request, {.connect = kConnectLimit, .answer = kHelloLimit});
+    const PeerAddress peer{record.remote_node, record.remote_address, record.remote_port,
+                           record.local_address};
+    auto reply = co_await call_peer(world_, peer, request, {.connect = kConnectLimit, .answer = kHelloLimit});
     (void)reply;  // see create_checked()
     auto log_gone = world_.files.remove(record.log_path);
     if (!log_gone) messages::warning("{}", log_gone.error().text);
@@ -313,9 +316,10 @@ Task<Result<>> Manager::remove(VolumeId volume, bool force) {
         query.kind = RequestKind::query;
         query.volume = volume;
         query.uuid = record.uuid;
-        auto reply = co_await call_peer(
-            world_, {record.remote_node, record.remote_address, record.remote_port, record.local_address},
-            query, {.connect = kConnectLimit, .answer = kQueryLimit});
+        const PeerAddress peer{record.remote_node, record.remote_address, record.remote_port,
+                               record.local_address};
+        auto reply =
+            co_await call_peer(world_, peer, query, {.connect = kConnectLimit, .answer = kQueryLimit});
         if (reply && reply->summary.uuid == record.uuid)
             co_return fail(Code::failure, "{} is target of volume {}: delete it on {}", options_.node,
                            volume.str(), record.remote_node);

@@ -79,6 +79,8 @@ class Manager {
     Devices& devices_;
     MakeHost make_host_;
     Surroundings surroundings_;
+    using Graveyard = std::vector<std::shared_ptr<Mirror>>;
+    std::shared_ptr<Graveyard> graveyard_ = std::make_shared<Graveyard>();
     std::map<VolumeId, std::shared_ptr<Mirror>> mirrors_;
     std::map<std::string, std::string> damaged_;
     std::set<VolumeId> being_made_;

@@ -106,8 +106,9 @@ Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
         problem_ = fmt::format("{} did not start a session", record_.remote_node);
         co_return false;
     }
-    LinkResult links = co_await around_.links.connect({record_.remote_address, reply.port},
-                                                      record_.local_address, reply.session, reply.key);
+    const runtime::Endpoint remote{record_.remote_address, reply.port};
+    LinkResult links =
+        co_await around_.links.connect(remote, record_.local_address, reply.session, reply.key);
     if (!links) {
         problem_ = links.error().text;
         messages::warning("volume {}: {}", record_.volume.str(), problem_);
@@ -264,9 +265,13 @@ void Mirror::links_ready(std::uint64_t session, LinkResult links, ResyncKind kin
 
 /// The peer was promoted while this end was down. Spec: REP-237, REP-211.
 Task<> Mirror::step_down(std::string why) {
-    messages::warning(
-        "volume {}: {}: this node becomes target; what only this node has written is overwritten",
-        record_.volume.str(), why);
+    if (record_.demoted)
+        messages::info("volume {}: {} has taken over; this node becomes target", record_.volume.str(),
+                       record_.remote_node);
+    else
+        messages::warning(
+            "volume {}: {}: this node becomes target; what only this node has written is overwritten",
+            record_.volume.str(), why);
     MirrorRecord next = record_;
     next.role = Role::target;
     next.demoted = false;

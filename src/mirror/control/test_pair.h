@@ -1,0 +1,179 @@
+#pragma once
+// Two hosts with a mirrored volume in the simulated world: real control (manager, mirrors, protocol,
+// records), and a model of the data path that keeps every promise of volume.h with a few integers as blocks.
+
+#include "mirror/control/commands.h"
+#include "runtime/simulated/simulated_world.h"
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror::control::testing_pair {
+
+inline constexpr std::size_t kBlocks = 16;
+
+class ModelHost;
+
+/// What a host's disk and kernel hold; outlives the daemon and, but for the export, the power.
+struct Disk {
+    std::vector<int> blocks = std::vector<int>(kBlocks, 0);
+    std::set<std::size_t> dirty;  // the intent log
+    bool log_exists = false;
+    bool log_lost = false;  // the next open finds none
+    std::string used_by;    // stop_export names it
+    bool kept = false;      // the keeper holds the export
+    std::uint64_t size = kBlocks * 65536;
+    std::uint32_t sector = 512;
+    bool missing = false;
+};
+
+/// The data links between the two hosts.
+class Wire {
+  public:
+    struct Session {
+        ModelHost* source = nullptr;
+        ModelHost* target = nullptr;
+        ResyncKind kind = ResyncKind::none;
+        bool in_sync = false;
+    };
+    std::map<int, Session> sessions;
+    std::map<std::string, std::pair<int, std::function<void(LinkResult)>>> expected;
+    int next = 1;
+    bool cut = false;
+    runtime::Duration resync_takes = std::chrono::milliseconds(20);
+    std::uint64_t blocks_sent = 0;
+};
+
+class ModelLinks : public DataLinks {
+  public:
+    ModelLinks(runtime::World world, Wire& wire) : world_(world), wire_(wire) {}
+    Result<std::uint16_t> expect(const VolumeId&, const std::string&, const SessionId& session,
+                                 const SessionKey&, std::function<void(LinkResult)> done) override;
+    void forget(const VolumeId&) override;
+    runtime::Task<LinkResult> connect(runtime::Endpoint, std::string, SessionId session, SessionKey) override;
+
+  private:
+    runtime::World world_;
+    Wire& wire_;
+    std::string mine_;
+};
+
+class ModelHost : public VolumeHost {
+  public:
+    ModelHost(runtime::World world, Disk& disk, Wire& wire, HostEvents& events)
+        : world_(world), disk_(disk), wire_(wire), events_(events) {}
+    ~ModelHost() override;
+
+    runtime::Task<Result<VolumeStatus>> open(VolumeOptions, std::uint64_t) override;
+    void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) override;
+    void become_target() override;
+    runtime::Task<Result<>> drain() override;
+    runtime::Task<Result<>> quiesce() override;
+    runtime::Task<Result<>> pause() override;
+    void resume() override { state_ = MirrorState::pending; }
+    void set_type(MirrorType type) override { type_ = type; }
+    void attach(int data, int resync, ResyncKind kind) override;
+    void detach() override;
+    void set_gate(GateMode mode) override;
+    runtime::Task<VolumeStatus> status() override;
+    bool export_kept() const override { return disk_.kept; }
+    runtime::Task<Result<std::string>> start_export(ExportKind) override;
+    runtime::Task<Result<>> stop_export(bool forced) override;
+    runtime::Task<> shutdown() override;
+
+    /// An application's write; `*acknowledged` becomes true when it is done.
+    void write(std::size_t block, int value, bool* acknowledged);
+    /// The link's end, as this side finds out.
+    void lose_link();
+    [[nodiscard]] bool exported() const { return exported_; }
+    [[nodiscard]] bool linked() const { return session_ != 0; }
+
+  private:
+    struct Waiting {
+        std::size_t block;
+        int value;
+        bool* acknowledged;
+    };
+    void apply(const Waiting& write);
+    void synchronise(int session);
+    [[nodiscard]] VolumeStatus now() const;
+
+    runtime::World world_;
+    Disk& disk_;
+    Wire& wire_;
+    HostEvents& events_;
+    Role role_ = Role::none;
+    MirrorState state_ = MirrorState::none;
+    MirrorType type_ = MirrorType::sync;
+    GateMode gate_ = GateMode::hold_all;
+    bool quiesced_ = false;
+    bool exported_ = false;
+    bool asked_ = false;
+    bool created_ = false;
+    int session_ = 0;
+    std::vector<Waiting> waiting_;
+    std::vector<bool*> stalled_;  // synchronous writes that wait for the target
+    std::shared_ptr<int> alive_ = std::make_shared<int>(0);
+};
+
+class ModelDevices : public Devices {
+  public:
+    explicit ModelDevices(Disk& disk) : disk_(disk) {}
+    [[nodiscard]] Result<DeviceFacts> examine(const std::string& device) const override;
+
+  private:
+    Disk& disk_;
+};
+
+/// What runs on a powered host.
+struct Daemon {
+    Daemon(runtime::World world, Disk& disk, Wire& wire, const std::string& node, const std::string& address);
+    runtime::World world;
+    ModelLinks links;
+    ModelDevices devices;
+    ModelHost* host = nullptr;
+    Manager manager;
+    CommandService commands;
+    runtime::TaskScope tasks;
+};
+
+struct Host {
+    std::string name, address;
+    Disk disk;
+    runtime::SimulatedNode* node = nullptr;
+    Daemon* daemon = nullptr;
+};
+
+class Pair {
+  public:
+    explicit Pair(std::uint64_t seed = 1);
+
+    void start(Host& host);
+    /// kill -9 of mirrord: the keeper holds the export.
+    void kill(Host& host);
+    void power_off(Host& host);
+    /// Runs a command to its end.
+    config::Reply run(Host& host, std::vector<std::string> words,
+                      std::map<std::string, std::string> options = {});
+    config::Reply create(std::map<std::string, std::string> more = {});
+    /// Writes and waits; false when it is not acknowledged within `limit`.
+    bool write(Host& host, std::size_t block, int value, runtime::Duration limit = std::chrono::seconds(8));
+    [[nodiscard]] const MirrorRecord& record(Host& host);
+    bool until(const std::function<bool()>& condition, runtime::Duration limit = std::chrono::seconds(30));
+    [[nodiscard]] bool in_sync();
+    bool wait_in_sync() {
+        return until([this] { return in_sync(); });
+    }
+    /// Both ways, data and control; each side finds out.
+    void cut();
+    void heal();
+
+    Wire wire;
+    Host left{"left", "10.0.0.1", {}, nullptr, nullptr};
+    Host right{"right", "10.0.0.2", {}, nullptr, nullptr};
+    runtime::Simulation sim;  // last: the programs in it use the rest
+};
+
+}  // namespace understudy::mirror::control::testing_pair
