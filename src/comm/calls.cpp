@@ -8,18 +8,17 @@ OutgoingCalls::Finished OutgoingCalls::finish(Open&& call) {
     return Finished{std::move(call.done), std::move(call.method), call.limit, call.timer};
 }
 
-std::optional<std::uint64_t> OutgoingCalls::add(std::string method, std::string payload,
-                                                runtime::TimePoint expires, runtime::Duration limit,
-                                                Done done) {
-    if (calls_.size() >= most_) return std::nullopt;
-    const auto id = next_id_++;
+bool OutgoingCalls::add(std::uint64_t id, std::string method, std::string payload, runtime::TimePoint expires,
+                        runtime::Duration limit, Done done) {
+    if (calls_.size() >= most_) return false;
+    assert(calls_.empty() || calls_.rbegin()->first < id);
     auto& call = calls_[id];
     call.method = std::move(method);
     call.payload = std::move(payload);
     call.expires = expires;
     call.limit = limit;
     call.done = std::move(done);
-    return id;
+    return true;
 }
 
 void OutgoingCalls::set_timer(std::uint64_t id, runtime::TimerId timer) {

@@ -34,9 +34,10 @@ class OutgoingCalls {
 
     explicit OutgoingCalls(std::size_t most) : most_(most) {}
 
-    /// Empty when `most` calls are in flight already.
-    std::optional<std::uint64_t> add(std::string method, std::string payload, runtime::TimePoint expires,
-                                     runtime::Duration limit, Done done);
+    /// False when `most` calls are in flight already. `id` is larger than any this process used for the peer
+    /// before, also before its paths were deleted and made again: the callee remembers ids.
+    bool add(std::uint64_t id, std::string method, std::string payload, runtime::TimePoint expires,
+             runtime::Duration limit, Done done);
     void set_timer(std::uint64_t id, runtime::TimerId timer);
 
     /// Calls that are on no connection, in order of their ids.
@@ -71,7 +72,6 @@ class OutgoingCalls {
     static Finished finish(Open&& call);
 
     std::size_t most_;
-    std::uint64_t next_id_ = 1;
     std::map<std::uint64_t, Open> calls_;
 };
 

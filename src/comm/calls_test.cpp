@@ -10,7 +10,9 @@ using Verdict = ServedCalls::Verdict;
 const runtime::TimePoint kNow{10s};
 
 std::uint64_t add(OutgoingCalls& calls) {
-    return calls.add("m", "p", kNow + 5s, 5s, [](const auto&) {}).value();
+    static std::uint64_t next_id = 0;
+    EXPECT_TRUE(calls.add(++next_id, "m", "p", kNow + 5s, 5s, [](const auto&) {}));
+    return next_id;
 }
 
 wire::Call request(std::uint64_t id, std::uint64_t oldest = 1, std::uint32_t attempt = 1) {
@@ -21,9 +23,9 @@ TEST(OutgoingCalls, AreBounded) {
     OutgoingCalls calls(2);
     add(calls);
     const auto second = add(calls);
-    EXPECT_FALSE(calls.add("m", "", kNow, 1s, {}));
+    EXPECT_FALSE(calls.add(1000, "m", "", kNow, 1s, {}));
     calls.take(second);
-    EXPECT_TRUE(calls.add("m", "", kNow, 1s, {}));
+    EXPECT_TRUE(calls.add(1000, "m", "", kNow, 1s, {}));
 }
 
 TEST(OutgoingCalls, TellTheCalleeWhatIsSettledAndHowLongTheyWait) {

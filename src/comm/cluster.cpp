@@ -1,17 +1,9 @@
 #include "comm/cluster.h"
 
-#include "base/text.h"
 #include "comm/cluster_impl.h"
 #include "messages/messages.h"
 
 namespace understudy::comm {
-
-std::uint16_t tcp_port(const std::string& device) {
-    constexpr std::string_view kTcp = "TCP:";
-    if (!device.starts_with(kTcp)) return 0;
-    const auto port = text::to_int(std::string_view(device).substr(kTcp.size()));
-    return port && *port > 0 && *port <= 65535 ? static_cast<std::uint16_t>(*port) : 0;
-}
 
 namespace {
 
@@ -93,7 +85,7 @@ void Cluster::Impl::add_path(const config::Path& config) {
     auto& path = paths.emplace(id, PathEnd{id, config, PathMonitor(limits_of(config), now())}).first->second;
     if (config.transport == "DISK" || config.device.starts_with("DISK:")) {
         path.problem = fmt::format("{}: this version has no DISK paths, only TCP ones", config.device);
-    } else if (tcp_port(config.device) == 0) {
+    } else if (config.port() == 0) {
         path.problem = fmt::format("\"{}\" is no TCP device: use TCP:<port>", config.device);
     } else if (config.remote == options.self) {
         path.problem = fmt::format("{} is this node itself: a path needs another node", config.remote.str());

@@ -54,8 +54,8 @@ void Cluster::Impl::call(const NodeName& name, std::string_view method, std::str
     if (peer.calls.size() >= options.max_calls_in_flight)
         return answer_later(Error{Code::failure, fmt::format("{} calls to {} are in flight already",
                                                              peer.calls.size(), name.str())});
-    const auto id =
-        *peer.calls.add(std::string(method), std::move(payload), now() + deadline, deadline, std::move(done));
+    const auto id = next_call++;
+    peer.calls.add(id, std::string(method), std::move(payload), now() + deadline, deadline, std::move(done));
     const auto expire = guarded([name, id](Impl& self) {
         const auto late = self.peers.find(name);
         if (late == self.peers.end()) return;
@@ -154,7 +154,7 @@ void Cluster::Impl::finish_all(std::vector<OutgoingCalls::Finished> finished, co
 
 void Cluster::Impl::on_call(const NodeName& caller, std::uint64_t caller_incarnation,
                             std::uint64_t connection, wire::Call call) {
-    auto decision = peers.at(caller).served.on_call(caller_incarnation, call, connection);
+    auto decision = served[caller].on_call(caller_incarnation, call, connection);
     const auto refuse_call = [&](Code code, std::string text) {
         connections.at(connection).send(wire::Answer{call.id, code, 0, std::move(text), {}});
     };
@@ -188,8 +188,6 @@ void Cluster::Impl::on_call(const NodeName& caller, std::uint64_t caller_incarna
 
 void Cluster::Impl::answered(const NodeName& caller, std::uint64_t caller_incarnation, std::uint64_t id,
                              Result<std::string> result) {
-    const auto at = peers.find(caller);
-    if (at == peers.end()) return;
     if (result && result->size() > wire::kMaxPayloadBytes)
         result = fail(Code::failure, "{}", too_large("answer", "call", result->size()));
     wire::Answer answer;
@@ -204,7 +202,7 @@ void Cluster::Impl::answered(const NodeName& caller, std::uint64_t caller_incarn
     }
     auto bytes = wire::encode(answer);
     // Remembered first: if it does not get through, the repeated call finds it.
-    const auto asked_on = at->second.served.on_answer(caller_incarnation, id, bytes);
+    const auto asked_on = served[caller].on_answer(caller_incarnation, id, bytes);
     if (!asked_on) return;
     const auto same = connections.find(*asked_on);
     auto* connection = same != connections.end() ? &same->second : best_connection(caller);

@@ -157,6 +157,25 @@ TEST_F(ClusterCalls, WhoseMethodDeletesThePathsDoNotCrash) {
     EXPECT_EQ(call(a, kB, "leave", "", 30s).error().code, Code::unreachable);
 }
 
+TEST_F(ClusterCalls, AreNotConfusedWithThoseBeforeThePathsWereMadeAnew) {
+    start();
+    EXPECT_EQ(call(a, kB, "echo", "before").value_or("failed"), "before");
+    a.cluster->set_paths({});
+    sim.run_for(100ms);
+    a.cluster->set_paths(a.paths);
+    ASSERT_TRUE(sim.run_until([&] { return all_alive(); }, 5s));
+    EXPECT_EQ(call(a, kB, "echo", "after").value_or("failed"), "after");
+}
+
+TEST_F(ClusterCalls, RunOnceEvenIfTheCalleesPathsAreMadeAnewMeanwhile) {
+    start();
+    b.answer_after = 300ms;
+    sim.after(50ms, [&] { b.cluster->set_paths({}); });
+    sim.after(60ms, [&] { b.cluster->set_paths(b.paths); });
+    EXPECT_EQ(call(a, kB, "echo", "x").value_or("failed"), "x");
+    EXPECT_EQ(b.runs["x"], 1);
+}
+
 TEST_F(ClusterCalls, NoticesArrive) {
     start();
     a.cluster->notify(kB, "notice", "one");

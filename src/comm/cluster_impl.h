@@ -33,9 +33,6 @@ inline constexpr int kSilentIntervals = 2;
 inline constexpr auto kDialAtLeast = std::chrono::seconds(1);
 inline constexpr auto kDialAtMost = std::chrono::seconds(5);
 
-/// Port of a TCP device ("TCP:1500"); 0 for anything else.
-std::uint16_t tcp_port(const std::string& device);
-
 struct PathEnd {
     std::uint64_t id = 0;
     config::Path config;
@@ -49,14 +46,15 @@ struct PathEnd {
     std::optional<runtime::TimerId> timer{};
     std::string problem{};
 
-    [[nodiscard]] runtime::Endpoint local() const { return {config.local_address, tcp_port(config.device)}; }
+    [[nodiscard]] runtime::Endpoint local() const {
+        return {config.local_address, static_cast<std::uint16_t>(config.port())};
+    }
 };
 
 struct Peer {
     explicit Peer(std::size_t most_calls) : calls(most_calls) {}
     PeerMembership membership;
     OutgoingCalls calls;
-    ServedCalls served;
     std::uint64_t incarnation = 0;
     std::string software;
     std::optional<runtime::TimePoint> last_heard;
@@ -136,6 +134,9 @@ struct Cluster::Impl : std::enable_shared_from_this<Cluster::Impl> {
     std::map<std::uint64_t, PathEnd> paths;
     std::map<std::uint64_t, Connection> connections;
     std::map<NodeName, Peer> peers;
+    // Apart from the peers: a caller whose paths are deleted and made again may still repeat a call.
+    std::map<NodeName, ServedCalls> served;
+    std::uint64_t next_call = 1;
     std::map<runtime::Endpoint, std::unique_ptr<runtime::Listener>> listeners;
     std::deque<std::pair<TimePoint, std::unique_ptr<runtime::Channel>>> retired;
     std::map<std::string, Method> methods;

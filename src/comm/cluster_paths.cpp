@@ -83,7 +83,7 @@ void Cluster::Impl::attempt(PathEnd& path) {
 void Cluster::Impl::dial(PathEnd& path) {
     path.dialing = true;
     runtime::ConnectOptions to;
-    to.remote = {path.config.remote_address, tcp_port(path.config.device)};
+    to.remote = {path.config.remote_address, static_cast<std::uint16_t>(path.config.port())};
     to.local_address = path.config.local_address;
     to.security = runtime::Security::cluster;
     to.timeout = std::clamp<runtime::Duration>(2 * path.monitor.limits().interval, kDialAtLeast, kDialAtMost);
