@@ -1,0 +1,108 @@
+#include "mirror/control/protocol.h"
+
+#include <gtest/gtest.h>
+
+namespace understudy::mirror::control {
+namespace {
+
+std::span<const std::byte> frame(const std::string& text) {
+    return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+EndSummary summary() {
+    EndSummary made;
+    made.node = "left";
+    made.volume = VolumeId("R");
+    made.uuid[15] = 0xFF;
+    made.role = Role::target;
+    made.role_epoch = 9;
+    made.generations = {~0ULL, {1, 2, 3}, 2, true};
+    made.consistent = false;
+    made.unlocked = made.yielded = true;
+    made.dirty_blocks = 77;
+    made.size = 1ULL << 40;
+    made.sector_size = 4096;
+    return made;
+}
+
+// Spec: REP-041
+TEST(Protocol, ARequestSurvivesTheWire) {
+    PeerRequest request;
+    request.kind = RequestKind::create_target;
+    request.volume = VolumeId("R");
+    request.uuid[0] = 1;
+    request.summary = summary();
+    request.create = {"/dev/sdb", "10.0.0.2", "10.0.0.1", 9998, MirrorType::async, ExportKind::nbd, true};
+    const auto read = decode_request(frame(encode(request)));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(read->kind, request.kind);
+    EXPECT_EQ(read->uuid, request.uuid);
+    EXPECT_EQ(read->summary, request.summary);
+    EXPECT_EQ(read->create.device, "/dev/sdb");
+    EXPECT_EQ(read->create.remote_port, 9998);
+    EXPECT_EQ(read->create.type, MirrorType::async);
+    EXPECT_EQ(read->create.export_kind, ExportKind::nbd);
+    EXPECT_TRUE(read->create.equal);
+}
+
+TEST(Protocol, AReplySurvivesTheWire) {
+    PeerReply reply;
+    reply.code = Code::not_found;
+    reply.error = "no";
+    reply.summary = summary();
+    reply.resync = ResyncKind::full;
+    reply.port = 10261;
+    reply.session[3] = std::byte{4};
+    reply.key[31] = std::byte{5};
+    reply.was_serving = true;
+    reply.state = MirrorState::invalid;
+    const auto read = decode_reply(frame(encode(reply)));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(read->code, reply.code);
+    EXPECT_EQ(read->error, "no");
+    EXPECT_EQ(read->summary, reply.summary);
+    EXPECT_EQ(read->resync, ResyncKind::full);
+    EXPECT_EQ(read->port, 10261);
+    EXPECT_EQ(read->session, reply.session);
+    EXPECT_EQ(read->key, reply.key);
+    EXPECT_TRUE(read->was_serving);
+    EXPECT_EQ(read->state, MirrorState::invalid);
+}
+
+TEST(Protocol, AnotherVersionIsNamed) {
+    std::string bytes = encode(PeerReply{});
+    ASSERT_EQ(bytes[0], 0x08);  // field 1, the version
+    bytes[1] = 2;
+    const auto read = decode_reply(frame(bytes));
+    ASSERT_FALSE(read);
+    EXPECT_NE(read.error().text.find("speaks protocol version 2, this one version 1"), std::string::npos);
+}
+
+TEST(Protocol, EveryCutAndEveryFlippedByteIsSurvived) {
+    PeerRequest request;
+    request.kind = RequestKind::create_target;
+    request.volume = VolumeId("R");
+    request.summary = summary();
+    request.create = {"/d", "a", "b", 1, MirrorType::sync, ExportKind::fuse, false};
+    const std::string whole = encode(request);
+    ASSERT_FALSE(decode_request(frame(std::string(kMaxMessageBytes + 1, '\n'))));
+    std::size_t refused = 0;
+    for (std::size_t at = 0; at < whole.size(); ++at) {
+        refused += !decode_request(frame(whole.substr(0, at)));
+        for (int bit = 0; bit < 8; ++bit) {
+            std::string bent = whole;
+            bent[at] = static_cast<char>(bent[at] ^ (1 << bit));
+            const auto read = decode_request(frame(bent));
+            if (!read) {
+                ++refused;
+                continue;
+            }
+            EXPECT_TRUE(volume_id_problem(read->volume).empty());
+            EXPECT_LE(read->summary.generations.history.size(), kMaxGenerationHistory);
+        }
+    }
+    EXPECT_GT(refused, whole.size());
+}
+
+}  // namespace
+}  // namespace understudy::mirror::control
