@@ -1,11 +1,11 @@
 #include "mirror/export/fuse_session.h"
 
 #include "mirror/export/fuse_protocol.h"
+#include "mirror/export/fuse_volume_file.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,8 +23,6 @@ using namespace fuse;
 
 constexpr std::uint32_t kPage = 4096;
 constexpr std::uint32_t kMaxReadsAtOnce = 16;
-constexpr std::uint16_t kMaxBackground =
-    256;  // asynchronous requests the kernel lets through before it queues
 /// Largest piece of a discard or zeroing given to the backend at once.
 constexpr std::uint64_t kMaxRange = 1 << 30;
 
@@ -243,15 +241,11 @@ class Session final : public FuseSession {
             case FUSE_INTERRUPT:  // requests are short or wait on purpose: none is given up
                 return put_idle(slot);
             case FUSE_INIT:
-                return init(slot, argument<fuse_init_in>(slot, size), size);
+                return init(slot, size);
             case FUSE_LOOKUP:
                 return lookup(slot, node, size);
-            case FUSE_GETATTR: {
-                fuse_attr_out out{};
-                out.attr_valid = kAttributesValidSeconds;
-                out.attr = attributes(node);
-                return reply(slot, out);
-            }
+            case FUSE_GETATTR:
+                return get_attributes(slot, node);
             case FUSE_SETATTR:
                 return set_attributes(slot, node, argument<fuse_setattr_in>(slot, size));
             case FUSE_OPEN:
@@ -260,14 +254,8 @@ class Session final : public FuseSession {
                 return reply(slot, fuse_open_out{});
             case FUSE_READDIR:
                 return read_directory(slot, argument<fuse_read_in>(slot, size));
-            case FUSE_STATFS: {
-                fuse_statfs_out out{};
-                out.st.bsize = out.st.frsize = kPage;
-                out.st.blocks = options_.volume.size / kPage;
-                out.st.files = 1;
-                out.st.namelen = 255;
-                return reply(slot, out);
-            }
+            case FUSE_STATFS:
+                return reply(slot, file_system_size(options_.volume));
             case FUSE_RELEASE:
             case FUSE_RELEASEDIR:
             case FUSE_FSYNCDIR:
@@ -282,62 +270,27 @@ class Session final : public FuseSession {
 
     // --- control requests
 
-    void init(Slot& slot, const fuse_init_in* in, std::uint32_t size) {
-        // Before 7.36 the structure ended after `flags`.
-        constexpr std::uint32_t kOldSize = 16;
-        if (in == nullptr && size >= kOldSize)
-            in = reinterpret_cast<const fuse_init_in*>(slot.data - kWriteHeader + sizeof(fuse_in_header));
-        if (in == nullptr || in->major != FUSE_KERNEL_VERSION) return reply_error(slot, -EPROTO);
-        std::uint64_t offered = in->flags;
-        if ((in->flags & kInitExt) != 0 && size >= sizeof(fuse_init_in))
-            offered |= std::uint64_t{in->flags2} << 32;
-        constexpr std::uint64_t kWanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO |
-                                          FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | kInitExt | kHasResend;
-        const std::uint64_t agreed = offered & kWanted;
-
-        negotiated_.minor = std::min<std::uint32_t>(in->minor, FUSE_KERNEL_MINOR_VERSION);
-        negotiated_.max_request = options_.max_request;
-        negotiated_.resend = (agreed & kHasResend) != 0;
-
-        fuse_init_out out{};
-        out.major = FUSE_KERNEL_VERSION;
-        out.minor = negotiated_.minor;
-        out.flags = static_cast<std::uint32_t>(agreed);
-        out.flags2 = static_cast<std::uint32_t>(agreed >> 32);
-        out.max_background = kMaxBackground;
-        out.congestion_threshold = kMaxBackground;
-        out.max_write = options_.max_request;
-        out.max_pages = static_cast<std::uint16_t>(options_.max_request / kPage);
-        out.time_gran = 1;
-        reply(slot, out);
+    void init(Slot& slot, std::uint32_t size) {
+        const auto answer =
+            negotiate({slot.data - kWriteHeader + sizeof(fuse_in_header), size}, options_.max_request);
+        if (!answer) return reply_error(slot, -EPROTO);
+        reply(slot, answer->out);
         if (ready_)
-            reactor_.post([ready = std::exchange(ready_, {}), agreed_on = negotiated_] { ready(agreed_on); });
-    }
-
-    [[nodiscard]] fuse_attr attributes(std::uint64_t node) const {
-        fuse_attr out{};
-        out.ino = node;
-        out.blksize = kPage;
-        if (node == kRootNode) {
-            out.mode = S_IFDIR | 0500;
-            out.nlink = 2;
-        } else {
-            out.mode = S_IFREG | (options_.volume.read_only ? 0400 : 0600);
-            out.nlink = 1;
-            out.size = options_.volume.size;
-            out.blocks = options_.volume.size / 512;
-        }
-        return out;
+            reactor_.post(
+                [ready = std::exchange(ready_, {}), agreed = answer->negotiated] { ready(agreed); });
     }
 
     void lookup(Slot& slot, std::uint64_t parent, std::uint32_t size) {
         const auto* name = reinterpret_cast<const char*>(slot.data - kWriteHeader + sizeof(fuse_in_header));
-        if (parent != kRootNode || size != sizeof kVolumeName || std::memcmp(name, kVolumeName, size) != 0)
-            return reply_error(slot, -ENOENT);
-        fuse_entry_out out{};
-        out.nodeid = kVolumeNode;
-        out.entry_valid = out.attr_valid = kAttributesValidSeconds;
-        out.attr = attributes(kVolumeNode);
+        const auto entry = look_up(options_.volume, parent, {name, size});
+        if (!entry) return reply_error(slot, -ENOENT);
+        reply(slot, *entry);
+    }
+
+    void get_attributes(Slot& slot, std::uint64_t node) {
+        fuse_attr_out out{};
+        out.attr_valid = kAttributesValidSeconds;
+        out.attr = attributes(options_.volume, node);
         reply(slot, out);
     }
 
@@ -345,10 +298,7 @@ class Session final : public FuseSession {
         constexpr std::uint32_t kHarmless = FATTR_ATIME | FATTR_MTIME | FATTR_CTIME | FATTR_ATIME_NOW |
                                             FATTR_MTIME_NOW | FATTR_FH | FATTR_LOCKOWNER;
         if (in == nullptr || (in->valid & ~kHarmless) != 0) return reply_error(slot, -EPERM);
-        fuse_attr_out out{};
-        out.attr_valid = kAttributesValidSeconds;
-        out.attr = attributes(node);
-        reply(slot, out);
+        get_attributes(slot, node);
     }
 
     void open(Slot& slot, std::uint64_t node, const fuse_open_in* in) {
@@ -362,30 +312,10 @@ class Session final : public FuseSession {
 
     void read_directory(Slot& slot, const fuse_read_in* in) {
         if (in == nullptr) return reply_error(slot, -EINVAL);
-        struct Name {
-            std::uint64_t node;
-            std::uint32_t type;
-            std::string_view name;
-        };
-        constexpr Name kNames[] = {{kRootNode, S_IFDIR >> 12, "."},
-                                   {kRootNode, S_IFDIR >> 12, ".."},
-                                   {kVolumeNode, S_IFREG >> 12, kVolumeName}};
-        std::byte* const start = slot.page + sizeof(fuse_out_header);
-        std::byte* at = start;
-        for (std::uint64_t i = in->offset; i < std::size(kNames); ++i) {
-            const std::size_t length = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + kNames[i].name.size());
-            if (static_cast<std::size_t>(at - start) + length > in->size) break;
-            std::memset(at, 0, length);
-            fuse_dirent entry{};
-            entry.ino = kNames[i].node;
-            entry.off = i + 1;
-            entry.namelen = static_cast<std::uint32_t>(kNames[i].name.size());
-            entry.type = kNames[i].type;
-            std::memcpy(at, &entry, FUSE_NAME_OFFSET);
-            std::memcpy(at + FUSE_NAME_OFFSET, kNames[i].name.data(), kNames[i].name.size());
-            at += length;
-        }
-        send_reply(slot, slot.page, 0, static_cast<std::uint32_t>(at - start));
+        constexpr std::size_t kRoom = kPage - kWriteHeader - sizeof(fuse_out_header);
+        const std::size_t length = list_directory(
+            in->offset, {slot.page + sizeof(fuse_out_header), std::min<std::size_t>(in->size, kRoom)});
+        send_reply(slot, slot.page, 0, static_cast<std::uint32_t>(length));
     }
 
     // --- data requests
@@ -534,7 +464,6 @@ class Session final : public FuseSession {
     bool serving_ = false;
     bool closing_ = false;
     bool quiet_ = false;
-    FuseNegotiated negotiated_;
     ExportStatistics statistics_;
     std::function<void(FuseNegotiated)> ready_;
     std::function<void()> lost_;
