@@ -243,7 +243,9 @@ class VolumeTest : public ::testing::Test {
 
     static std::string content(const std::string& file) {
         std::ifstream stream(file, std::ios::binary);
-        return {std::istreambuf_iterator<char>(stream), {}};
+        std::string bytes(std::filesystem::file_size(file), 0);
+        stream.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+        return bytes;
     }
     bool equal() { return content(path("left")) == content(path("right")); }
 

@@ -319,10 +319,13 @@ void Source::tick(Instant now) {
         }
     }
     maybe_close_epoch();
+    if (log_.commits() - commits_at_tick_ > kBusyCommits) log_.mark_ahead(kWarmBits);
+    commits_at_tick_ = log_.commits();
     if (now - collected_at_ >= kCollectInterval) {
         collected_at_ = now;
         const bool idle_now = now - last_write_at_ >= kCollectInterval;
         log_.collect(idle_now ? 0 : kWarmBits);  // Spec: REP-053
+        if (idle_now) log_.mark_ahead(0);
         if (log_.wants_commit()) driver_.commit_log();
     }
     wrote_since_tick_ = false;

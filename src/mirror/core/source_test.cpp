@@ -526,6 +526,24 @@ TEST_F(TargetTest, MessagesThatCannotBeEndTheLinkAndChangeNothing) {
     EXPECT_EQ(world.target().pool.out(), 0U);
 }
 
+TEST_F(TargetTest, ACopyThatWaitsForLostLiveWritesIsGivenUpWithTheLink) {
+    fresh_link();
+    give(message(wire::Type::resync_begin, 0, 0));
+    next = 0;
+    world.settle();
+    wire::Header copy;
+    copy.type = wire::Type::resync_zeroes;
+    copy.sequence = 1;
+    copy.extent = 65536;
+    copy.depends = 5;  // which are still on their way
+    target().on_resync(copy, nullptr, world.now);
+    EXPECT_FALSE(target().applied());
+    EXPECT_FALSE(world.target().disk.busy());
+    target().link_broken("cut");
+    EXPECT_TRUE(target().applied());
+    EXPECT_FALSE(world.target().disk.busy());
+}
+
 // Spec: REP-199
 TEST_F(TargetTest, AfterAWriteErrorNothingMoreIsWritten) {
     fresh_link();

@@ -84,6 +84,7 @@ void Target::lose_links(std::string why, bool tell, bool say) {
     ++link_generation_;
     ack_count_ = 0;
     driver_.close_links(say ? why : std::string());
+    pump();  // copies that wait for what will not come any more
     if (tell) driver_.link_lost(std::move(why));
     check_drained();
 }

@@ -56,7 +56,7 @@ IntentLog::Ticket IntentLog::mark(std::uint64_t offset, std::uint64_t length, As
     const std::uint64_t end = std::min(blocks_of(to), dirty_.size());
     for (std::uint64_t block = from / kBlockBytes; block < end; ++block) {
         set.set(block);
-        if (!disk_.test(block)) want(block / kBlocksPerPage, false);
+        if (!disk_.test(block)) want(block / kBlocksPerPage, 0);
     }
     return started_ + 1;
 }
@@ -92,7 +92,7 @@ IntentLog::Ticket IntentLog::persist() {
         const auto disk = disk_.page(page);
         for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
             if ((dirty[i] & ~disk[i]) == 0) continue;
-            want(page, false);
+            want(page, 0);
             durable = false;
             break;
         }
@@ -129,13 +129,24 @@ std::uint64_t IntentLog::needed(std::uint64_t word) const {
     return dirty_.page(page)[at] | recent_.page(page)[at] | closing_.page(page)[at];
 }
 
-void IntentLog::want(std::uint64_t page, bool drop) {
+void IntentLog::want(std::uint64_t page, std::uint32_t drop) {
     Wanted& flag = flags_[page];
     if (!flag.write) {
         flag.write = true;
         wanted_.push_back(page);
     }
-    flag.drop = flag.drop || drop;
+    flag.drop = std::max(flag.drop, drop);
+}
+
+/// The aligned groups of kAheadBlocks blocks around `bits` of word number `word`.
+std::uint64_t IntentLog::with_neighbours(std::uint64_t bits, std::uint64_t word) const {
+    static_assert(64 % kAheadBlocks == 0);
+    constexpr std::uint64_t kGroup = (std::uint64_t{1} << kAheadBlocks) - 1;
+    std::uint64_t result = 0;
+    for (unsigned at = 0; at < 64; at += kAheadBlocks)
+        if ((bits >> at & kGroup) != 0) result |= kGroup << at;
+    const std::uint64_t left = dirty_.size() - std::min(dirty_.size(), word * 64);
+    return left >= 64 ? result : result & ((std::uint64_t{1} << left) - 1);
 }
 
 std::span<const IntentLog::PageRun> IntentLog::start_commit() {
@@ -147,10 +158,21 @@ std::span<const IntentLog::PageRun> IntentLog::start_commit() {
     for (const std::uint64_t page : wanted_) {
         Wanted& flag = flags_[page];
         bool loses_bits = false;
-        for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
+        // Each time from another word on, so that dropping a few does not always hit the same blocks.
+        const std::uint64_t from = word_hand_;
+        for (std::uint64_t step = 0; step < kWordsPerPage; ++step) {
+            const std::uint64_t i = (from + step) % kWordsPerPage;
             const std::uint64_t word = page * kWordsPerPage + i;
             const std::uint64_t old = disk_.page(page)[i];
-            const std::uint64_t fresh = needed(word) | (flag.drop ? 0 : old);
+            const std::uint64_t need = needed(word);
+            std::uint64_t fresh = need | old;
+            if (const std::uint64_t spare = old & ~need; spare != 0 && flag.drop > 0) {
+                fresh = need;
+                flag.drop -= std::min(flag.drop, static_cast<std::uint32_t>(std::popcount(spare)));
+                if (flag.drop == 0) word_hand_ = (i + 1) % kWordsPerPage;
+            }
+            if ((need & ~old) != 0 && disk_.count() < ahead_limit_)
+                fresh |= with_neighbours(need & ~old, word);
             image_.get()[word] = fresh;
             scratch_[i] = old & fresh;
             loses_bits = loses_bits || scratch_[i] != old;
@@ -182,20 +204,20 @@ void IntentLog::finish_commit(bool written) {
 
 void IntentLog::collect(std::uint64_t keep) {
     if (failed_ || disk_.count() <= keep) return;
-    // Go down well below the limit, from where the last call stopped, so that each page has its turn.
-    const std::uint64_t goal = keep / 2;
-    std::uint64_t left = disk_.count();
-    for (std::uint64_t step = 0; step < disk_.pages() && left > goal; ++step) {
+    // A little below the limit, so that this is not due again at once; from page to page, each has its turn.
+    std::uint64_t surplus = disk_.count() - keep / 8 * 7;
+    for (std::uint64_t step = 0; step < disk_.pages() && surplus > 0; ++step) {
         const std::uint64_t page = hand_;
         hand_ = (hand_ + 1) % disk_.pages();
         if (disk_.page_count(page) == 0) continue;
-        std::uint64_t stale_bits = 0;
+        std::uint64_t spare = 0;
         for (std::uint64_t i = 0; i < kWordsPerPage; ++i)
-            stale_bits += static_cast<std::uint64_t>(
+            spare += static_cast<std::uint64_t>(
                 std::popcount(disk_.page(page)[i] & ~needed(page * kWordsPerPage + i)));
-        if (stale_bits == 0) continue;
-        want(page, true);
-        left -= stale_bits;
+        if (spare == 0) continue;
+        const std::uint64_t drop = std::min(spare, surplus);
+        want(page, static_cast<std::uint32_t>(drop));
+        surplus -= drop;
     }
 }
 

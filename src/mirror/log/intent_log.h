@@ -85,7 +85,13 @@ class IntentLog {
     [[nodiscard]] std::span<const std::byte> image() const {
         return std::as_bytes(std::span<const std::uint64_t>(image_.get(), image_words_));
     }
-    /// Schedules the clearing of bits that nothing needs, when more than `keep` bits are set on disk.
+    /// While commits come thick and fast, each also sets the bits of the blocks next to its own (1 MiB) on
+    /// disk, as long as fewer than `limit` bits are set there: scattered writes then soon find theirs
+    /// durable. These bits are no more than bits that were cleared late. 0: never.
+    void mark_ahead(std::uint64_t limit) { ahead_limit_ = limit; }
+    static constexpr unsigned kAheadBlocks = 16;
+
+    /// Schedules the clearing of bits that nothing needs, as many as there are above `keep` bits on disk.
     void collect(std::uint64_t keep);
     /// Bits on disk that nothing needs. Walks the map.
     [[nodiscard]] std::uint64_t stale() const;
@@ -105,14 +111,16 @@ class IntentLog {
     };
     struct Wanted {
         bool write = false;
-        bool drop = false;  // leave out bits that nothing needs
+        std::uint32_t drop = 0;  // leave out so many of the bits that nothing needs
     };
 
-    void want(std::uint64_t page, bool drop);
+    void want(std::uint64_t page, std::uint32_t drop);
+    [[nodiscard]] std::uint64_t with_neighbours(std::uint64_t bits, std::uint64_t word) const;
     [[nodiscard]] std::uint64_t needed(std::uint64_t word) const;
 
     std::uint64_t bytes_per_mark_ = kBlockBytes;
     BlockMap dirty_, recent_, closing_, disk_;
+    std::uint64_t ahead_limit_ = 0;
     bool closing_open_ = false;
     bool committing_ = false;
     bool failed_ = false;
@@ -123,7 +131,8 @@ class IntentLog {
     std::size_t image_words_ = 0;
     std::unique_ptr<std::uint64_t, AlignedFree> image_;
     std::vector<std::uint64_t> scratch_;
-    std::uint64_t hand_ = 0;  // where collect() goes on
+    std::uint64_t hand_ = 0;       // page where collect() goes on
+    std::uint64_t word_hand_ = 0;  // word of a page where dropping goes on
 };
 
 }  // namespace understudy::mirror

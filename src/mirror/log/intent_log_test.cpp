@@ -110,10 +110,34 @@ TEST(IntentLog, UnderLoadWarmBitsStayUntilThereAreTooMany) {
     log.collect(100);
     EXPECT_FALSE(log.wants_commit());
     EXPECT_EQ(log.mark(50 * kBlockBytes, 4096, As::recent), IntentLog::kDurable);
-    log.collect(99);
+    log.collect(64);
+    commit(log);
+    EXPECT_LE(log.disk().count(), 64U);  // some go, by words of 64
+    EXPECT_GT(log.disk().count(), 1U);
+    EXPECT_TRUE(on_disk(log, 50));
+    log.collect(0);
     commit(log);
     EXPECT_EQ(log.disk().count(), 1U);
     EXPECT_EQ(log.stale(), 0U);
+}
+
+// Spec: REP-052, REP-053
+TEST(IntentLog, MarkingAheadMakesNeighboursDurableButNotDirty) {
+    IntentLog log(kVolume, 65536);
+    log.mark_ahead(20);
+    log.mark(17 * kBlockBytes, 4096, As::recent);
+    commit(log);
+    EXPECT_EQ(log.disk().count(), 16U);
+    EXPECT_EQ(log.mark(31 * kBlockBytes, 4096, As::recent), IntentLog::kDurable);
+    EXPECT_EQ(log.dirty().count(), 0U);
+    log.mark(40 * kBlockBytes, 4096, As::recent);
+    commit(log);
+    log.mark(100 * kBlockBytes, 4096, As::recent);  // the limit is reached: only what is needed
+    commit(log);
+    EXPECT_EQ(log.disk().count(), 33U);
+    log.collect(0);
+    commit(log);
+    EXPECT_EQ(log.disk().count(), 4U);
 }
 
 // Spec: REP-050
