@@ -145,7 +145,7 @@ TEST_F(Enrolment, AUsedTokenIsRefused) {
     const auto again = join_with(once, {.self = NodeName("third")});
     ASSERT_FALSE(again);
     EXPECT_EQ(again.error().text,
-              "this token was used by right already: make a new one with `understudy token`");
+              "this token was used by right already: make a new one with `understudy invite`");
 }
 
 TEST_F(Enrolment, AWrongTokenIsRefusedAndGuessingIsSlowedDown) {

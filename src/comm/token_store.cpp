@@ -52,7 +52,7 @@ Result<Token> parse_token(std::string_view text) {
         parts[2].size() != kFingerprintCharacters || !only_of(upper(parts[1]), kBase32) ||
         !only_of(text::lower(parts[2]), "0123456789abcdef"))
         return fail(Code::bad_argument,
-                    "this is no token: copy the whole line that `understudy token` printed on a member of "
+                    "this is no token: copy the whole line that `understudy invite` printed on a member of "
                     "the cluster; "
                     "it begins with {}-",
                     kPrefix);
@@ -139,11 +139,11 @@ Result<TokenStore::Open> TokenStore::check(std::string_view secret, runtime::Wal
                     "wrong token: this cluster did not give it out, or it ended long ago");
     if (found->used)
         return fail(Code::bad_argument,
-                    "this token was used by {} already: make a new one with `understudy token`",
+                    "this token was used by {} already: make a new one with `understudy invite`",
                     found->used_by);
     // Lifetimes outlast the daemon, so they can only be measured by the wall clock.
     if (found->expires_s <= seconds(now))
-        return fail(Code::bad_argument, "this token expired {} s ago: make a new one with `understudy token`",
+        return fail(Code::bad_argument, "this token expired {} s ago: make a new one with `understudy invite`",
                     seconds(now) - found->expires_s);
     Open open{found->hash, std::nullopt};
     if (!found->replaces.empty()) open.replaces = NodeName(found->replaces);

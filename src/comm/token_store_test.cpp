@@ -88,11 +88,11 @@ TEST_F(Tokens, AreGoodOnceAndWithinTheirTime) {
     EXPECT_FALSE(open->replaces);
     ASSERT_TRUE(store.mark_used(open->hash, NodeName("right")));
     EXPECT_EQ(store.check(secret, kNow).error().text,
-              "this token was used by right already: make a new one with `understudy token`");
+              "this token was used by right already: make a new one with `understudy invite`");
     ASSERT_TRUE(store.reopen(open->hash));
     EXPECT_TRUE(store.check(secret, kNow));
     EXPECT_EQ(store.check(secret, kNow + 1h + 5s).error().text,
-              "this token expired 5 s ago: make a new one with `understudy token`");
+              "this token expired 5 s ago: make a new one with `understudy invite`");
     EXPECT_EQ(store.check("AAAA", kNow).error().code, Code::bad_argument);
     EXPECT_NE(store.check("AAAA", kNow).error().text.find("wrong token"), std::string::npos);
 }
