@@ -109,7 +109,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<Result<>> hand_over(NodeName dead, Tag tag, std::set<NodeName> tried);
     runtime::Task<config::Reply> serve_takeover(NodeName caller, config::Command command);
     runtime::Task<> node_returned(NodeName peer);
-    runtime::Task<> reconsider(std::set<NodeName> dead);
+    runtime::Task<> reconsider(std::set<NodeName> dead, std::vector<Tag> interrupted);
+    [[nodiscard]] static bool runs_elsewhere(const ClusterView& seen, const Tag& tag);
     runtime::Task<bool> wait_ready(runtime::Duration limit);
 
     // engine_commands.cpp

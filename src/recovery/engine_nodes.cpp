@@ -160,20 +160,43 @@ void Engine::Impl::on_absence(runtime::Duration absent) {
     messages::warning("{}; takeovers under way are stopped and looked at again", why);
     journal(Event::none, "engine", database.self().str(), why);
     std::set<NodeName> again;
+    std::vector<Tag> interrupted;
     for (const auto& takeover : takeovers)
-        if (takeover->cancelled.empty()) {
+        if (takeover->cancelled.empty() && !takeover->tags.empty()) {
             takeover->cancelled = why;
             again.insert(takeover->dead);
+            interrupted.push_back(*takeover->tags.begin());
         }
     for (const auto& [peer, count] : deciding)
         again.insert(peer);
-    if (!again.empty()) scope.spawn(reconsider(std::move(again)));
+    if (!again.empty()) scope.spawn(reconsider(std::move(again), std::move(interrupted)));
 }
 
-runtime::Task<> Engine::Impl::reconsider(std::set<NodeName> dead) {
+bool Engine::Impl::runs_elsewhere(const ClusterView& seen, const Tag& tag) {
+    const auto& own = seen.nodes.at(seen.self).config;
+    for (const auto& member : hierarchy_of(own, tag))
+        for (const auto& pair : own.equivalents(member)) {
+            const auto peer = seen.nodes.find(pair.other_node);
+            if (peer == seen.nodes.end() || !peer->second.alive) continue;
+            const auto at = peer->second.config.instances.find(pair.other_tag);
+            if (at != peer->second.config.instances.end() && is_up(at->second.state)) return true;
+        }
+    return false;
+}
+
+runtime::Task<> Engine::Impl::reconsider(std::set<NodeName> dead, std::vector<Tag> interrupted) {
     const auto give_up = world.clock.now() + longest_detection() + kDetectionMargin;
     while (!peers->settled() && world.clock.now() < give_up)
         co_await runtime::sleep_for(world.tasks, kPoll);
+    for (const auto& tag : interrupted) {
+        const ClusterView seen = co_await ask_everyone(NodeName());
+        if (!runs_elsewhere(seen, tag)) continue;
+        Operation back{fmt::format("giving up {}, which another node took over", tag.str()),
+                       StopRequest{tag}};
+        const auto given = co_await operate(std::move(back));
+        if (!given.outcome.result)
+            messages::error("giving up {}: {}", tag.str(), given.outcome.result.error().text);
+    }
     for (const auto& peer : dead)
         if (!alive(peer)) co_await node_lost(peer);
 }

@@ -94,7 +94,25 @@ std::vector<Plan> by_hierarchy(const ClusterView& view, const Plan& plan) {
 }
 
 std::vector<Tag> hierarchy_of(const config::NodeConfig& config, const Tag& tag) {
-    return Graph(config).connected(tag);
+    // By the configuration's own index: this is asked for one hierarchy at a time, among thousands.
+    std::vector<Tag> members{tag};
+    std::set<Tag> seen{tag};
+    for (std::size_t i = 0; i < members.size(); ++i) {
+        auto neighbours = config.children(members[i]);
+        for (auto& parent : config.parents(members[i]))
+            neighbours.push_back(std::move(parent));
+        for (auto& next : neighbours)
+            if (config.instances.contains(next) && seen.insert(next).second)
+                members.push_back(std::move(next));
+    }
+    std::sort(members.begin(), members.end(), [&config](const Tag& a, const Tag& b) {
+        const auto order = [&config](const Tag& t) {
+            const auto at = config.instances.find(t);
+            return at == config.instances.end() ? std::uint64_t{0} : at->second.order;
+        };
+        return std::pair(order(a), a) < std::pair(order(b), b);
+    });
+    return members;
 }
 
 std::vector<NodeName> in_service_on(const ClusterView& view, const Tag& tag) {

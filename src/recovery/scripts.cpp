@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "messages/messages.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <deque>
