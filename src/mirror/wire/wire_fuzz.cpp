@@ -8,7 +8,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace understudy::mirror;
-    if (size < 2) return 0;
+    if (size < 3) return 0;
     // The first two bytes choose the pieces and whether headers get a right checksum, which luck never finds.
     const std::size_t piece = std::size_t{data[0]} * 37 + 1;
     std::vector<std::byte> stream(size - 2);
