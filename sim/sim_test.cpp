@@ -217,6 +217,20 @@ TEST_F(ThreeNodeScenario, DISABLED_TakeoverDoesNotStartWhatAFailedRemoveMayHaveL
     EXPECT_LE(cluster.kits().hosts_running(ip).size(), 1U);
 }
 
+// The restarted daemon could not affirm the address, which goes on running there.
+TEST_F(ClusterScenario, DISABLED_SwitchoverTakesDownWhatARestartedDaemonCouldNotAffirm) {
+    start_in_service();
+    cluster.kits().fail_next(alpha, "restore", 1, ip);
+    cluster.host(alpha).kill_program();
+    sim.run_for(300ms);
+    cluster.power_on(alpha);
+    sim.run_for(30s);
+    EXPECT_TRUE(cluster.kits().runs(alpha, ip));
+    EXPECT_TRUE(cluster.run(beta, SimulatedCluster::switchover(app, beta)));
+    EXPECT_THAT(cluster.kits().hosts_running(ip), ElementsAre(beta));
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+}
+
 /// A two-node cluster under crashes, partitions, pauses and lost connections.
 std::string trace_under_faults(std::uint64_t seed) {
     runtime::Simulation sim(seed);
