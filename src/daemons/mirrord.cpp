@@ -144,6 +144,16 @@ Result<> serve(const Arguments& arguments) {
         kept.insert(held->begin(), held->end());
     }
 
+    // Nobody holds what an earlier boot or a killed keeper left: such devices only give errors.
+    if (kept.empty()) {
+        const auto directory = layout.root + "/dev/understudy";
+        if (const auto cleaned = clean_up_exports(directory); !cleaned)
+            messages::warning("{}", cleaned.error().text);
+        for (const auto& name : world.files.list(directory))
+            if (const auto gone = world.files.remove(directory + "/" + name); !gone)
+                messages::warning("{}", gone.error().text);
+    }
+
     TcpDataLinks links(world, port_base);
     LinuxDevices devices;
     std::string no_reactor;

@@ -110,9 +110,7 @@ Socket open_device(const std::string& device, bool block) {
     return made;
 }
 
-}  // namespace
-
-std::string open_by(const std::string& path) {
+std::string open_by(const std::string& path, pid_t except) {
     struct stat wanted {};
     if (stat(path.c_str(), &wanted) != 0) return {};
     std::vector<std::string> out;
@@ -120,7 +118,7 @@ std::string open_by(const std::string& path) {
     for (fs::directory_iterator process("/proc", error), end; !error && process != end;
          process.increment(error)) {
         const std::string pid = process->path().filename().string();
-        if (!text::to_int(pid)) continue;
+        if (const auto number = text::to_int(pid); !number || *number == except) continue;
         std::error_code gone;
         for (fs::directory_iterator fd(process->path() / "fd", gone), last; !gone && fd != last;
              fd.increment(gone)) {
@@ -135,6 +133,22 @@ std::string open_by(const std::string& path) {
         }
         if (out.size() == kMostNamed) break;
     }
+    return text::join(out, ", ");
+}
+
+}  // namespace
+
+std::string open_by(const std::string& path) {
+    return open_by(path, 0);
+}
+
+std::string used_by(const std::string& device) {
+    struct stat status {};
+    if (stat(device.c_str(), &status) != 0 || !S_ISBLK(status.st_mode)) return {};
+    std::vector<std::string> out;
+    for (const auto& directory : mounts_of({number_of(status.st_rdev)}))
+        out.push_back(fmt::format("the mount {}", directory));
+    if (auto processes = open_by(device, getpid()); !processes.empty()) out.push_back(std::move(processes));
     return text::join(out, ", ");
 }
 

@@ -18,5 +18,7 @@ class LinuxDevices : public Devices {
 
 /// "postgres (pid 12), ...": processes that have the file or device open. Empty when nobody visible does.
 std::string open_by(const std::string& path);
+/// Who uses a volume's device: where it is mounted, and other processes that have it open.
+std::string used_by(const std::string& device);
 
 }  // namespace understudy::mirror::control

@@ -248,8 +248,10 @@ Task<Result<std::string>> ReactorHost::start_export(ExportKind kind) {
 Task<Result<>> ReactorHost::stop_export(bool forced) {
     using Answer = Result<>;
     OneShot<Answer> done(world_.tasks);
-    run([this, forced, done] {
+    auto device = std::make_shared<std::string>();
+    run([this, forced, done, device] {
         if (!seat_.exported) return answer<Answer>(done, Result<>{});
+        *device = seat_.exported->device_path();
         if (forced) seat_.gate->fail_held(-EIO);
         seat_.exported->stop(forced ? StopMode::forced : StopMode::orderly, [this, done](Result<> stopped) {
             if (stopped) seat_.exported.reset();
@@ -257,6 +259,14 @@ Task<Result<>> ReactorHost::stop_export(bool forced) {
         });
     });
     Answer result = co_await done;
+    if (!result && !device->empty()) {
+        OneShot<std::string> named(world_.tasks);
+        auto users = std::make_shared<std::string>();
+        world_.tasks.run_blocking([users, device] { *users = used_by(*device); },
+                                  [named, users] { named.set(*users); });
+        const std::string who = co_await named;
+        if (!who.empty()) result = fail(result.error().code, "{} Held by: {}.", result.error().text, who);
+    }
     co_return result;
 }
 
