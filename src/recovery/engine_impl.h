@@ -91,6 +91,10 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> release_on(NodeName node, std::string id);
     runtime::Task<config::Reply> serve_reserve(NodeName caller, config::Command command);
     runtime::Task<config::Reply> serve_step(NodeName caller, config::Command command);
+    /// How long this process stood still, when that is longer than its peers wait for a heartbeat: they may
+    /// have taken over, and what is under way must not go on (a frozen machine, SIGSTOP).
+    [[nodiscard]] std::optional<runtime::Duration> overslept() const;
+    runtime::Task<> keep_awake();
     void mark_own(const std::string& id, const Plan& plan);
 
     // engine_nodes.cpp
@@ -146,6 +150,10 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     bool stopping = false;
     std::map<NodeName, int> deciding;  // peers whose takeover is being decided, not yet reserved
     std::list<std::shared_ptr<Takeover>> takeovers;
+    int under_way = 0;           // operations that execute
+    std::uint64_t absences = 0;  // how often this process stood still
+    bool watching = false;       // keep_awake() runs
+    runtime::TimePoint last_awake;
     runtime::TaskScope scope;  // last: its coroutines use everything above
 };
 

@@ -154,6 +154,8 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
 }
 
 void Engine::Impl::on_absence(runtime::Duration absent) {
+    last_awake = world.clock.now();  // told once
+    ++absences;
     // Peers have probably taken over meanwhile: nothing goes on before membership is known again.
     const auto why =
         fmt::format("this node did not run for {:.1f} s", std::chrono::duration<double>(absent).count());

@@ -244,6 +244,25 @@ void Engine::Impl::mark_own(const std::string& id, const Plan& plan) {
         reservations.mark(id, tags, kind);
 }
 
+std::optional<runtime::Duration> Engine::Impl::overslept() const {
+    runtime::Duration shortest = runtime::Duration::max();
+    for (const auto& path : database.own().paths)
+        shortest =
+            std::min(shortest, runtime::Duration(std::chrono::milliseconds(path.interval_ms)) * path.misses);
+    const auto gap = world.clock.now() - last_awake;
+    if (!watching || gap <= shortest) return std::nullopt;
+    return gap;
+}
+
+runtime::Task<> Engine::Impl::keep_awake() {
+    while (under_way > 0) {
+        last_awake = world.clock.now();
+        co_await runtime::sleep_for(world.tasks, kPoll);
+        if (const auto gap = overslept()) on_absence(*gap);
+    }
+    watching = false;
+}
+
 runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     OperationResult result;
     auto id = jobs.new_id();
@@ -307,13 +326,25 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     Executor::Run run{id, operation.reserve, operation.arguments, {}};
     const auto takeover = operation.takeover;
     const bool must_hold = operation.reserve && held.contains(database.self());
-    run.may_go_on = [this, id, takeover, must_hold]() -> Result<> {
+    const bool starts = !result.not_restored(database.self()).empty();
+    run.may_go_on = [this, id, takeover, must_hold, starts, before = absences]() -> Result<> {
+        if (const auto gap = overslept()) on_absence(*gap);  // cancels takeovers before their next step
+        if (starts && !takeover && absences != before)
+            return fail(Code::failure,
+                        "this node stood still meanwhile and peers may have acted; look at the cluster and "
+                        "try again");
         if (must_hold && !reservations.holds(id))
             return fail(Code::failure, "its reservation was broken by another operation");
         if (takeover && !takeover->cancelled.empty()) return fail(Code::failure, "{}", takeover->cancelled);
         return {};
     };
+    ++under_way;
+    if (!std::exchange(watching, true)) {
+        last_awake = world.clock.now();
+        scope.spawn(keep_awake());
+    }
     result.outcome = co_await executor.execute(result.plan, std::move(run));
+    --under_way;
     release(id, held);
     co_return result;
 }

@@ -367,6 +367,22 @@ TEST(Partition, ATakeoverUnderWayIsGivenBackWhenTheOwnerTurnsOutAlive) {
     EXPECT_THAT(c.take_trace(), Not(HasSubstr("B: restore pg.0")));
 }
 
+// Spec: CLU-107, CLU-188
+TEST(Pause, ANodeThatStoodStillDuringItsTakeoverGoesNoFurtherAndGivesUpWhatAnotherTook) {
+    One c({"A", "B", "C"});
+    c.boot_all();
+    c.host("B").slow["restore Vol.E"] = 3s;
+    c.power_off("A");
+    ASSERT_TRUE(c.wait([&] { return c.state("B", "ip.0") == "ISP"; }, 10s));
+    c.host("B").node->pause(runtime::Pause::host);
+    ASSERT_TRUE(c.wait([&] { return c.states("C") == "ISP ISP ISP"; }, 20s));
+    c.host("B").node->resume();
+    ASSERT_TRUE(c.wait([&] { return c.states("B") == "OSU OSU OSU"; }, 60s)) << c.states("B");
+    EXPECT_THAT(c.take_trace(), Not(HasSubstr("B: restore pg.0")));
+    EXPECT_TRUE(c.host("B").running.empty());
+    EXPECT_EQ(c.states("C"), "ISP ISP ISP");
+}
+
 // Spec: CLU-144, CLU-082
 TEST(Switchover, MovesTheWholeHierarchyFromAnyNodeAndJournalsIt) {
     Web c;
