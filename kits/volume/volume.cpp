@@ -39,16 +39,31 @@ bool mounted(const std::string& directory) {
     return false;
 }
 
-Result<> mirror(const Instance& instance, const std::string& verb) {
-    UNDERSTUDY_TRY(const auto reply,
-                   cli::run(instance.layout, "understudy mirror " + verb, {instance.id.str()}));
+Result<> mirror(const Instance& instance, const std::string& verb, std::vector<std::string> words = {}) {
+    words.push_back(instance.id.str());
+    UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "understudy mirror " + verb, words));
     if (reply.exit_code != 0) return fail(Code::failure, "{}", reply.err);
     return {};
 }
 
+/// Whether the cluster knows that every other node of this volume is dead: then nobody need be waited for.
+bool peers_are_dead(const Instance& instance) {
+    const auto pairs = cli::run(instance.layout, "eqv_list", {"-t", instance.tag.str()});
+    if (!pairs || pairs->exit_code != 0 || pairs->out.empty()) return false;
+    for (const auto& line : text::split(text::trim(pairs->out), '\n')) {
+        const auto fields = text::split(line, '\x01');
+        if (fields.size() < 3) return false;
+        const auto state = cli::run(instance.layout, "sys_getst", {"-s", fields[2]});
+        if (!state || text::trim(state->out) != "DEAD") return false;
+    }
+    return true;
+}
+
 Result<> bring_up(const Instance& instance) {
     UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
-    UNDERSTUDY_CHECK(mirror(instance, "promote"));
+    std::vector<std::string> words;
+    if (peers_are_dead(instance)) words.emplace_back("--peer-dead");
+    UNDERSTUDY_CHECK(mirror(instance, "promote", words));
     if (mounted(directory)) return {};  // restore must not disturb what runs. Spec: CLU-149
     const auto device = device_of(instance);
     if (!wait_until(kDeviceLimit, [&] { return access(device.c_str(), R_OK | W_OK) == 0; }))

@@ -47,23 +47,29 @@ struct Node::Impl {
           options(std::move(o)),
           database(std::move(d)),
           cluster(world, {.self = options.self, .software_version = "0.1.0"}),
-          engine(world, *database, cluster, engine_options(options)),
+          engine(world, *database, cluster, engine_options(options, *database)),
           replication(world, *database, cluster),
           membership(world, *database, cluster, options),
-          status(world, *database, cluster, options),
+          status(world, *database, cluster, engine, options),
           equivalencies(world, *database, cluster) {}
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
     ~Impl() { *alive = false; }
 
-    static recovery::Engine::Options engine_options(const NodeOptions& options) {
+    static recovery::Engine::Options engine_options(const NodeOptions& options,
+                                                    const config::Database& database) {
         recovery::Engine::Options result;
         result.lkroot = options.layout.lkroot();
         result.settings = options.settings.all();
         result.environment["UNDERSTUDY_ROOT"] = options.layout.root;
         result.environment["LKROOT"] = options.layout.lkroot();
         result.init_peer_wait = std::chrono::seconds(options.settings.integer("INIT_PEER_WAIT"));
+        if (result.init_peer_wait <= runtime::Duration::zero())  // auto. Spec: CLU-127
+            for (const auto& path : effective_paths(options, database))
+                result.init_peer_wait = std::max<runtime::Duration>(
+                    result.init_peer_wait, std::chrono::milliseconds(path.interval_ms) * path.misses);
         result.host_rebooted = options.host_rebooted;
+        result.pid = options.pid;
         return result;
     }
 
@@ -104,9 +110,10 @@ struct Node::Impl {
         return live;
     }
 
-    void apply_paths() {
-        // LCMHBEATTIME and LCMNUMHBEATS replace what a path left at its default. Spec: CLU-069.
-        auto paths = database->own().paths;
+    /// LCMHBEATTIME and LCMNUMHBEATS replace what a path left at its default. Spec: CLU-069.
+    static std::vector<config::Path> effective_paths(const NodeOptions& options,
+                                                     const config::Database& database) {
+        auto paths = database.own().paths;
         const config::Path defaults;
         for (auto& path : paths) {
             if (options.settings.present("LCMHBEATTIME") && path.interval_ms == defaults.interval_ms)
@@ -114,8 +121,10 @@ struct Node::Impl {
             if (options.settings.present("LCMNUMHBEATS") && path.misses == defaults.misses)
                 path.misses = static_cast<int>(options.settings.integer("LCMNUMHBEATS"));
         }
-        cluster.set_paths(paths);
+        return paths;
     }
+
+    void apply_paths() { cluster.set_paths(effective_paths(options, *database)); }
 
     /// A kit that is installed is known: its application and type need no command. Spec: CMD-057, README
     /// ruling 9.
@@ -163,8 +172,8 @@ struct Node::Impl {
         membership.start();
         status.start();
         equivalencies.start();
-        apply_paths();
         engine.start();
+        apply_paths();
     }
 
     /// Peers going and coming are told by the engine; paths by nobody else.

@@ -25,6 +25,7 @@ struct NodeOptions {
     config::Layout layout;
     config::Settings settings;
     bool host_rebooted = true;  // false when only the daemon was restarted and applications may still run
+    int pid = 0;                // of the daemon, shown with its reservations
 };
 
 class Node {

@@ -83,6 +83,7 @@ struct StatusService::Impl {
     runtime::World world;
     config::Database& database;
     comm::Cluster& cluster;
+    const recovery::Engine& engine;
     const NodeOptions& options;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
@@ -375,15 +376,6 @@ struct StatusService::Impl {
     }
 
     void plan(const Command& command, const Done& done) {
-        recovery::ClusterView view;
-        view.self = database.self();
-        view.nodes[view.self] = {.alive = true, .known_dead = false, .config = database.own()};
-        for (const auto& [node, config] : database.replicas()) {
-            const auto state = cluster.peer_state(node);
-            view.nodes[node] = {.alive = state == comm::PeerState::alive,
-                                .known_dead = state == comm::PeerState::dead,
-                                .config = config};
-        }
         const auto& action = command.arguments.at(0);
         const auto& object = command.arguments.at(1);
         recovery::Request request;
@@ -393,12 +385,10 @@ struct StatusService::Impl {
             request = recovery::RemoveRequest{Tag(object)};
         else if (action == "failover-of") {
             const NodeName dead(object);
-            if (!view.nodes.contains(dead) || dead == view.self)
+            if (!database.own().systems.contains(dead) || dead == database.self())
                 return done(config::failure(
                     {Code::not_found,
                      fmt::format("no other system \"{}\"; sys_list names those that exist", object), 0}));
-            view.nodes[dead].alive = false;
-            view.nodes[dead].known_dead = true;
             request = recovery::FailoverRequest{dead};
         } else {
             return done(config::failure(
@@ -406,7 +396,7 @@ struct StatusService::Impl {
                  fmt::format("understudy plan knows restore, remove and failover-of, not \"{}\"", action),
                  0}));
         }
-        const auto planned = recovery::plan(view, request);
+        const auto planned = engine.preview(request);
         if (!planned) return done(config::failure(planned.error()));
         if (!command.has("json")) return done(config::success(recovery::describe(*planned)));
         json steps = json::array();
@@ -421,8 +411,8 @@ struct StatusService::Impl {
 };
 
 StatusService::StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
-                             const NodeOptions& options)
-    : impl_(new Impl{world, database, cluster, options}) {}
+                             const recovery::Engine& engine, const NodeOptions& options)
+    : impl_(new Impl{world, database, cluster, engine, options}) {}
 StatusService::~StatusService() {
     *impl_->alive = false;
 }

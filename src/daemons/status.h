@@ -6,6 +6,7 @@
 #include "config/command.h"
 #include "config/database.h"
 #include "daemons/node.h"
+#include "recovery/engine.h"
 
 #include <functional>
 #include <memory>
@@ -16,7 +17,7 @@ class StatusService {
   public:
     using Done = std::function<void(config::Reply)>;
     StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
-                  const NodeOptions& options);
+                  const recovery::Engine& engine, const NodeOptions& options);
     ~StatusService();
     StatusService(const StatusService&) = delete;
     StatusService& operator=(const StatusService&) = delete;

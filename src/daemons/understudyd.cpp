@@ -83,14 +83,20 @@ Result<> serve(const Arguments& arguments) {
 
     config::Settings settings;
     if (const auto text = world.files.read(layout.settings())) {
-        UNDERSTUDY_TRY(settings, config::Settings::parse(*text));
+        // A typing error must not keep the node from starting: its key has the default then.
+        std::vector<std::string> problems;
+        settings = config::Settings::parse_leniently(*text, problems);
+        for (const auto& problem : problems)
+            messages::warning("{}: {}", layout.settings(), problem);
     }
     UNDERSTUDY_TRY(const bool rebooted, mark_boot(world.files, layout));
     UNDERSTUDY_TRY(auto store, config::SqliteStore::open(world, layout.database()));
-    UNDERSTUDY_TRY(
-        auto node,
-        Node::open(world, *store,
-                   {.self = self, .layout = layout, .settings = settings, .host_rebooted = rebooted}));
+    UNDERSTUDY_TRY(auto node, Node::open(world, *store,
+                                         {.self = self,
+                                          .layout = layout,
+                                          .settings = settings,
+                                          .host_rebooted = rebooted,
+                                          .pid = static_cast<int>(getpid())}));
     CommandServer server(world, *node, layout, settings);
     UNDERSTUDY_CHECK(server.listen());
     node->on_stopped([&] { server.drain([&] { posix.stop(); }); });

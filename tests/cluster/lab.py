@@ -142,6 +142,13 @@ class Host:
         self._init.wait(20)
         self._init = None
         self.pid = 0
+        self._release_loops()
+
+    def _release_loops(self) -> None:
+        """A loop device belongs to the kernel, which a real power-off ends too."""
+        for node in (self.root / "dev/understudy").glob("*"):
+            if node.is_block_device():
+                run("losetup", "--detach", f"/dev/loop{os.minor(node.stat().st_rdev)}", check=False)
 
     @property
     def running(self) -> bool:

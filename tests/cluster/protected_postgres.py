@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 
@@ -88,7 +87,7 @@ class Client:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = self.host.spawn(sys.executable, str(WRITER), ADDRESS, str(PORT), str(self.path),
+        self._process = self.host.spawn("/usr/bin/python3", str(WRITER), ADDRESS, str(PORT), str(self.path),
                                         str(self.pause_ms), log="writer")
 
     def stop(self) -> None:
@@ -116,16 +115,6 @@ class Client:
         times = [when for _, when in self.acknowledgements()]
         gaps = [(b - a) / 1e6 for a, b in zip(times, times[1:]) if b >= start_ns and a <= end_ns]
         return max(gaps, default=0.0)
-
-    def outage(self, event_ns: int) -> float:
-        """ms from the last acknowledgement before the event to the first one after the silence."""
-        times = [when for _, when in self.acknowledgements()]
-        before = [t for t in times if t <= event_ns]
-        after = [t for t in times if t > event_ns]
-        # An answer already on its way may arrive just after the power went.
-        while len(after) > 1 and after[0] - (before[-1] if before else event_ns) < 50e6 and after[1] - after[0] > 50e6:
-            before.append(after.pop(0))
-        return (after[0] - before[-1]) / 1e6 if before and after else float("inf")
 
 
 @dataclass
@@ -168,7 +157,7 @@ def power_cycle(story: Protected, client: Client, tell=lambda text: None) -> Run
     wait_until(lambda: any(t > event_ns + 100_000_000 for _, t in client.acknowledgements()[-3:]), 60,
                "a write acknowledged by right")
     client.wait_for_more(20, 30)
-    run.outage_ms = client.outage(event_ns)
+    run.outage_ms = client.gap_around(event_ns, time.monotonic_ns())
     down = event_time_us(right, NODE_FAILURE, wall_us)
     story.wait_active(right)
     over = event_time_us(right, RECOVERED, wall_us)

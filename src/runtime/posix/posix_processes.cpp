@@ -47,7 +47,7 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
             });
         }
         wait_for_output();
-        exit_watch_->wait_readable([self = shared_from_this()] { self->exited(); });
+        wait_for_exit();
     }
 
     void kill() {
@@ -77,6 +77,10 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
     }
 
   private:
+    void wait_for_exit() {
+        exit_watch_->wait_readable([self = shared_from_this()] { self->exited(); });
+    }
+
     void wait_for_output() {
         output_watch_->wait_readable([self = shared_from_this()] { self->output_ready(); });
     }
@@ -123,10 +127,13 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
     void exited() {
         siginfo_t info{};
         // P_PIDFD has no name in older headers; the pid is as good before it is reaped.
-        if (::waitid(P_PID, static_cast<id_t>(process_.pid), &info, WEXITED | WNOHANG) == 0 &&
-            info.si_pid != 0)
+        if (::waitid(P_PID, static_cast<id_t>(process_.pid), &info, WEXITED | WNOHANG) == 0) {
+            // The descriptor's number may have belonged to a process that ended just before: its readiness
+            // can still be delivered, and says nothing about this one.
+            if (info.si_pid == 0) return wait_for_exit();
             result_.exit_code =
                 info.si_code == CLD_EXITED ? info.si_status : kSignalExitBase + info.si_status;
+        }
         reaped_ = true;
         stop_timer();
         std::size_t drained = 0;

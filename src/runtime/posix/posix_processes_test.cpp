@@ -254,6 +254,27 @@ TEST_F(PosixProcessesTest, ManyRunAtOnceWithoutHoldingUpTheLoop) {
         EXPECT_EQ(outcomes[static_cast<std::size_t>(i)].lines.back(), std::to_string(i));
 }
 
+// A descriptor's number is used again at once; what was heard of its last owner must not end the next
+// process.
+TEST_F(PosixProcessesTest, AProcessStartedWhenOthersEndIsNotTakenForThem) {
+    constexpr int kRounds = 60;
+    constexpr int kAtOnce = 4;
+    int ended = 0;
+    std::vector<int> codes;
+    for (int round = 0; round < kRounds; ++round) {
+        const int before = ended;
+        for (int i = 0; i < kAtOnce; ++i)
+            processes.start(shell("exit 0"), {}, [&](Result<ProcessResult>) {
+                processes.start(shell("sleep 0.01; exit 7"), {}, [&](Result<ProcessResult> result) {
+                    codes.push_back(result ? result->exit_code : -2);
+                    ++ended;
+                });
+            });
+        ASSERT_TRUE(run_until(loop, [&] { return ended == before + kAtOnce; }));
+    }
+    EXPECT_THAT(codes, Each(7));
+}
+
 TEST_F(PosixProcessesTest, DestroyingItInsideItsOwnHandlerIsSafe) {
     auto own = std::make_unique<PosixProcesses>(loop);
     bool line_seen = false;
