@@ -176,7 +176,7 @@ TEST_F(ClusterScenario, PowerOffInTheMiddleOfASwitchoverEndsInServiceOnTheOtherN
 }
 
 // Rebooting faster than the detection time must not leave the application in service nowhere.
-TEST_F(ClusterScenario, DISABLED_ActiveNodeThatRebootsUnnoticedEndsWithTheApplicationInService) {
+TEST_F(ClusterScenario, ActiveNodeThatRebootsUnnoticedEndsWithTheApplicationInService) {
     start_in_service();
     ASSERT_TRUE(cluster.run(alpha, SimulatedCluster::switchover(app, beta)));
     ASSERT_TRUE(cluster.wait_in_service(5s));

@@ -57,15 +57,18 @@ void all_osu(PlanBuilder& builder, const ClusterView& view, const Hierarchy& fou
             builder.add({view.self, tag, Action::set_osu, why, {}, false});
 }
 
-/// The peer that comes before `self` for this hierarchy, if one is alive and has it. Spec: CLU-128.
+/// The peer that comes before `self` for this hierarchy, if one is alive and starts too or has a part of it.
+/// One that started long ago starts nothing any more: to step back for it would leave the hierarchy in
+/// service nowhere when this node rebooted faster than its peers notice. Spec: CLU-124, CLU-128, CLU-132.
 std::optional<config::Equivalency> better_peer(const PlanBuilder& builder, const Hierarchy& found) {
     for (const auto& tag : found.members) {
         if (!builder.graph().parents(tag).empty()) continue;
         for (const auto& pair : builder.equivalents(tag)) {
             const auto* peer = builder.node(pair.other_node);
-            if (peer != nullptr && peer->alive && peer->config.instances.contains(pair.other_tag) &&
-                pair.other_priority < pair.priority)
-                return pair;
+            if (peer == nullptr || !peer->alive || !(pair.other_priority < pair.priority)) continue;
+            const auto at = peer->config.instances.find(pair.other_tag);
+            if (at == peer->config.instances.end()) continue;
+            if (at->second.state == State::illstate || found.partly.contains(pair.other_node)) return pair;
         }
         return std::nullopt;  // the first root decides for all
     }
