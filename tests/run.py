@@ -152,8 +152,8 @@ def cluster(count: Count, extra: list[str] | None = None) -> None:
     if broken := build("release"):
         return count.add("build release", "failed", broken)
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        done = call("/usr/bin/python3", "-m", "pytest", "-q", "-x" if extra else "-q", "--tb=short", "-p", "no:cacheprovider",
-                    f"--junitxml={report.name}", "tests/cluster", *(extra or []), timeout=2400)
+        done = call("/usr/bin/python3", "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider",
+                    f"--junitxml={report.name}", *(extra or ["tests/cluster"]), timeout=2400)
         try:
             cases = list(ElementTree.parse(report.name).iter("testcase"))
         except ElementTree.ParseError:

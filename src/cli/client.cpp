@@ -3,6 +3,8 @@
 #include "messages/messages.h"
 #include "runtime/posix/blocking_client.h"
 
+#include <sys/socket.h>
+
 #include <chrono>
 #include <cstdlib>
 
@@ -49,6 +51,15 @@ Result<config::Reply> send(const config::Layout& layout, const CommandSpec& spec
         if (progress) progress(reply.out);
         frame = client->next_frame(limit);
     }
+}
+
+int server_pid(const config::Layout& layout, Server server) {
+    const auto client = runtime::BlockingClient::connect(socket_of(layout, server), kConnectLimit);
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    if (!client || getsockopt(client->descriptor(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+        return 0;
+    return credentials.pid;
 }
 
 Result<config::Reply> run(const config::Layout& layout, const std::string& name,

@@ -20,6 +20,9 @@ Result<config::Reply> send(const config::Layout& layout, const CommandSpec& spec
                            const config::Command& command,
                            const std::function<void(const std::string&)>& progress = {});
 
+/// Pid of the daemon that serves `server`, 0 when none does.
+int server_pid(const config::Layout& layout, Server server);
+
 /// Convenience for kits: parses and sends, e.g. run(layout, "ins_list", {"-f|", "-t", "Vol.E"}).
 Result<config::Reply> run(const config::Layout& layout, const std::string& name,
                           const std::vector<std::string>& words);

@@ -74,6 +74,7 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
         print(stdout, *started + "\n");
         return 0;
     }
+    const int daemon = spec.name == "lkstop" ? server_pid(layout, Server::daemon) : 0;
     command->pid = static_cast<int>(getpid());
     const auto reply = send(layout, spec, *command, [](const std::string& text) {
         print(stdout, text);
@@ -84,6 +85,8 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
     if (reply->exit_code == 0 && !reply->err.empty()) print(stderr, reply->err + "\n");  // a warning
     if (reply->exit_code != 0 && !reply->err.empty())
         fail_with(spec.name, Error{static_cast<Code>(reply->exit_code), reply->err, reply->message_number});
+    if (reply->exit_code == 0)
+        if (const auto ended = wait_for_end(daemon); !ended) return fail_with(spec.name, ended.error());
     return reply->exit_code;
 }
 

@@ -4,6 +4,7 @@
 #include "cli/client.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@ namespace understudy::cli {
 namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
+constexpr auto kEndLimit = std::chrono::seconds(30);
 constexpr std::int64_t kDefaultWait_s = 60;
 constexpr std::int64_t kMaxWait_s = 86400;
 
@@ -100,6 +102,16 @@ Result<std::string> start_engine(const config::Layout& layout, const config::Com
         std::this_thread::sleep_for(kPollInterval);
     }
     return std::string(ran ? "LIFEKEEPER ALREADY RUNNING" : "LIFEKEEPER NOW STARTED");
+}
+
+Result<> wait_for_end(int pid) {
+    const auto deadline = std::chrono::steady_clock::now() + kEndLimit;
+    while (pid > 0 && kill(pid, 0) == 0) {
+        if (std::chrono::steady_clock::now() > deadline)
+            return fail(Code::failure, "understudyd ({}) has stopped its work, but does not end", pid);
+        std::this_thread::sleep_for(kPollInterval);
+    }
+    return {};
 }
 
 }  // namespace understudy::cli

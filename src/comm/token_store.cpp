@@ -143,7 +143,8 @@ Result<TokenStore::Open> TokenStore::check(std::string_view secret, runtime::Wal
                     found->used_by);
     // Lifetimes outlast the daemon, so they can only be measured by the wall clock.
     if (found->expires_s <= seconds(now))
-        return fail(Code::bad_argument, "this token expired {} s ago: make a new one with `understudy invite`",
+        return fail(Code::bad_argument,
+                    "this token expired {} s ago: make a new one with `understudy invite`",
                     seconds(now) - found->expires_s);
     Open open{found->hash, std::nullopt};
     if (!found->replaces.empty()) open.replaces = NodeName(found->replaces);

@@ -21,8 +21,8 @@ inline constexpr std::size_t kMaxResyncBufferBytes = std::size_t{32} << 20;
 inline constexpr std::chrono::milliseconds kEpochInterval{1000};
 /// How often bits that nothing needs are looked for. Spec: REP-053.
 inline constexpr std::chrono::milliseconds kCollectInterval{2000};
-/// Under load this many bits may stay set on disk (256 MiB of volume, what a crash then resends at most): a block that is written again and again
-/// then needs no log update. When idle, all of them go.
+/// Under load this many bits may stay set on disk (256 MiB of volume, what a crash then resends at most): a
+/// block that is written again and again then needs no log update. When idle, all of them go.
 inline constexpr std::uint64_t kWarmBits = 4096;
 /// More commits of the log than this between two ticks: scattered writes, for which it marks ahead.
 inline constexpr std::uint64_t kBusyCommits = 20;

@@ -6,8 +6,8 @@
 
 namespace understudy::runtime {
 
-/// Whether the account with this uid is a member of the group, by its primary or a further group. False when either
-/// does not exist. May read the account databases: not for hot paths.
+/// Whether the account with this uid is a member of the group, by its primary or a further group. False when
+/// either does not exist. May read the account databases: not for hot paths.
 bool in_group(std::uint32_t uid, const std::string& group);
 
 }  // namespace understudy::runtime
