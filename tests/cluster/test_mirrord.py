@@ -1,7 +1,4 @@
-"""Two mirrord processes with roots of their own on loopback addresses, files as disks, real devices. Needs root.
-
-    two_hosts_test.py DIRECTORY_OF_PROGRAMS [unittest arguments]
-"""
+"""Two mirrord processes with roots of their own on loopback addresses, files as disks, real devices."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 from collections.abc import Callable
 
-PROGRAMS = pathlib.Path()
+from lab import build_directory
+
+PROGRAMS = build_directory() / "bin"
 SIZE = 8 << 20
 BLOCK = 4096
 
@@ -142,6 +140,7 @@ class Host:
             subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
 
 
+@unittest.skipIf(os.geteuid() != 0, "needs root: devices and mounts")
 class TwoHosts(unittest.TestCase):
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="understudy-two-hosts-")
@@ -294,11 +293,3 @@ class TwoHosts(unittest.TestCase):
         self.assertNotEqual(second.returncode, 0)
         self.assertIn("mirrord", second.stderr)
         self.left.command("status")
-
-
-if __name__ == "__main__":
-    PROGRAMS = pathlib.Path(sys.argv.pop(1)).resolve()
-    if os.geteuid() != 0:
-        print("needs root: skipped")
-        sys.exit(77)
-    unittest.main(verbosity=2)
