@@ -187,7 +187,7 @@ TEST_F(ClusterScenario, ActiveNodeThatRebootsUnnoticedEndsWithTheApplicationInSe
 }
 
 // What a node believed before it stood still must be asked again before it acts on it.
-TEST_F(ClusterScenario, DISABLED_NodeFrozenWhileItStartsLooksForItsPeersBeforeItActs) {
+TEST_F(ClusterScenario, NodeFrozenWhileItStartsLooksForItsPeersBeforeItActs) {
     start_in_service();
     cluster.host(alpha).power_off();
     ASSERT_TRUE(cluster.wait_in_service(60s));

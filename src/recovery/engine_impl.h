@@ -64,6 +64,9 @@ struct Operation {
     std::optional<Plan> plan = {};  // made from what is known at this moment
     std::shared_ptr<Takeover> takeover = {};
     std::function<void()> reserved = {};  // once, when the reservations stand or nothing will be done
+    /// Engine::Impl::absences when its plan was looked for; empty: it is now. A change ends the operation.
+    std::optional<std::uint64_t> absences = {};
+    bool comes_again = false;  // see Executor::Run
 };
 
 struct OperationResult {
@@ -95,11 +98,16 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     /// have taken over, and what is under way must not go on (a frozen machine, SIGSTOP).
     [[nodiscard]] std::optional<runtime::Duration> overslept() const;
     runtime::Task<> keep_awake();
+    void watch_absence();  // from here to the matching unwatch: keep_awake() looks for stand-stills
+    void unwatch_absence();
+    /// Looks for a stand-still that no timer has told of yet.
+    void look_for_absence();
     void mark_own(const std::string& id, const Plan& plan);
 
     // engine_nodes.cpp
     void start();
     runtime::Task<> initialise();
+    runtime::Task<> initialise_once(std::uint64_t before);
     runtime::Task<> wait_for_peers();
     [[nodiscard]] runtime::Duration longest_detection() const;
     void on_peer_event(const comm::PeerEvent& event);
@@ -150,7 +158,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     bool stopping = false;
     std::map<NodeName, int> deciding;  // peers whose takeover is being decided, not yet reserved
     std::list<std::shared_ptr<Takeover>> takeovers;
-    int under_way = 0;           // operations that execute
+    int under_way = 0;           // operations that execute, and the start
     std::uint64_t absences = 0;  // how often this process stood still
     bool watching = false;       // keep_awake() runs
     runtime::TimePoint last_awake;

@@ -87,13 +87,25 @@ runtime::Task<> Engine::Impl::wait_for_peers() {
     std::set<NodeName> expected;
     for (const auto& path : database.own().paths)
         expected.insert(path.remote);
+    peers_had_their_time = false;
     const auto limit =
         options.init_peer_wait > runtime::Duration{} ? options.init_peer_wait : longest_detection();
-    const auto give_up = world.clock.now() + limit;
+    // Only time that this process ran counts: while it stood still it could hear nobody.
+    runtime::Duration waited{};
+    auto last = world.clock.now();
+    auto seen_absences = absences;
     while (true) {
+        look_for_absence();
+        const auto now = world.clock.now();
+        waited += std::min(now - std::exchange(last, now), 2 * kPoll);
+        if (std::exchange(seen_absences, absences) != absences) waited = {};
+        // After a long one the peers' states mean nothing either until the paths were confirmed or had their
+        // time again. Communication learns of it a tick later than this.
+        const bool confirmed = absences == 0 || waited >= longest_detection() + kDetectionMargin ||
+                               (waited > 2 * kPoll && peers->settled());
         const bool all =
             std::all_of(expected.begin(), expected.end(), [&](const auto& n) { return alive(n); });
-        if (all || world.clock.now() >= give_up) break;
+        if (confirmed && (all || waited >= limit)) break;
         co_await runtime::sleep_for(world.tasks, kPoll);
     }
     for (const auto& name : expected)
@@ -103,29 +115,45 @@ runtime::Task<> Engine::Impl::wait_for_peers() {
 }
 
 runtime::Task<> Engine::Impl::initialise() {
-    co_await wait_for_peers();
+    watch_absence();
+    std::uint64_t before = absences;
+    do {
+        // Every stand-still lasted longer than a failure takes to be noticed: peers may have acted.
+        co_await wait_for_peers();
+        before = absences;
+        co_await initialise_once(before);
+        look_for_absence();
+    } while (absences != before);
+    unwatch_absence();
+    ready = true;
+    journal(Event::start_complete, "engine", database.self().str(), "start complete");
+    messages::info("engine start on {} complete", database.self().str());
+}
+
+runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
     const ClusterView seen = co_await ask_everyone(NodeName());
+    look_for_absence();
+    if (absences != before) co_return;
     auto planned = plan(seen, InitialiseRequest{});
     if (!planned) {
         messages::error("initialisation: {}", planned.error().text);
         journal(Event::none, "engine", database.self().str(),
                 "initialisation failed: " + planned.error().text);
-    } else {
-        std::vector<Operation> operations;
-        for (auto& part : by_hierarchy(seen, *planned)) {
-            Operation operation{"initialisation", InitialiseRequest{own_tag(part, database.self())}};
-            operation.plan = std::move(part);
-            operations.push_back(std::move(operation));
-        }
-        const auto results = co_await operate_all(std::move(operations));
-        for (const auto& result : results)
-            if (!result.outcome.result)
-                journal(Event::none, "engine", text::join(result.not_restored(database.self()), ", "),
-                        "initialisation did not succeed: " + result.outcome.result.error().text);
+        co_return;
     }
-    ready = true;
-    journal(Event::start_complete, "engine", database.self().str(), "start complete");
-    messages::info("engine start on {} complete", database.self().str());
+    std::vector<Operation> operations;
+    for (auto& part : by_hierarchy(seen, *planned)) {
+        Operation operation{"initialisation", InitialiseRequest{own_tag(part, database.self())}};
+        operation.plan = std::move(part);
+        operation.absences = before;
+        operation.comes_again = true;
+        operations.push_back(std::move(operation));
+    }
+    const auto results = co_await operate_all(std::move(operations));
+    for (const auto& result : results)
+        if (!result.outcome.result)
+            journal(Event::none, "engine", text::join(result.not_restored(database.self()), ", "),
+                    "initialisation did not succeed: " + result.outcome.result.error().text);
 }
 
 runtime::Task<bool> Engine::Impl::wait_ready(runtime::Duration limit) {

@@ -254,17 +254,33 @@ std::optional<runtime::Duration> Engine::Impl::overslept() const {
     return gap;
 }
 
+void Engine::Impl::look_for_absence() {
+    if (const auto gap = overslept()) on_absence(*gap);
+}
+
+void Engine::Impl::watch_absence() {
+    ++under_way;
+    if (std::exchange(watching, true)) return;
+    last_awake = world.clock.now();
+    scope.spawn(keep_awake());
+}
+
+void Engine::Impl::unwatch_absence() {
+    --under_way;
+}
+
 runtime::Task<> Engine::Impl::keep_awake() {
     while (under_way > 0) {
         last_awake = world.clock.now();
         co_await runtime::sleep_for(world.tasks, kPoll);
-        if (const auto gap = overslept()) on_absence(*gap);
+        look_for_absence();
     }
     watching = false;
 }
 
 runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     OperationResult result;
+    const auto before = operation.absences.value_or(absences);
     auto id = jobs.new_id();
     const auto except = operation.takeover ? operation.takeover->dead : NodeName();
     Needed held;
@@ -323,12 +339,12 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     if (operation.reserved) operation.reserved();
     if (!result.plan.does_nothing()) messages::info("{}:\n{}", operation.what, describe(result.plan));
 
-    Executor::Run run{id, operation.reserve, operation.arguments, {}};
+    Executor::Run run{id, operation.reserve, operation.arguments, {}, operation.comes_again};
     const auto takeover = operation.takeover;
     const bool must_hold = operation.reserve && held.contains(database.self());
     const bool starts = !result.not_restored(database.self()).empty();
-    run.may_go_on = [this, id, takeover, must_hold, starts, before = absences]() -> Result<> {
-        if (const auto gap = overslept()) on_absence(*gap);  // cancels takeovers before their next step
+    run.may_go_on = [this, id, takeover, must_hold, starts, before]() -> Result<> {
+        look_for_absence();  // cancels takeovers before their next step
         if (starts && !takeover && absences != before)
             return fail(Code::failure,
                         "this node stood still meanwhile and peers may have acted; look at the cluster and "
@@ -338,13 +354,9 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
         if (takeover && !takeover->cancelled.empty()) return fail(Code::failure, "{}", takeover->cancelled);
         return {};
     };
-    ++under_way;
-    if (!std::exchange(watching, true)) {
-        last_awake = world.clock.now();
-        scope.spawn(keep_awake());
-    }
+    watch_absence();
     result.outcome = co_await executor.execute(result.plan, std::move(run));
-    --under_way;
+    unwatch_absence();
     release(id, held);
     co_return result;
 }

@@ -79,13 +79,14 @@ void Executor::start_ready(Progress& progress) {
                 const auto& need = progress.plan.steps[broken_at];
                 skipped(progress, i,
                         {broken->error.code,
-                         fmt::format("{} of {} did not succeed", to_string(need.action), need.tag.str())});
+                         fmt::format("{} of {} did not succeed", to_string(need.action), need.tag.str())},
+                        broken->stopped);
                 continue;
             }
             if (progress.run.may_go_on && progress.plan.steps[i].action != Action::leave)
                 if (const auto go = progress.run.may_go_on(); !go) {
                     if (progress.outcome.result) progress.outcome.result = fail(go.error());
-                    skipped(progress, i, go.error());
+                    skipped(progress, i, go.error(), true);
                     continue;
                 }
             ++progress.running;
@@ -121,13 +122,14 @@ void Executor::ended(Progress& progress, std::size_t index, Result<> result) {
     start_ready(progress);
 }
 
-void Executor::skipped(Progress& progress, std::size_t index, const Error& why) {
-    progress.outcome.steps[index] = {StepOutcome::Kind::skipped, why};
+void Executor::skipped(Progress& progress, std::size_t index, const Error& why, bool stopped) {
+    progress.outcome.steps[index] = {StepOutcome::Kind::skipped, why, stopped};
     ++progress.ended;
     const auto& step = progress.plan.steps[index];
     messages::warning("{} of {} on {} is not tried: {}", to_string(step.action), step.tag.str(),
                       step.node.str(), why.text);
     if (step.node != database_.self() || step.action != Action::restore) return;
+    if (stopped && progress.run.comes_again) return;
     const auto* instance = database_.own().find(step.tag);
     if (instance == nullptr) return;
     // A failing child leaves its parents out of service (Spec: CLU-129). What kept running cannot be called

@@ -20,7 +20,8 @@ inline constexpr std::size_t kMaxParallelSteps = 8;
 
 struct StepOutcome {
     enum class Kind { not_reached, succeeded, failed, skipped } kind = Kind::not_reached;
-    Error error;  // of failed and skipped
+    Error error;           // of failed and skipped
+    bool stopped = false;  // skipped because the run was not to go on, not because of what it needs
 };
 
 struct Outcome {
@@ -39,6 +40,8 @@ class Executor {
         std::vector<std::string> arguments;  // of the caller, handed to every script unchanged
         /// Asked before every step; an error ends the run before it. May be empty.
         std::function<Result<>()> may_go_on;
+        /// The caller plans again what was stopped by may_go_on: its recorded state stays as it is.
+        bool comes_again = false;
     };
     runtime::Task<Outcome> execute(Plan plan, Run run);
 
@@ -50,7 +53,7 @@ class Executor {
     runtime::Task<> take(Progress& progress, std::size_t index);
     void start_ready(Progress& progress);
     void ended(Progress& progress, std::size_t index, Result<> result);
-    void skipped(Progress& progress, std::size_t index, const Error& why);
+    void skipped(Progress& progress, std::size_t index, const Error& why, bool stopped);
     runtime::Task<Result<>> remote(Step step, Run run);
     runtime::Task<Result<>> script(Step step, config::Instance instance, Run run);
 
