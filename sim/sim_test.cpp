@@ -203,7 +203,7 @@ TEST_F(ClusterScenario, NodeFrozenWhileItStartsLooksForItsPeersBeforeItActs) {
 }
 
 // Spec: CMD-118
-TEST_F(ThreeNodeScenario, DISABLED_TakeoverDoesNotStartWhatAFailedRemoveMayHaveLeftRunningElsewhere) {
+TEST_F(ThreeNodeScenario, TakeoverDoesNotStartWhatAFailedRemoveMayHaveLeftRunningElsewhere) {
     start_in_service();
     ASSERT_TRUE(cluster.run(alpha, SimulatedCluster::switchover(app, beta)));
     ASSERT_TRUE(cluster.wait_in_service(5s));
@@ -218,7 +218,7 @@ TEST_F(ThreeNodeScenario, DISABLED_TakeoverDoesNotStartWhatAFailedRemoveMayHaveL
 }
 
 // The restarted daemon could not affirm the address, which goes on running there.
-TEST_F(ClusterScenario, DISABLED_SwitchoverTakesDownWhatARestartedDaemonCouldNotAffirm) {
+TEST_F(ClusterScenario, SwitchoverTakesDownWhatARestartedDaemonCouldNotAffirm) {
     start_in_service();
     cluster.kits().fail_next(alpha, "restore", 1, ip);
     cluster.host(alpha).kill_program();

@@ -219,9 +219,14 @@ runtime::Task<Result<>> Executor::script(Step step, config::Instance instance, R
         messages::info("{}", fmt::format("{} succeeded in {:.2f} s", where, took));
     else
         messages::error("{}", text);
-    database_.set_state(step.tag, result ? (up ? State::isp : State::osu) : State::osf,
-                        std::string(result ? (up ? kRestoreSucceeded : kRemoveSucceeded)
-                                           : (up ? kRestoreFailed : kRemoveFailed)));
+    const bool failed_before = instance.state == State::osf && instance.reason.starts_with(kRestoreFailed);
+    if (result && !up && failed_before)
+        // That this node cannot start it must stay visible; only what may be left of it is gone.
+        database_.set_state(step.tag, State::osf, std::string(kFailedAndTakenDown));
+    else
+        database_.set_state(step.tag, result ? (up ? State::isp : State::osu) : State::osf,
+                            std::string(result ? (up ? kRestoreSucceeded : kRemoveSucceeded)
+                                               : (up ? kRestoreFailed : kRemoveFailed)));
     database_.journal(0, "resource", step.tag.str(), text);
     co_return result;
 }

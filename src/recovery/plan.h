@@ -81,8 +81,8 @@ struct Step {
     std::string why;
     /// Indexes of earlier steps that must have succeeded; a step whose need failed is skipped.
     std::vector<std::size_t> needs;
-    /// Run the script although the recorded state would make it a no-op: a remove on an instance whose
-    /// earlier remove failed and that may still hold the resource (Spec: CMD-118), a restore that affirms
+    /// Run the script although the recorded state would make it a no-op: a remove on a failed
+    /// instance that may still hold the resource (Spec: CMD-118), a restore that affirms
     /// what kept running while the daemon was away (Spec: CMD-053).
     bool force = false;
     friend bool operator==(const Step&, const Step&) = default;
@@ -98,6 +98,9 @@ inline constexpr std::string_view kRestoreSucceeded = "restore action has succee
 inline constexpr std::string_view kRestoreFailed = "restore action has failed";
 inline constexpr std::string_view kRemoveSucceeded = "remove action has succeeded";
 inline constexpr std::string_view kRemoveFailed = "remove action has failed";
+/// OSF that stays for a person to see, though a remove script made sure that nothing is left running.
+inline constexpr std::string_view kFailedAndTakenDown =
+    "restore action has failed; remove action has succeeded";
 /// OSF of a resource that kept running while the daemon was away, but whose child could not be affirmed.
 inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart";
 

@@ -169,8 +169,10 @@ Holding PlanBuilder::holding(const NodeName& name, const Tag& tag) const {
         return is_in_service(changed->second) ? Holding::in_service : Holding::nothing;
     const auto& instance = at->second;
     if (is_in_service(instance.state)) return Holding::in_service;
-    const bool doubtful = instance.state == config::State::osf || instance.state == config::State::illstate;
-    if (doubtful && (instance.reason.starts_with(kRemoveFailed) || instance.reason.starts_with(kNotAffirmed)))
+    // A failed script, of whatever action, may have left it running, or the half of it.
+    if (instance.state == config::State::osf)
+        return instance.reason.starts_with(kFailedAndTakenDown) ? Holding::nothing : Holding::may_hold;
+    if (instance.state == config::State::illstate && instance.reason.starts_with(kNotAffirmed))
         return Holding::may_hold;
     return Holding::nothing;
 }
@@ -246,9 +248,12 @@ Result<> PlanBuilder::release_on(const NodeName& name, const Tag& tag, std::vect
         const auto holds = holding(name, affected);
         if (holds == Holding::in_service || holds == Holding::may_hold) {
             Step step{name, affected, Action::remove, {}, {}, holds == Holding::may_hold};
-            if (step.force)
+            const auto& instance = node(name)->config.instances.at(affected);
+            if (step.force && instance.reason.starts_with(kRemoveFailed))
                 step.why = fmt::format("its earlier remove on {} failed, so it may still hold the resource",
                                        name.str());
+            else if (step.force)
+                step.why = fmt::format("it failed on {}, so it may still hold the resource", name.str());
             else if (affected == tag)
                 step.why = fmt::format("in service on {}, wanted on {}", name.str(), view_.self.str());
             else

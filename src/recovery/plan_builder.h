@@ -37,7 +37,7 @@ class Graph {
 enum class Holding {
     nothing,      // known: not in service there, or the node is dead
     in_service,   // ISP or ISU
-    may_hold,     // its remove failed, or it was never affirmed: its remove script must run (again)
+    may_hold,     // a script of it failed, or it was never affirmed: its remove script must run (again)
     unreachable,  // cannot be asked
 };
 
