@@ -160,6 +160,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     std::list<std::shared_ptr<Takeover>> takeovers;
     int under_way = 0;           // operations that execute, and the start
     std::uint64_t absences = 0;  // how often this process stood still
+    std::uint64_t losses = 0;    // of peers, ever
     bool watching = false;       // keep_awake() runs
     runtime::TimePoint last_awake;
     runtime::TaskScope scope;  // last: its coroutines use everything above

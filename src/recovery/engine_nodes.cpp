@@ -131,7 +131,13 @@ runtime::Task<> Engine::Impl::initialise() {
 }
 
 runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
-    const ClusterView seen = co_await ask_everyone(NodeName());
+    // What was answered before a peer was lost says nothing of who takes over from it now.
+    auto known = losses;
+    ClusterView seen = co_await ask_everyone(NodeName());
+    while (losses != known) {
+        known = losses;
+        seen = co_await ask_everyone(NodeName());
+    }
     look_for_absence();
     if (absences != before) co_return;
     auto planned = plan(seen, InitialiseRequest{});
@@ -169,6 +175,7 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
         case comm::PeerEvent::Kind::path_down:
             return;
         case comm::PeerEvent::Kind::comm_down:
+            ++losses;
             reservations.node_died(event.peer);
             if (!stopping) scope.spawn(node_lost(event.peer));
             return;

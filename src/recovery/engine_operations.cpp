@@ -13,6 +13,8 @@ namespace {
 // First byte of an answer to recovery.view.
 constexpr char kConfiguration = 'c';
 constexpr char kBusy = 'b';
+// Question of a node that initialises: a takeover that is being decided comes first.
+constexpr std::string_view kInitialising = "i";
 
 /// What a plan touches, by node. A record-only step of this node counts too.
 std::map<NodeName, std::vector<Tag>> touched(const Plan& plan) {
@@ -53,14 +55,17 @@ void Engine::Impl::serve() {
     job(kStepMethod, &Impl::serve_step);
     job(kSwitchoverMethod, &Impl::serve_switchover);
     job(kTakeoverMethod, &Impl::serve_takeover);
-    peers->serve(std::string(kViewMethod), [weak](const NodeName& caller, std::string_view, auto answer) {
-        const auto self = weak.lock();
-        if (!self) return;
-        if (self->deciding.contains(caller))
-            answer(std::string(1, kBusy));
-        else
-            answer(kConfiguration + config::encode(self->database.own()));
-    });
+    peers->serve(std::string(kViewMethod),
+                 [weak](const NodeName& caller, std::string_view asked, auto answer) {
+                     const auto self = weak.lock();
+                     if (!self) return;
+                     // A node that is not ready yet takes nothing over before it has initialised itself.
+                     const bool takes_over = self->ready && !self->deciding.empty();
+                     if (self->deciding.contains(caller) || (takes_over && asked == kInitialising))
+                         answer(std::string(1, kBusy));
+                     else
+                         answer(kConfiguration + config::encode(self->database.own()));
+                 });
     peers->serve(std::string(kReleaseMethod),
                  [weak](const NodeName&, std::string_view operation, auto answer) {
                      const auto self = weak.lock();
@@ -119,8 +124,8 @@ ClusterView Engine::Impl::view() const {
 runtime::Task<Result<config::NodeConfig>> Engine::Impl::ask(NodeName peer) {
     const auto give_up = world.clock.now() + kBusyLimit;
     while (true) {
-        auto answer =
-            co_await call(*peers, world.tasks, peer, std::string(kViewMethod), std::string(), kShortCall);
+        auto answer = co_await call(*peers, world.tasks, peer, std::string(kViewMethod),
+                                    std::string(ready ? std::string_view() : kInitialising), kShortCall);
         if (!answer) co_return fail(answer.error());
         const char kind = answer->empty() ? '\0' : answer->front();
         if (kind == kConfiguration) {
