@@ -2,7 +2,7 @@
 #   understudy_library(NAME sources... DEPS libs...)     static library understudy_NAME
 #   understudy_test(NAME sources... DEPS libs...)        GoogleTest binary NAME, registered with CTest
 #   understudy_program(NAME sources... DEPS libs...)     executable NAME
-#   understudy_fuzzer(NAME source DEPS libs...)          libFuzzer target, only with UNDERSTUDY_FUZZ
+#   understudy_fuzzer(NAME sources... DEPS libs...)      libFuzzer target, only with UNDERSTUDY_FUZZ
 include_guard()
 
 find_program(CCACHE ccache)
@@ -96,13 +96,17 @@ function(understudy_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS unit)
 endfunction()
 
-function(understudy_fuzzer name source)
+function(understudy_fuzzer name)
   if(NOT UNDERSTUDY_FUZZ)
     return()
   endif()
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  add_executable(${name} ${source})
+  add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   understudy_common(${name} DEPS ${ARG_DEPS})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  if(NOT TARGET fuzzers)
+    add_custom_target(fuzzers)  # what the preset is for; clang 14 does not build everything else
+  endif()
+  add_dependencies(fuzzers ${name})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
 endfunction()

@@ -9,7 +9,7 @@ namespace understudy::config {
 namespace {
 
 /// A subscriber that answers every change with a change would never end.
-constexpr std::size_t kMaxUntold = 100'000;
+[[maybe_unused]] constexpr std::size_t kMaxUntold = 100'000;
 
 std::uint64_t largest_order(const NodeConfig& config) {
     std::uint64_t largest = 0;
