@@ -117,12 +117,12 @@ def test_both_sides_written_apart_is_a_split_brain_and_nothing_is_overwritten(la
     lab.partition(left, right)
     wait_until(lambda: right.command("sys_getst", "-s", "left").strip() == "DEAD", 5, "out of sight")
     right.command("understudy", "mirror", "promote", "--peer-dead", VOLUME, timeout=60)
-    write_block(right, 5, "right's truth")
-    write_block(left, 5, "left's truth")
+    write_block(right, 5, "truth of right")
+    write_block(left, 5, "truth of left")
     lab.heal()
     wait_until(lambda: left.mirror(VOLUME)["split_brain"] and right.mirror(VOLUME)["split_brain"], 30, "split brain seen on both sides")
     assert left.mirror(VOLUME)["state"] == "paused" and right.mirror(VOLUME)["state"] == "paused"
-    assert read_block(left, 5) == "left's truth" and read_block(right, 5) == "right's truth"
+    assert read_block(left, 5) == "truth of left" and read_block(right, 5) == "truth of right"
 
 
 # Spec: REP-005
