@@ -38,6 +38,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     -Wno-stringop-overflow -Wno-stringop-overread)
 endif()
 if(UNDERSTUDY_SANITIZE)
+  # Half the time to compile of -O2 -g, and with assertions.
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")
   target_compile_options(understudy_options INTERFACE -fsanitize=${UNDERSTUDY_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(understudy_options INTERFACE -fsanitize=${UNDERSTUDY_SANITIZE})
 endif()
