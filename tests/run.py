@@ -12,9 +12,9 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
-SUITES = ("structure", "unit", "scenarios", "sim", "sanitize", "fuzz", "cluster", "web", "vm")
-# vm needs an emulated machine; sanitize builds everything twice more: both by name.
-DEFAULT = tuple(suite for suite in SUITES if suite not in ("vm", "sanitize"))
+SUITES = ("structure", "unit", "scenarios", "sim", "sanitize", "fuzz", "cluster", "web", "vm", "tidy")
+# By name only: vm needs an emulated machine, sanitize builds everything twice more, tidy takes an hour.
+DEFAULT = tuple(suite for suite in SUITES if suite not in ("vm", "sanitize", "tidy"))
 ROOT_ONLY = {"cluster"}
 FUZZ_SECONDS = 60
 SIM_SEEDS = {"release": 300, "asan": 60, "tsan": 20}
@@ -182,6 +182,13 @@ def web(count: Count) -> None:
 def vm(count: Count) -> None:
     """Nothing runs only in a virtual machine yet."""
     del count
+
+
+def tidy(count: Count) -> None:
+    if broken := build("release"):
+        return count.add("build release", "failed", broken)
+    done = call("/usr/bin/python3", "tests/tidy.py", timeout=7200)
+    count.add("clang-tidy", "passed" if done.returncode == 0 else "failed", done.stdout)
 
 
 def main(arguments: list[str]) -> int:
