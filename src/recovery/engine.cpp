@@ -19,7 +19,8 @@ Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers>
       scripts(world, options.lkroot, options.settings, options.environment),
       reservations(world, database),
       jobs(world, *peers, database.self()),
-      executor(world, database, scripts, jobs, reservations) {}
+      globals(database, scripts, jobs),
+      executor(world, database, scripts, jobs, reservations, globals) {}
 
 void Engine::Impl::journal(Event event, std::string kind, std::string subject, std::string text) {
     database.journal(static_cast<int>(event), std::move(kind), std::move(subject), std::move(text));
@@ -60,6 +61,10 @@ Result<Plan> Engine::preview(const Request& request) const {
 
 void Engine::perform_action(const config::Command& command, std::function<void(config::Reply)> done) {
     impl_->scope.spawn(impl_->reply_with(impl_->perform(command), std::move(done)));
+}
+
+void Engine::lcdrecover(const config::Command& command, std::function<void(config::Reply)> done) {
+    impl_->scope.spawn(impl_->reply_with(impl_->globals.lcdrecover(command), std::move(done)));
 }
 
 void Engine::switchover(const Tag& tag, const NodeName& to, std::function<void(config::Reply)> done) {

@@ -55,6 +55,8 @@ class Engine {
 
     /// The command perform_action. Spec: CMD-109 to CMD-124.
     void perform_action(const config::Command& command, std::function<void(config::Reply)> done);
+    /// The command lcdrecover with -g or -G: global pre and post scripts. Spec: CMD-034 to CMD-036.
+    void lcdrecover(const config::Command& command, std::function<void(config::Reply)> done);
     /// Brings TAG's whole hierarchy in service on NODE, from wherever it runs. Spec: CLU-144.
     void switchover(const Tag& tag, const NodeName& to, std::function<void(config::Reply)> done);
     /// lkstop: flags the peers, takes everything out of service unless `leave_running`. Spec: CMD-050 to

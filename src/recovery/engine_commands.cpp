@@ -68,7 +68,7 @@ runtime::Task<Reply> Engine::Impl::perform(config::Command command) {
     operation.arguments = command.arguments;
     operation.pid = command.pid;
     operation.reserve = !command.has("n");
-    // Global pre and post scripts (unless -G) belong around this call. Spec: CMD-034 to CMD-037.
+    if (!command.has("G")) operation.global = action;  // Spec: CMD-034 to CMD-037
     auto reply = co_await move(std::move(operation), std::string());
     co_return reply;
 }
@@ -112,7 +112,7 @@ runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_te
     if (const auto seen = plan(view(), operation.request); seen && restoring && !seen->does_nothing())
         journal(Event::switchover_initiated, "resource", subject,
                 fmt::format("wanted in service on {}", database.self().str()));
-    const auto result = co_await operate(std::move(operation));
+    const auto result = co_await operate_with_globals(std::move(operation));
     if (restoring && (!result.plan.does_nothing() || !result.outcome.result)) {
         const auto restored = result.restored(database.self());
         const auto missing = result.not_restored(database.self());
@@ -180,6 +180,7 @@ runtime::Task<Reply> Engine::Impl::switchover_here(Tag tag) {
         co_return config::success(fmt::format("{} is in service on {} already\n", tag.str(), self));
     Operation operation{fmt::format("switchover of {} to {}", tag.str(), self),
                         RestoreRequest{wanted, Scope::moving}};
+    operation.global = "restore";
     auto reply =
         co_await move(std::move(operation), fmt::format("{} is in service on {}\n", tag.str(), self));
     co_return reply;

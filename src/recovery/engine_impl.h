@@ -4,6 +4,7 @@
 //   engine_operations.cpp  views of the cluster; an operation = plan, reserve, plan again, execute, release
 //   engine_nodes.cpp       start, initialisation, loss and return of peers
 //   engine_commands.cpp    perform_action, switchover
+//   engine_globals.cpp     global pre and post scripts around an operation
 //   engine_stop.cpp        lkstop
 
 #include "recovery/engine.h"
@@ -67,6 +68,8 @@ struct Operation {
     /// Engine::Impl::absences when its plan was looked for; empty: it is now. A change ends the operation.
     std::optional<std::uint64_t> absences = {};
     bool comes_again = false;  // see Executor::Run
+    std::string global = {};   // the global scripts around it: "restore", "remove"; empty: none (-G)
+    std::shared_ptr<std::set<NodeName>> prepared = {};  // see Executor::Run
 };
 
 struct OperationResult {
@@ -85,6 +88,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<ClusterView> ask_everyone(NodeName except);
     runtime::Task<Result<config::NodeConfig>> ask(NodeName peer);
     runtime::Task<OperationResult> operate(Operation operation);
+    /// operate() between the global scripts that the operation names. engine_globals.cpp
+    runtime::Task<OperationResult> operate_with_globals(Operation operation);
     runtime::Task<std::vector<OperationResult>> operate_all(std::vector<Operation> operations);
     runtime::Task<> next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
                             std::size_t& open, runtime::OneShot<runtime::Done> all_ended);
@@ -114,6 +119,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     void on_absence(runtime::Duration absent);
     runtime::Task<> node_lost(NodeName peer);
     runtime::Task<> take_over(NodeName peer, std::function<void()> decided);
+    runtime::Task<> take_over_now(NodeName peer, std::function<void()> decided, std::string refused);
     runtime::Task<std::string> refused_by_gates(NodeName peer);
     runtime::Task<> take_over_parts(NodeName peer, Plan plan, std::set<NodeName> tried,
                                     std::function<void()> decided, std::vector<std::string>& recovered,
@@ -151,6 +157,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     Scripts scripts;
     Reservations reservations;
     Jobs jobs;
+    GlobalScripts globals;
     Executor executor;
     std::vector<TakeoverGate*> gates;
     bool ready = false;

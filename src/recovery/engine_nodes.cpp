@@ -263,6 +263,15 @@ runtime::Task<std::string> Engine::Impl::refused_by_gates(NodeName peer) {
 
 runtime::Task<> Engine::Impl::take_over(NodeName peer, std::function<void()> decided) {
     auto refused = co_await refused_by_gates(peer);
+    const auto expected = plan(view(), FailoverRequest{peer, {}, {}});
+    const bool global = refused.empty() && expected && !expected->does_nothing();
+    if (global) (void)co_await globals.before("restore", {});
+    co_await take_over_now(peer, std::move(decided), std::move(refused));
+    if (global) (void)co_await globals.after("restore", {});
+}
+
+runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::function<void()> decided,
+                                            std::string refused) {
     const auto ready_limit = longest_detection() + kBusyLimit;
     if (refused.empty()) {
         const bool can = co_await wait_ready(ready_limit);

@@ -55,6 +55,7 @@ void Engine::Impl::serve() {
     job(kStepMethod, &Impl::serve_step);
     job(kSwitchoverMethod, &Impl::serve_switchover);
     job(kTakeoverMethod, &Impl::serve_takeover);
+    globals.serve();
     peers->serve(std::string(kViewMethod),
                  [weak](const NodeName& caller, std::string_view asked, auto answer) {
                      const auto self = weak.lock();
@@ -359,6 +360,7 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
         if (takeover && !takeover->cancelled.empty()) return fail(Code::failure, "{}", takeover->cancelled);
         return {};
     };
+    run.prepared = operation.prepared;
     watch_absence();
     result.outcome = co_await executor.execute(result.plan, std::move(run));
     unwatch_absence();

@@ -45,7 +45,11 @@ runtime::Task<> Engine::Impl::stop(bool leave_running, std::function<void(std::s
                 operation.plan = std::move(part);
                 operations.push_back(std::move(operation));
             }
+        // Once around all of them. Spec: CMD-052
+        const bool any = !operations.empty();
+        if (any) (void)co_await globals.before("remove", {});
         const auto results = co_await operate_all(std::move(operations));
+        if (any) (void)co_await globals.after("remove", {});
         for (const auto& result : results)  // a failing remove does not keep the stop from going on
             if (!result.outcome.result) say(fmt::format("{}", result.outcome.result.error().text));
         database.set_flag(FlagName(kStoppedFlag), true);

@@ -63,6 +63,16 @@ std::string Scripts::find(const AppName& app, const TypeName& type, const std::s
     return find_in(descend(application, "actions"), action);
 }
 
+std::vector<std::string> Scripts::global(const std::string& name) const {
+    std::vector<std::string> directories{lkroot_ + "/admin/core/actions"};
+    for (const auto& app : world_.files.list(lkroot_ + "/subsys"))
+        directories.push_back(descend(lkroot_ + "/subsys", app) + "/actions");
+    std::vector<std::string> paths;
+    for (const auto& directory : directories)
+        if (auto path = find_in(directory, name); !path.empty()) paths.push_back(std::move(path));
+    return paths;
+}
+
 std::map<std::string, std::string> Scripts::environment() const {
     auto result = settings_;
     std::string path(kSystemPath);

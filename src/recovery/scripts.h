@@ -27,6 +27,9 @@ class Scripts {
     /// Path of an action of a type: the type's own, else the application's; empty when there is none. Names
     /// match whatever their case.
     [[nodiscard]] std::string find(const AppName& app, const TypeName& type, const std::string& action) const;
+    /// Paths of the scripts with this name that every operation runs: the core's, then each application's in
+    /// bytewise order. Spec: CMD-034.
+    [[nodiscard]] std::vector<std::string> global(const std::string& name) const;
     /// The complete environment of every script. Spec: CLU-150.
     [[nodiscard]] std::map<std::string, std::string> environment() const;
     /// Runs `path` to its end, without a limit (Spec: CLU-142); its output goes to the log with tag and

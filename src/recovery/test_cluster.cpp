@@ -193,6 +193,16 @@ bool TestCluster::wait(const std::function<bool()>& condition, runtime::Duration
     return sim_.run_until(condition, limit);
 }
 
+config::Reply TestCluster::lcdrecover(const std::string& on, const std::string& option,
+                                      const std::string& action) {
+    config::Command command;
+    command.name = "lcdrecover";
+    command.options = {{option, action}};
+    const auto reply = std::make_shared<std::optional<config::Reply>>();
+    host(on).daemon->engine->lcdrecover(command, [reply](config::Reply r) { *reply = std::move(r); });
+    if (!wait([&] { return reply->has_value(); }, 600s)) return {-1, {}, "no answer", 0};
+    return **reply;
+}
 std::shared_ptr<std::optional<config::Reply>> TestCluster::begin(const std::string& on,
                                                                  const std::string& line, int pid) {
     config::Command command;
@@ -280,7 +290,8 @@ runtime::SimulatedOutcome TestCluster::script(Host& host, const runtime::Process
     host.started.push_back(spec);
     const auto action = spec.path.substr(spec.path.rfind('/') + 1);
     const auto tag = spec.arguments.size() > 1 ? spec.arguments[1] : std::string();
-    const auto what = action + " " + tag;
+    const bool global = action.starts_with("pre") || action.starts_with("post");
+    const auto what = global ? action : action + " " + tag;
     trace_.push_back(host.name.str() + ": " + what);
     runtime::SimulatedOutcome outcome;
     outcome.takes = host.slow.contains(what) ? host.slow.at(what) : runtime::Duration(20ms);

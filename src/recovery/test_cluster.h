@@ -82,6 +82,8 @@ class TestCluster {
     /// Starts one; the reply is set when it ends.
     std::shared_ptr<std::optional<config::Reply>> begin(const std::string& on, const std::string& line,
                                                         int pid = 0);
+    /// lcdrecover with one option, such as "g", "restore".
+    config::Reply lcdrecover(const std::string& on, const std::string& option, const std::string& action);
     config::Reply switchover(const std::string& on, const std::string& tag, const std::string& to);
     std::vector<std::string> stop(const std::string& name, bool leave_running);
 
