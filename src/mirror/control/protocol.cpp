@@ -3,6 +3,7 @@
 #include "control.pb.h"
 
 #include <cstring>
+#include <tuple>
 
 namespace understudy::mirror::control {
 
@@ -22,28 +23,47 @@ bool fill(Array& array, const std::string& from) {
     return true;
 }
 
+/// The plain fields of a summary: the one list from which both directions come.
+template <class Value>
+struct SummaryField {
+    Value EndSummary::*member;
+    Value (wire::Summary::*get)() const;
+    void (wire::Summary::*set)(Value);
+};
+template <class Value>
+SummaryField(Value EndSummary::*, Value (wire::Summary::*)() const, void (wire::Summary::*)(Value))
+    -> SummaryField<Value>;
+constexpr auto kSummaryFields = std::tuple{
+    SummaryField{&EndSummary::role_epoch, &wire::Summary::role_epoch, &wire::Summary::set_role_epoch},
+    SummaryField{&EndSummary::consistent, &wire::Summary::consistent, &wire::Summary::set_consistent},
+    SummaryField{&EndSummary::log_valid, &wire::Summary::log_valid, &wire::Summary::set_log_valid},
+    SummaryField{&EndSummary::unlocked, &wire::Summary::unlocked, &wire::Summary::set_unlocked},
+    SummaryField{&EndSummary::serving, &wire::Summary::serving, &wire::Summary::set_serving},
+    SummaryField{&EndSummary::demoted, &wire::Summary::demoted, &wire::Summary::set_demoted},
+    SummaryField{&EndSummary::yielded, &wire::Summary::yielded, &wire::Summary::set_yielded},
+    SummaryField{&EndSummary::split_brain, &wire::Summary::split_brain, &wire::Summary::set_split_brain},
+    SummaryField{&EndSummary::dirty_blocks, &wire::Summary::dirty_blocks, &wire::Summary::set_dirty_blocks},
+    SummaryField{&EndSummary::size, &wire::Summary::size, &wire::Summary::set_size},
+    SummaryField{&EndSummary::sector_size, &wire::Summary::sector_size, &wire::Summary::set_sector_size},
+};
+
+template <class Function>
+void for_each_summary_field(Function function) {
+    std::apply([&](const auto&... field) { (function(field), ...); }, kSummaryFields);
+}
+
 void put(wire::Summary& out, const EndSummary& summary) {
     out.set_node(summary.node);
     out.set_volume(summary.volume.str());
     out.set_uuid(bytes_of(summary.uuid));
     out.set_role(static_cast<std::uint32_t>(summary.role));
-    out.set_role_epoch(summary.role_epoch);
     auto& generations = *out.mutable_generations();
     generations.set_current(summary.generations.current);
     for (const GenerationId id : summary.generations.history)
         generations.add_history(id);
     generations.set_sync_base(summary.generations.sync_base);
     generations.set_peer_may_hold_current(summary.generations.peer_may_hold_current);
-    out.set_consistent(summary.consistent);
-    out.set_log_valid(summary.log_valid);
-    out.set_unlocked(summary.unlocked);
-    out.set_serving(summary.serving);
-    out.set_demoted(summary.demoted);
-    out.set_yielded(summary.yielded);
-    out.set_split_brain(summary.split_brain);
-    out.set_dirty_blocks(summary.dirty_blocks);
-    out.set_size(summary.size);
-    out.set_sector_size(summary.sector_size);
+    for_each_summary_field([&](const auto& field) { (out.*field.set)(summary.*field.member); });
 }
 
 bool get(EndSummary& out, const wire::Summary& in) {
@@ -52,21 +72,11 @@ bool get(EndSummary& out, const wire::Summary& in) {
     out.node = in.node();
     out.volume = VolumeId(in.volume());
     out.role = static_cast<Role>(in.role());
-    out.role_epoch = in.role_epoch();
     out.generations.current = in.generations().current();
     out.generations.history.assign(in.generations().history().begin(), in.generations().history().end());
     out.generations.sync_base = in.generations().sync_base();
     out.generations.peer_may_hold_current = in.generations().peer_may_hold_current();
-    out.consistent = in.consistent();
-    out.log_valid = in.log_valid();
-    out.unlocked = in.unlocked();
-    out.serving = in.serving();
-    out.demoted = in.demoted();
-    out.yielded = in.yielded();
-    out.split_brain = in.split_brain();
-    out.dirty_blocks = in.dirty_blocks();
-    out.size = in.size();
-    out.sector_size = in.sector_size();
+    for_each_summary_field([&](const auto& field) { out.*field.member = (in.*field.get)(); });
     return fill(out.uuid, in.uuid());
 }
 

@@ -3,9 +3,12 @@
 #include "base/checksum.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cassert>
 #include <cstring>
+#include <tuple>
+#include <utility>
 
 namespace understudy::mirror::wire {
 namespace {
@@ -38,87 +41,102 @@ std::uint32_t header_crc(const Picture& picture) {
     return crc32c(std::as_bytes(std::span(&picture, 1)).first(offsetof(Picture, crc)));
 }
 
-/// Empty when the lengths fit the type.
+/// The fields that memory and wire have in common: the one list from which both directions come. What a
+/// picture has besides (magic, version, type, reserved, checksum) is made and checked by hand.
+constexpr auto kFields = std::tuple{
+    std::pair{&Header::flags, &Picture::flags},       std::pair{&Header::sequence, &Picture::sequence},
+    std::pair{&Header::offset, &Picture::offset},     std::pair{&Header::length, &Picture::length},
+    std::pair{&Header::extent, &Picture::extent},     std::pair{&Header::depends, &Picture::depends},
+    std::pair{&Header::argument, &Picture::argument}, std::pair{&Header::payload_crc, &Picture::payload_crc},
+};
+
+template <class Function>
+void for_each_field(Function function) {
+    std::apply([&](auto... field) { (function(field.first, field.second), ...); }, kFields);
+}
+
+/// What a message carries behind its header.
+enum class Shape {
+    bare,    // nothing
+    counts,  // nothing, but the argument says how many
+    data,    // payload for the extent of the volume
+    range,   // an extent without payload
+    page,    // one page of the bitmap, or nothing with one of its flags
+    words,   // text for a person
+};
+
+struct Message {
+    Type type;
+    std::string_view name;
+    Shape shape;
+};
+
+/// Every message, in the order of its number.
+constexpr auto kMessages = std::to_array<Message>({
+    {Type::write, "write", Shape::data},
+    {Type::write_ack, "write_ack", Shape::counts},
+    {Type::write_zeroes, "write_zeroes", Shape::range},
+    {Type::discard, "discard", Shape::range},
+    {Type::flush, "flush", Shape::bare},
+    {Type::flush_ack, "flush_ack", Shape::bare},
+    {Type::ping, "ping", Shape::bare},
+    {Type::pong, "pong", Shape::bare},
+    {Type::bitmap_request, "bitmap_request", Shape::bare},
+    {Type::bitmap_data, "bitmap_data", Shape::page},
+    {Type::resync_begin, "resync_begin", Shape::bare},
+    {Type::resync_ready, "resync_ready", Shape::bare},
+    {Type::resync_block, "resync_block", Shape::data},
+    {Type::resync_zeroes, "resync_zeroes", Shape::range},
+    {Type::resync_ack, "resync_ack", Shape::bare},
+    {Type::resync_end, "resync_end", Shape::bare},
+    {Type::in_sync, "in_sync", Shape::bare},
+    {Type::error, "error", Shape::words},
+    {Type::bye, "bye", Shape::words},
+});
+
+constexpr bool every_message_at_its_number() {
+    for (std::size_t i = 0; i < kMessages.size(); ++i)
+        if (static_cast<std::size_t>(kMessages[i].type) != i + 1) return false;
+    return kMessages.back().type == kLastType;
+}
+static_assert(every_message_at_its_number());
+
+/// nullptr for a number that no message has.
+const Message* find_message(std::uint8_t number) {
+    return number == 0 || number > kMessages.size() ? nullptr : &kMessages[number - 1U];
+}
+
+/// Empty when the lengths fit the message.
 std::string_view shape_error(const Header& header) {
-    switch (header.type) {
-        case Type::write:
-        case Type::resync_block:
+    const Message* message = find_message(static_cast<std::uint8_t>(header.type));
+    if (message == nullptr) return "unknown type";
+    switch (message->shape) {
+        case Shape::data:
             if (header.extent == 0 || header.length != header.extent) return "length and extent differ";
             return header.length > kMaxPayload ? "payload too long" : "";
-        case Type::write_zeroes:
-        case Type::discard:
-        case Type::resync_zeroes:
+        case Shape::range:
             if (header.length != 0) return "payload not expected";
             return header.extent == 0 ? "empty extent" : "";
-        case Type::bitmap_data:
+        case Shape::page:
             if ((header.flags & (kLast | kUnavailable)) != 0)
                 return header.length == 0 ? "" : "payload not expected";
             return header.length == kBitmapPage ? "" : "wrong bitmap page length";
-        case Type::error:
-        case Type::bye:
+        case Shape::words:
             return header.length > kMaxText ? "text too long" : "";
-        case Type::write_ack:
+        case Shape::counts:
             if (header.argument == 0) return "acknowledges nothing";
             [[fallthrough]];
-        case Type::flush:
-        case Type::flush_ack:
-        case Type::ping:
-        case Type::pong:
-        case Type::bitmap_request:
-        case Type::resync_begin:
-        case Type::resync_ready:
-        case Type::resync_ack:
-        case Type::resync_end:
-        case Type::in_sync:
+        case Shape::bare:
             return header.length == 0 && header.extent == 0 ? "" : "payload not expected";
     }
-    return "unknown type";
+    return "unknown shape";
 }
 
 }  // namespace
 
 std::string_view to_string(Type type) {
-    switch (type) {
-        case Type::write:
-            return "write";
-        case Type::write_ack:
-            return "write_ack";
-        case Type::write_zeroes:
-            return "write_zeroes";
-        case Type::discard:
-            return "discard";
-        case Type::flush:
-            return "flush";
-        case Type::flush_ack:
-            return "flush_ack";
-        case Type::ping:
-            return "ping";
-        case Type::pong:
-            return "pong";
-        case Type::bitmap_request:
-            return "bitmap_request";
-        case Type::bitmap_data:
-            return "bitmap_data";
-        case Type::resync_begin:
-            return "resync_begin";
-        case Type::resync_ready:
-            return "resync_ready";
-        case Type::resync_block:
-            return "resync_block";
-        case Type::resync_zeroes:
-            return "resync_zeroes";
-        case Type::resync_ack:
-            return "resync_ack";
-        case Type::resync_end:
-            return "resync_end";
-        case Type::in_sync:
-            return "in_sync";
-        case Type::error:
-            return "error";
-        case Type::bye:
-            return "bye";
-    }
-    return "unknown";
+    const Message* message = find_message(static_cast<std::uint8_t>(type));
+    return message == nullptr ? "unknown" : message->name;
 }
 
 void encode(const Header& header, std::span<std::byte, kHeaderBytes> into) {
@@ -127,14 +145,7 @@ void encode(const Header& header, std::span<std::byte, kHeaderBytes> into) {
     picture.magic = kMagic;
     picture.version = kVersion;
     picture.type = static_cast<std::uint8_t>(header.type);
-    picture.flags = header.flags;
-    picture.sequence = header.sequence;
-    picture.offset = header.offset;
-    picture.length = header.length;
-    picture.extent = header.extent;
-    picture.depends = header.depends;
-    picture.argument = header.argument;
-    picture.payload_crc = header.payload_crc;
+    for_each_field([&](auto memory, auto wire) { picture.*wire = header.*memory; });
     picture.crc = header_crc(picture);
     std::memcpy(into.data(), &picture, sizeof picture);
 }
@@ -147,21 +158,14 @@ Result<Header> decode(std::span<const std::byte, kHeaderBytes> from) {
         return fail(Code::internal, "the other end speaks data protocol {}, this one {}", picture.version,
                     kVersion);
     if (picture.crc != header_crc(picture)) return fail(Code::internal, "header checksum is wrong");
-    if (picture.type == 0 || picture.type > static_cast<std::uint8_t>(kLastType))
+    if (find_message(picture.type) == nullptr)
         return fail(Code::internal, "unknown message type {}", picture.type);
     if ((picture.flags & ~kAllFlags) != 0) return fail(Code::internal, "unknown flags {:#x}", picture.flags);
     if (picture.reserved[0] != 0 || picture.reserved[1] != 0)
         return fail(Code::internal, "reserved bytes are used");
     Header header;
     header.type = static_cast<Type>(picture.type);
-    header.flags = picture.flags;
-    header.sequence = picture.sequence;
-    header.offset = picture.offset;
-    header.length = picture.length;
-    header.extent = picture.extent;
-    header.depends = picture.depends;
-    header.argument = picture.argument;
-    header.payload_crc = picture.payload_crc;
+    for_each_field([&](auto memory, auto wire) { header.*memory = picture.*wire; });
     if (const auto wrong = shape_error(header); !wrong.empty())
         return fail(Code::internal, "{}: {}", to_string(header.type), wrong);
     return header;
