@@ -122,7 +122,9 @@ Result<> serve(const Arguments& arguments) {
         for (const auto& problem : problems)
             messages::warning("{}: {}", layout.settings(), problem);
     }
-    ManagerOptions options{layout, node, arguments.port};
+    ManagerOptions options{layout, node, arguments.port, {}, settings};
+    options.degrade.limit = std::chrono::milliseconds(settings.integer("NDLGTimeoutMs"));
+    options.degrade.refuse_writes = settings.boolean("BlockWritesOnNDLGTimeoutReached");
     if (options.dispatch_port == 0) {
         const auto text = settings.text("TargetDispatchPort");
         options.dispatch_port = kDispatchPort;
@@ -156,6 +158,7 @@ Result<> serve(const Arguments& arguments) {
 
     TcpDataLinks links(world, port_base);
     LinuxDevices devices;
+    EngineNotes notes(world, layout, node);
     std::string no_reactor;
     Manager manager(
         world, options, links, devices,
@@ -165,7 +168,8 @@ Result<> serve(const Arguments& arguments) {
             // Without io_uring nothing can work; the service manager tries again.
             messages::log(messages::Severity::critical, "{}", host.error().text);
             std::abort();
-        });
+        },
+        &notes);
     CommandService commands(world, manager);
     // The socket tells a second mirrord of this root that it is one too many, before it touches a volume.
     UNDERSTUDY_CHECK(commands.listen(layout.mirror_socket()));

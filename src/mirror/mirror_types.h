@@ -2,6 +2,7 @@
 // The words of a mirror: roles, states, causes and parameters, numbered and named as people see them.
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 namespace understudy::mirror {
@@ -53,5 +54,9 @@ enum class PauseCause : std::uint8_t {
     shutdown
 };
 std::string_view to_string(PauseCause cause);
+
+/// What the controller answers when a source has to go on without its target: true when that is recorded
+/// where it must be, false when it could not be and the waiting writes are to fail. Spec: REP-079.
+using DegradeAnswer = std::function<void(bool recorded)>;
 
 }  // namespace understudy::mirror

@@ -2,8 +2,6 @@
 
 #include "mirror/volume_impl.h"
 
-#include <unistd.h>
-
 #include <cassert>
 #include <cerrno>
 #include <cstring>
@@ -208,7 +206,7 @@ void VolumeDriver::mark_consistent(bool consistent, std::uint64_t serial) {
 // --- roles
 
 void VolumeDriver::retire_roles() {
-    close_pending();
+    pending_attach_.reset();
     if (source_) {
         source_->detach();
         former_sources_.push_back(std::move(source_));
@@ -278,7 +276,7 @@ void VolumeDriver::quiesce(std::function<void(Result<>)> done) {
 
 void VolumeDriver::drain(std::function<void(Result<>)> done) {
     if (!target_) return done(fail(Code::failure, "volume {} is not a target", options_.id.str()));
-    close_pending();
+    pending_attach_.reset();
     draining_ = true;
     target_->drain(std::move(done));
     if (resync_link_) resync_link_->finish_reading();
@@ -313,15 +311,12 @@ void VolumeDriver::set_parameters(const MirrorParameters& parameters) {
 // --- links
 
 void VolumeDriver::attach(int data_socket, int resync_socket, ResyncKind kind) {
-    close_pending();
-    if (!source_ && !target_) {
-        ::close(data_socket);
-        ::close(resync_socket);
-        return;
-    }
+    pending_attach_.reset();
+    PendingAttach sockets{LinkSocket(data_socket), LinkSocket(resync_socket), kind};
+    if (!source_ && !target_) return;
     if (source_) source_->detach();
     if (target_) target_->detach();
-    pending_attach_ = PendingAttach{data_socket, resync_socket, kind};
+    pending_attach_ = std::move(sockets);
     try_attach();
     reactor_.post([] {});  // what was queued just now leaves with the next batch
 }
@@ -335,10 +330,11 @@ void VolumeDriver::try_attach() {
         std::erase_if(former_targets_, [](const auto& target) { return target->idle(); });
         if (!target_->applied() || !former_sources_.empty() || !former_targets_.empty()) return;
     }
-    const PendingAttach sockets = *std::exchange(pending_attach_, std::nullopt);
-    data_link_ = std::make_unique<Link>(reactor_, sockets.data_socket, data_pool_, kDataStaging, *this);
-    resync_link_ =
-        std::make_unique<Link>(reactor_, sockets.resync_socket, resync_pool_, kResyncStaging, *this);
+    PendingAttach sockets = *std::exchange(pending_attach_, std::nullopt);
+    data_link_ =
+        std::make_unique<Link>(reactor_, std::move(sockets.data_socket), data_pool_, kDataStaging, *this);
+    resync_link_ = std::make_unique<Link>(reactor_, std::move(sockets.resync_socket), resync_pool_,
+                                          kResyncStaging, *this);
     if (std::exchange(attached_before_, true)) ++reconnects_;
     if (source_) source_->attach(sockets.kind, reactor_.now());
     if (target_) target_->attach(reactor_.now());
@@ -346,15 +342,8 @@ void VolumeDriver::try_attach() {
     if (resync_link_) resync_link_->resume_reading();
 }
 
-void VolumeDriver::close_pending() {
-    if (!pending_attach_) return;
-    ::close(pending_attach_->data_socket);
-    ::close(pending_attach_->resync_socket);
-    pending_attach_.reset();
-}
-
 void VolumeDriver::detach() {
-    close_pending();
+    pending_attach_.reset();
     if (source_) source_->detach();
     if (target_) target_->detach();
 }
@@ -419,7 +408,7 @@ void VolumeDriver::state_changed(MirrorState from, MirrorState to, PauseCause ca
 void VolumeDriver::link_lost(std::string why) {
     events_.link_lost(std::move(why));
 }
-void VolumeDriver::degraded(std::function<void()> release) {
+void VolumeDriver::degraded(DegradeAnswer release) {
     events_.degraded(std::move(release));
 }
 void VolumeDriver::in_sync() {
@@ -480,7 +469,7 @@ void VolumeDriver::shutdown(std::function<void()> done) {
     closed_ = std::move(done);
     if (closing_ != Closing::no) return;
     closing_ = Closing::quiescing;
-    close_pending();
+    pending_attach_.reset();
     const auto next = [this](const Result<>&) {
         if (closing_ == Closing::quiescing) closing_ = Closing::flushing;
     };

@@ -64,9 +64,9 @@ class VolumeEvents {
     /// The link is gone (both sides); the controller reconnects and attaches new sockets.
     virtual void link_lost(std::string why) = 0;
     /// A source that was mirroring must go on alone: make that durable (a new generation id, an out-of-date
-    /// record), then call `release` on the reactor's thread. Writes that wait are released only then. Spec:
+    /// record), then call `release` on the reactor's thread. Writes that wait are completed only then. Spec:
     /// REP-079.
-    virtual void degraded(std::function<void()> release) = 0;
+    virtual void degraded(DegradeAnswer release) = 0;
     /// A target has received all of a resync, or a source has sent all: both ends are equal from here on.
     virtual void in_sync() = 0;
     /// The intent log could not be written: it is not used any more. Spec: REP-064.

@@ -5,11 +5,13 @@
 #include "mirror/core/limits.h"
 #include "mirror/core/source.h"
 #include "mirror/core/target.h"
+#include "mirror/device_slice.h"
+#include "mirror/io/link_socket.h"
+#include "mirror/io/local_device.h"
 #include "mirror/io/raw_backend.h"
 #include "mirror/log/intent_log.h"
 #include "mirror/log/log_file.h"
 #include "mirror/volume.h"
-#include "mirror/volume_device.h"
 #include "mirror/volume_link.h"
 
 #include <functional>
@@ -48,7 +50,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
 
   private:
     struct PendingAttach {
-        int data_socket, resync_socket;
+        LinkSocket data_socket, resync_socket;
         ResyncKind kind;
     };
     struct FlushWait {
@@ -64,7 +66,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void close_links(const std::string& said) override;
     void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
     void link_lost(std::string why) override;
-    void degraded(std::function<void()> release) override;
+    void degraded(DegradeAnswer release) override;
     void in_sync() override;
     void mark_consistent(bool consistent, std::uint64_t serial) override;
     void release_data(std::byte* data, std::uint32_t length) override;
@@ -80,7 +82,6 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void arm_timer();
     void log_finished(int error);
     void try_attach();
-    void close_pending();
     void flush_device(std::function<void(int)> done);
     void retire_roles();
     void advance_closing();

@@ -2,11 +2,7 @@
 
 #include "base/checksum.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -27,14 +23,13 @@ struct Link::Vectors {
     std::array<iovec, kMaxVectors> items;
 };
 
-Link::Link(Reactor& reactor, int socket, BufferPool& pool, std::size_t staging_bytes, LinkHandler& handler)
+Link::Link(Reactor& reactor, LinkSocket socket, BufferPool& pool, std::size_t staging_bytes,
+           LinkHandler& handler)
     : reactor_(reactor),
-      fd_(socket),
+      socket_(std::move(socket)),
       handler_(handler),
       reader_(pool, staging_bytes),
       vectors_(std::make_unique<Vectors>()) {
-    const int on = 1;
-    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails harmlessly on other sockets
     send_op_.owner = this;
     send_op_.done = [](IoOperation& op, int result) { static_cast<Link*>(op.owner)->sent(result); };
     receive_op_.owner = this;
@@ -43,7 +38,6 @@ Link::Link(Reactor& reactor, int socket, BufferPool& pool, std::size_t staging_b
 
 Link::~Link() {
     assert(idle() && queue_.empty());
-    ::close(fd_);
 }
 
 void Link::flush() {
@@ -65,7 +59,7 @@ void Link::flush() {
         if (item->length > 0) add(item->payload, item->length);
     }
     sending_ = true;
-    reactor_.sendv(send_op_, fd_, vectors_->items.data(), count);
+    reactor_.sendv(send_op_, socket_.descriptor(), vectors_->items.data(), count);
 }
 
 void Link::sent(int result) {
@@ -93,8 +87,7 @@ void Link::resume_reading() {
 }
 
 void Link::finish_reading() {
-    // Linux still delivers what is in the receive buffer, then the end of the stream.
-    ::shutdown(fd_, SHUT_RD);
+    socket_.end_reading();
     resume_reading();
 }
 
@@ -126,7 +119,7 @@ void Link::cut() {
         }
         if (step == wire::FrameReader::Step::no_buffer) break;
         receiving_ = true;
-        reactor_.recv(receive_op_, fd_, reader_.space());
+        reactor_.recv(receive_op_, socket_.descriptor(), reader_.space());
         break;
     }
     cutting_ = false;
@@ -151,10 +144,9 @@ void Link::close(const std::string& said) {
         wire::encode(header, std::span<std::byte, wire::kHeaderBytes>(message.data(), wire::kHeaderBytes));
         std::memcpy(message.data() + wire::kHeaderBytes, text.data(), text.size());
         // Courtesy only: when the socket is full the other end sees the close instead.
-        [[maybe_unused]] const auto count =
-            ::send(fd_, message.data(), wire::kHeaderBytes + text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        socket_.send_what_fits(std::span(message).first(wire::kHeaderBytes + text.size()));
     }
-    ::shutdown(fd_, SHUT_RDWR);  // wakes the operations that the kernel has
+    socket_.end();
     if (!sending_) release_queue();
 }
 

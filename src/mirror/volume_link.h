@@ -5,6 +5,7 @@
 #include "mirror/core/buffers.h"
 #include "mirror/core/containers.h"
 #include "mirror/core/source.h"  // Outgoing
+#include "mirror/io/link_socket.h"
 #include "mirror/io/reactor.h"
 #include "mirror/wire/frame.h"
 
@@ -32,8 +33,9 @@ class LinkHandler {
 
 class Link {
   public:
-    /// Takes the socket. Reads from the first resume_reading() on.
-    Link(Reactor& reactor, int socket, BufferPool& pool, std::size_t staging_bytes, LinkHandler& handler);
+    /// Reads from the first resume_reading() on.
+    Link(Reactor& reactor, LinkSocket socket, BufferPool& pool, std::size_t staging_bytes,
+         LinkHandler& handler);
     ~Link();
     Link(const Link&) = delete;
     Link& operator=(const Link&) = delete;
@@ -58,7 +60,7 @@ class Link {
     void release_queue();
 
     Reactor& reactor_;
-    int fd_;
+    LinkSocket socket_;
     LinkHandler& handler_;
     wire::FrameReader reader_;
     IoOperation send_op_, receive_op_;

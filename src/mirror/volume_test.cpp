@@ -39,12 +39,12 @@ struct Events : VolumeEvents {
         ++lost;
         reason = std::move(why);
     }
-    void degraded(std::function<void()> release) override {
+    void degraded(DegradeAnswer release) override {
         ++degradations;
         if (hold_release) {
             held = std::move(release);
         } else {
-            release();
+            release(true);
         }
     }
     void in_sync() override { ++synced; }
@@ -54,7 +54,7 @@ struct Events : VolumeEvents {
     PauseCause cause = PauseCause::none;
     int lost = 0, degradations = 0, synced = 0;
     bool hold_release = false;
-    std::function<void()> held;
+    DegradeAnswer held;
     std::string reason, log_error;
 };
 
@@ -337,7 +337,7 @@ TEST_F(VolumeTest, WritesThatWaitForALostTargetAreReleasedOnlyAfterTheRecordIsMa
     reactor_idle(milliseconds(300));
     EXPECT_FALSE(request->done);
     EXPECT_FALSE(later->done);
-    left_events.held();
+    left_events.held(true);
     EXPECT_TRUE(run_until([&] { return request->done && later->done; }));
     EXPECT_EQ(request->block.result, 0);
 }

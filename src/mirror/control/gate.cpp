@@ -18,6 +18,7 @@ bool Gate::passes(const BlockRequest& request) const {
         // A flush may make data durable that was written before: it changes nothing that the peer lacks.
         case GateMode::hold_writes:
         case GateMode::first_write:
+        case GateMode::refuse_writes:
             return request.op == BlockOp::read || request.op == BlockOp::flush;
         case GateMode::open:
             return true;
@@ -39,6 +40,11 @@ void Gate::submit(BlockRequest& request) {
         return;
     }
     if (passes(request)) return below_.submit(request);
+    if (mode_ == GateMode::refuse_writes) {
+        request.result = -EIO;
+        request.done(request);
+        return;
+    }
     keep(request);
     if (mode_ == GateMode::first_write && !std::exchange(asked_, true)) on_first_write_();
 }

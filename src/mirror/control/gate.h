@@ -14,9 +14,10 @@
 namespace understudy::mirror::control {
 
 enum class GateMode : std::uint8_t {
-    hold_all,     // the role is being checked: every request waits
-    hold_writes,  // reads pass, writes wait
-    first_write,  // like hold_writes, but the first write asks for the generation to be recorded
+    hold_all,       // the role is being checked: every request waits
+    hold_writes,    // reads pass, writes wait
+    first_write,    // like hold_writes, but the first write asks for the generation to be recorded
+    refuse_writes,  // reads pass, writes fail with -EIO: what was held as well
     open,
 };
 

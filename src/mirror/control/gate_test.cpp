@@ -74,6 +74,21 @@ TEST_F(GateTest, WritesThatWaitedAskAgainWhenTheGateIsArmed) {
     EXPECT_EQ(gate.held(), 0U);
 }
 
+// Spec: REP-079 REP-217
+TEST_F(GateTest, RefusedWritesFailAtOnceAndReadsPass) {
+    gate.set(GateMode::first_write);
+    gate.submit(make(0, BlockOp::write, 0));
+    gate.set(GateMode::refuse_writes);
+    EXPECT_EQ(requests[0].result, -EIO);
+    gate.submit(make(1, BlockOp::write, 512));
+    EXPECT_EQ(requests[1].result, -EIO);
+    gate.submit(make(2, BlockOp::read, 1024));
+    EXPECT_EQ(below.order, std::vector<std::uint64_t>{1024});
+    gate.set(GateMode::open);
+    gate.submit(make(3, BlockOp::write, 2048));
+    EXPECT_EQ(below.order, (std::vector<std::uint64_t>{1024, 2048}));
+}
+
 // Spec: REP-028
 TEST_F(GateTest, ALargerDeviceShowsTheMirrorsSize) {
     gate.set(GateMode::open);

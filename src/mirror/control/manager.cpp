@@ -26,13 +26,13 @@ bool is_v6(const std::string& address) {
 }  // namespace
 
 Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
-                 MakeHost make_host)
+                 MakeHost make_host, ClusterNotes* notes)
     : world_(world),
       options_(std::move(options)),
       records_(world.files, options_.layout.mirrors()),
       devices_(devices),
       make_host_(std::move(make_host)),
-      surroundings_{world, records_, links, options_.node},
+      surroundings_{world, records_, links, options_.node, notes, options_.degrade, options_.settings},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}

@@ -3,6 +3,7 @@
 // ask. Threading: the control loop's thread.
 
 #include "config/layout.h"
+#include "config/settings.h"
 #include "mirror/control/mirror.h"
 
 #include <functional>
@@ -18,6 +19,8 @@ struct ManagerOptions {
     config::Layout layout;
     std::string node;
     std::uint16_t dispatch_port = kDispatchPort;  // TargetDispatchPort: ours, and that of new peers
+    DegradeOptions degrade{};
+    config::Settings settings{};  // the volumes' parameters
 };
 
 struct CreateOptions {
@@ -36,9 +39,9 @@ class Manager {
   public:
     using MakeHost = std::function<std::unique_ptr<VolumeHost>(const VolumeId&, HostEvents&)>;
 
-    /// `links` and `devices` outlive the manager.
+    /// `links`, `devices` and `notes` outlive the manager; without `notes` no cluster protects the volumes.
     Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
-            MakeHost make_host);
+            MakeHost make_host, ClusterNotes* notes = nullptr);
     Manager(const Manager&) = delete;
     Manager& operator=(const Manager&) = delete;
     ~Manager();

@@ -5,6 +5,7 @@
 
 #include "messages/messages.h"
 #include "mirror/control/mirror_limits.h"
+#include "mirror/control/parameters.h"
 
 #include <cstring>
 
@@ -19,11 +20,13 @@ Mirror::Mirror(Surroundings& surroundings, MirrorRecord record)
       record_(std::move(record)),
       lock_(surroundings.world.tasks),
       state_(record_.state),
-      backoff_(kConnectBackoffStart) {}
+      backoff_(kConnectBackoffStart),
+      notes_lock_(surroundings.world.tasks) {}
 
 Mirror::~Mirror() {
     if (connect_timer_) world_.tasks.cancel(*connect_timer_);
     if (hold_timer_) world_.tasks.cancel(*hold_timer_);
+    if (note_timer_) world_.tasks.cancel(*note_timer_);
     around_.links.forget(record_.volume);
     tasks_.clear();
 }
@@ -41,30 +44,6 @@ GenerationId Mirror::fresh_id() {
     while (id == 0 || record_.generations.knows(id))
         world_.random.fill(std::as_writable_bytes(std::span(&id, 1)));
     return id;
-}
-
-/// Before this end accepts a write that the peer will not get. Spec: REP-079.
-Result<> Mirror::go_alone() {
-    if (!record_.generations.peer_may_hold_current) return {};
-    MirrorRecord next = record_;
-    next.generations.begin_alone(fresh_id());
-    return commit(std::move(next));
-}
-
-/// A full disk must not become a write that nobody knows of: it waits until the record can be written.
-void Mirror::go_alone_until_recorded(std::function<void()> then) {
-    if (auto recorded = go_alone(); !recorded) {
-        alarm(fmt::format("{}; writes wait until it is recorded", recorded.error().text));
-        // Owned by the scope through a task, so that it ends with the mirror.
-        struct Again {
-            static Task<> run(Mirror* self, std::function<void()> next) {
-                co_await runtime::sleep_for(self->world_.tasks, kRecordRetry);
-                self->go_alone_until_recorded(std::move(next));
-            }
-        };
-        return tasks_.spawn(Again::run(this, std::move(then)));
-    }
-    then();
 }
 
 void Mirror::alarm(std::string text) {
@@ -90,14 +69,15 @@ void Mirror::update_gate() {
     if (!source()) return set_gate(GateMode::open);
     if (record_.demoted || !role_checked_) return set_gate(GateMode::hold_all);
     if (hold_for_session_) return set_gate(GateMode::hold_writes);
-    if (linked_) return set_gate(GateMode::open);
-    set_gate(record_.generations.peer_may_hold_current ? GateMode::first_write : GateMode::open);
+    if (linked_ && record_.generations.peer_may_hold_current) return set_gate(GateMode::open);
+    if (may_write_alone()) return set_gate(GateMode::open);
+    set_gate(writes_refused_ ? GateMode::refuse_writes : GateMode::first_write);
 }
 
 void Mirror::first_write() {
     // The gate may have been set otherwise since the write came.
     if (gate_ != GateMode::first_write) return update_gate();
-    go_alone_until_recorded([this] { update_gate(); });
+    go_alone_until_recorded({});
 }
 
 // --- what the volume tells
@@ -118,7 +98,7 @@ void Mirror::state_changed(MirrorState from, MirrorState to, PauseCause cause) {
     // generation.
     alarm(fmt::format("paused by itself ({}); it will be continued", to_string(cause)));
     hold_for_session_ = false;
-    go_alone_until_recorded([this] { update_gate(); });
+    go_alone_until_recorded({});
     schedule_connect(retry_delay(cause) * 4 / 5);
 }
 
@@ -131,18 +111,15 @@ void Mirror::link_lost(std::string why) {
     hold_for_session_ = false;
     if (record_.demoted) return schedule_connect(backoff_);
     // Held by the gate since the moment the link went.
-    go_alone_until_recorded([this] { update_gate(); });
+    go_alone_until_recorded({});
     backoff_ = kConnectBackoffStart;
     schedule_connect(backoff_);
 }
 
-void Mirror::degraded(std::function<void()> release) {
+void Mirror::degraded(DegradeAnswer release) {
     // A demoted source has nothing that waits, and must still be recognised as the equal of its target.
-    if (record_.demoted) return release();
-    go_alone_until_recorded([this, release = std::move(release)] {
-        release();
-        update_gate();
-    });
+    if (record_.demoted) return release(true);
+    go_alone_until_recorded(std::move(release));
     // Best effort: a target that learns it is behind is not promoted by mistake. Nothing waits for it.
     tasks_.spawn(notify_task(request(RequestKind::pause_notice)));
 }
@@ -166,6 +143,7 @@ void Mirror::in_sync() {
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     problem_.clear();
     messages::info("volume {}: in sync with {}", record_.volume.str(), record_.remote_node);
+    if (source()) tasks_.spawn(keep_notes());
     if (hold_for_session_) {
         hold_for_session_ = false;
         update_gate();
@@ -189,6 +167,10 @@ Task<Result<>> Mirror::open_volume() {
     options.log_path = record_.log_path;
     options.uuid = record_.uuid;
     options.type = record_.type;
+    std::vector<std::string> problems;
+    options.parameters = parameters_of(around_.settings, record_.volume, problems);
+    for (const std::string& problem : problems)
+        messages::warning("volume {}: {}", record_.volume.str(), problem);
     const bool expected_log = !record_.creating;
     auto opened = co_await host_->open(std::move(options), source() ? record_.size : 0);
     if (!opened) co_return fail(opened.error());
@@ -259,6 +241,7 @@ Task<> Mirror::boot_task() {
         if (!started) alarm(started.error().text);
     }
     if (!linked_) retry_connect();
+    if (!record_.generations.peer_may_hold_current) schedule_notes();  // whom the last life told is not known
 }
 
 Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
@@ -326,7 +309,9 @@ Task<MirrorView> Mirror::view() {
     out.linked = linked_;
     out.writes_held = source() && exporting_ && gate_ != GateMode::open && gate_ != GateMode::first_write;
     out.device_path = exporting_ ? device_path_ : "";
-    out.problem = record_.problem.empty() ? problem_ : record_.problem;
+    out.problem = !alone_problem_.empty()    ? alone_problem_
+                  : !record_.problem.empty() ? record_.problem
+                                             : problem_;
     co_return out;
 }
 

@@ -12,6 +12,8 @@
 // reported. Threading: the control loop's thread. Functions that are coroutines hold the mirror's operation
 // lock.
 
+#include "config/settings.h"
+#include "mirror/control/cluster_notes.h"
 #include "mirror/control/operation_lock.h"
 #include "mirror/control/peer_call.h"
 #include "mirror/control/volume_host.h"
@@ -24,12 +26,21 @@
 
 namespace understudy::mirror::control {
 
+/// What a synchronous source does when the cluster cannot be told that its target is behind. Spec: REP-079.
+struct DegradeOptions {
+    runtime::Duration limit = std::chrono::milliseconds(30000);  // NDLGTimeoutMs
+    bool refuse_writes = true;                                   // BlockWritesOnNDLGTimeoutReached
+};
+
 /// What all mirrors of a host share. The owner outlives them.
 struct Surroundings {
     runtime::World world;
     RecordStore& records;
     DataLinks& links;
-    std::string node;  // this node's name
+    std::string node;               // this node's name
+    ClusterNotes* notes = nullptr;  // nullptr: no cluster manager protects this host's volumes
+    DegradeOptions degrade{};
+    config::Settings settings{};  // of the data path; see parameters.h
 };
 
 struct PromoteOptions {
@@ -91,15 +102,13 @@ class Mirror : private HostEvents {
     // HostEvents
     void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
     void link_lost(std::string why) override;
-    void degraded(std::function<void()> release) override;
+    void degraded(DegradeAnswer release) override;
     void in_sync() override;
     void log_failed(std::string why) override;
     void first_write() override;
 
     // mirror.cpp: record and state
     Result<> commit(MirrorRecord next);
-    Result<> go_alone();
-    void go_alone_until_recorded(std::function<void()> then);
     runtime::Task<> boot_task();
     runtime::Task<Result<>> open_volume();
     runtime::Task<EndSummary> summary();
@@ -110,6 +119,21 @@ class Mirror : private HostEvents {
     [[nodiscard]] bool serving() const;
     GenerationId fresh_id();
     void alarm(std::string text);
+
+    // mirror_alone.cpp: a source without its target
+    void begin_alone(MirrorRecord& record);
+    Result<> go_alone();
+    [[nodiscard]] bool may_write_alone() const;
+    /// Then sets the gate. The answer, when there is one, comes once.
+    void go_alone_until_recorded(DegradeAnswer answer);
+    void answer_alone_waiters(bool recorded);
+    runtime::Task<> record_alone();
+    void tell_alone_problem(std::string text);
+    void give_up_on_note(const std::string& why);
+    runtime::Task<Result<>> post_note();
+    void schedule_notes();
+    runtime::Task<> keep_notes();
+    runtime::Task<Result<>> check_not_behind();
 
     // mirror_link.cpp: source and target meet
     [[nodiscard]] PeerAddress peer_address() const;
@@ -170,6 +194,16 @@ class Mirror : private HostEvents {
     std::optional<runtime::TimerId> connect_timer_;
     std::optional<runtime::TimerId> hold_timer_;
     runtime::Duration backoff_{};
+
+    bool alone_wanted_ = false;     // the link went: a generation of its own before the next write
+    bool recording_alone_ = false;  // record_alone() runs
+    bool writes_refused_ = false;   // the cluster could not be told in time
+    std::string alone_problem_;     // why writes wait or fail meanwhile
+    bool peer_noted_ = false;       // the peer's node has the current note
+    bool notes_left_ = true;        // somewhere may be a note; after a start nobody knows
+    std::vector<DegradeAnswer> alone_waiters_;  // at most a few: one for each loss of a link
+    std::optional<runtime::TimerId> note_timer_;
+    OperationLock notes_lock_;  // a note and its withdrawal never overtake each other
 
     runtime::TaskScope tasks_;  // last: what runs in it uses the rest
 };

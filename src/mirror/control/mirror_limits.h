@@ -30,6 +30,10 @@ inline constexpr runtime::Duration kDemoteWait = std::chrono::seconds(10);
 inline constexpr runtime::Duration kReturnLimit = std::chrono::seconds(60);
 inline constexpr runtime::Duration kStatePoll = std::chrono::milliseconds(20);
 inline constexpr runtime::Duration kRecordRetry = std::chrono::seconds(1);
+// Between two attempts to tell the cluster that this end goes on alone, while writes wait; and, when they do
+// not, to tell nodes that were dead then.
+inline constexpr runtime::Duration kNoteRetry = std::chrono::milliseconds(200);
+inline constexpr runtime::Duration kNoteRefresh = std::chrono::seconds(5);
 inline constexpr runtime::Duration kOpenRetryStart = std::chrono::milliseconds(500);
 inline constexpr runtime::Duration kOpenRetryMost = std::chrono::seconds(5);
 

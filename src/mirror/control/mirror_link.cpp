@@ -122,6 +122,7 @@ Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
         alarm(saved.error().text);
         co_return false;
     }
+    alone_wanted_ = false;
     problem_.clear();
     messages::info("volume {}: session with {}, {}: {}", record_.volume.str(), record_.remote_node,
                    decision.resync == ResyncKind::full      ? "full resync"
@@ -150,7 +151,7 @@ void Mirror::hold_for_session() {
             // A session with equal ends that does not come into sync: without it then.
             host_->detach();
             linked_ = false;
-            go_alone_until_recorded([this] { update_gate(); });
+            go_alone_until_recorded({});
             return schedule_connect(kConnectBackoffStart);
         }
         update_gate();

@@ -49,7 +49,12 @@ Task<Mirror::Promotion> Mirror::promote_once(PromoteOptions options) {
                        around_.node, problem_.empty() ? "its device is not open" : problem_);
     if (closing_) co_return fail(Code::failure, "mirrord is stopping");
     if (!source()) co_return co_await take_over(options);
-    if (!record_.demoted && exporting_) co_return std::optional<std::string>(device_path_);
+    if (!record_.demoted && exporting_) {
+        if (linked_ || options.force) co_return std::optional<std::string>(device_path_);
+        // Its peer may have taken over while it was down, and be dead again; only the cluster knows.
+        auto current = co_await check_not_behind();
+        if (current) co_return std::optional<std::string>(device_path_);
+    }
     co_return co_await serve_again(options);
 }
 
@@ -69,6 +74,10 @@ Task<Mirror::Promotion> Mirror::serve_again(PromoteOptions options) {
             enter_split_brain(decision.why);
             co_return fail(Code::failure, "{}", record_.problem);
         }
+    }
+    if (!reply && !options.force) {
+        auto current = co_await check_not_behind();
+        if (!current) co_return fail(current.error());
     }
     if (record_.demoted) {
         MirrorRecord next = record_;
@@ -114,13 +123,8 @@ Task<Result<>> Mirror::check_promotable(PromoteOptions options, bool* peer_gave_
     if (!reply) {
         messages::warning("volume {}: taking over without {}: {}", record_.volume.str(), record_.remote_node,
                           reply.error().text);
-        if (record_.outdated && !options.force)
-            co_return fail(
-                Code::failure,
-                "{} had been told that {} went on without it: this copy of volume {} lacks writes. "
-                "Use --force to accept their loss",
-                around_.node, record_.remote_node, record_.volume.str());
-        co_return Result<>{};
+        if (options.force) co_return Result<>{};
+        co_return co_await check_not_behind();
     }
     const EndSummary& peer = reply->summary;
     if (peer.uuid != self.uuid)
@@ -166,7 +170,7 @@ Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
         next.role = Role::source;
         ++next.role_epoch;
         next.generations.sync_base = next.generations.current;
-        next.generations.begin_alone(fresh_id());
+        begin_alone(next);
         next.state = MirrorState::paused;
         next.cause = PauseCause::link_lost;
         next.user_requested = false;
@@ -314,7 +318,7 @@ Task<Result<>> Mirror::pause() {
     next.user_requested = true;
     next.cause = PauseCause::user;
     // The generation is on disk before the first write that the target will not get.
-    if (next.generations.peer_may_hold_current) next.generations.begin_alone(fresh_id());
+    if (next.generations.peer_may_hold_current) begin_alone(next);
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     Result<> paused;
@@ -382,6 +386,7 @@ Task<Result<>> Mirror::set_type(MirrorType type) {
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     if (open_) host_->set_type(type);
+    update_gate();
     tasks_.spawn(notify_task(request(RequestKind::set_type)));
     co_return Result<>{};
 }

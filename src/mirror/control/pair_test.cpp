@@ -141,6 +141,104 @@ TEST_F(PairTest, ATargetThatKnowsItIsBehindIsPromotedByForceOnly) {
     expect_ok(pair.run(right, {"promote", "R"}, {{"force", ""}}));
 }
 
+/// Only the mirror's network goes; the cluster sees both nodes.
+void expect_refused_as_behind(PairTest& test) {
+    test.expect_error(test.pair.run(test.right, {"promote", "R"}), "left went on without it at ");
+    test.expect_error(test.pair.run(test.right, {"promote", "R"}, {{"peer-dead", ""}}), "promote --force R");
+}
+
+// Spec: REP-079
+TEST_F(PairTest, WhatASourceWroteAloneIsNotLostToAPromotionOfItsOldTarget) {
+    create();
+    pair.cut();
+    EXPECT_TRUE(pair.write(left, 3, 33));
+    EXPECT_FALSE(pair.record(right).outdated);  // its own record could not be told
+    ASSERT_EQ(pair.cluster.notes["right"].size(), 1U);
+    pair.power_off(left);
+    pair.heal();
+    expect_refused_as_behind(*this);
+    EXPECT_EQ(pair.record(right).role, Role::target);
+    // Also after the spare itself has been off.
+    pair.power_off(right);
+    pair.start(right);
+    pair.sim.run_for(1s);
+    expect_refused_as_behind(*this);
+    expect_ok(pair.run(right, {"promote", "R"}, {{"force", ""}}));
+    EXPECT_TRUE(pair.write(right, 4, 44));
+}
+
+// Spec: REP-079
+TEST_F(PairTest, NoWriteIsAcknowledgedAloneBeforeTheClusterKnows) {
+    create();
+    pair.cluster.silent.insert("right");  // its node is alive, so it has to be told
+    pair.cut();
+    EXPECT_FALSE(pair.write(left, 3, 33, 5s));
+    EXPECT_TRUE(pair.cluster.notes["right"].empty());
+    pair.cluster.silent.clear();
+    EXPECT_TRUE(pair.write(left, 5, 55, 2s));
+    EXPECT_EQ(left.disk.blocks[3], 33);
+    EXPECT_EQ(pair.cluster.notes["right"].size(), 1U);
+}
+
+// Spec: REP-079 REP-217
+TEST_F(PairTest, AClusterThatCannotBeToldFailsTheWritesUntilItCan) {
+    create();
+    pair.cluster.silent.insert("left");
+    pair.cut();
+    EXPECT_FALSE(pair.write(left, 3, 33, 40s));
+    EXPECT_FALSE(pair.write(left, 4, 44, 1s));
+    EXPECT_EQ(left.disk.blocks[4], 0);
+    const auto shown = pair.run(left, {"status", "R"});
+    EXPECT_NE(shown.out.find("writes fail"), std::string::npos) << shown.out;
+    pair.cluster.silent.clear();
+    pair.sim.run_for(1s);
+    EXPECT_TRUE(pair.write(left, 4, 45));
+    const auto later = pair.run(left, {"status", "R"});
+    EXPECT_EQ(later.out.find("writes fail"), std::string::npos) << later.out;
+}
+
+// Spec: REP-079 REP-152
+TEST_F(PairTest, AnAsynchronousSourceTellsTheClusterButDoesNotWaitForIt) {
+    create({{"type", "async"}});
+    pair.cluster.silent.insert("right");
+    pair.cut();
+    EXPECT_TRUE(pair.write(left, 3, 33, 1s));
+    pair.cluster.silent.clear();
+    ASSERT_TRUE(pair.until([&] { return !pair.cluster.notes["right"].empty(); }));
+    pair.power_off(left);
+    pair.heal();
+    expect_refused_as_behind(*this);
+}
+
+// Spec: REP-079
+TEST_F(PairTest, ATargetThatCaughtUpIsPromotedAndItsNotesAreGone) {
+    create();
+    pair.cut();
+    EXPECT_TRUE(pair.write(left, 3, 33));
+    pair.heal();
+    ASSERT_TRUE(pair.wait_in_sync());
+    ASSERT_TRUE(pair.until([&] { return pair.cluster.notes["right"].empty(); }));
+    pair.power_off(left);
+    expect_ok(pair.run(right, {"promote", "R"}));
+    EXPECT_EQ(right.disk.blocks[3], 33);
+}
+
+// Spec: REP-079
+TEST_F(PairTest, ANodeThatWasDeadIsToldWhenItIsBack) {
+    create();
+    pair.cluster.dead.insert("right");
+    pair.cut();
+    EXPECT_TRUE(pair.write(left, 3, 33));
+    EXPECT_TRUE(pair.cluster.notes["right"].empty());
+    pair.kill(left);  // who was told is forgotten with the process
+    pair.start(left);
+    pair.cluster.dead.clear();
+    ASSERT_TRUE(pair.until([&] { return !pair.cluster.notes["right"].empty(); }));
+    pair.power_off(left);
+    pair.heal();
+    expect_refused_as_behind(*this);
+}
+
 // Spec: REP-118
 TEST_F(PairTest, ATargetInTheMiddleOfAResyncIsNeverPromoted) {
     pair.wire.resync_takes = 1h;
@@ -246,6 +344,7 @@ TEST_F(PairTest, ADemotedSourceThatCrashesFollowsThePromotedPeerOrServesAgain) {
 // Spec: REP-146 REP-182 REP-213 REP-224 REP-226
 TEST_F(PairTest, WritesOnBothSidesAreASplitBrainAndNothingIsOverwritten) {
     create();
+    pair.cluster.apart = true;
     pair.cut();
     EXPECT_TRUE(pair.write(left, 1, 11));
     expect_ok(pair.run(right, {"promote", "R"}));
@@ -278,6 +377,7 @@ TEST_F(PairTest, WritesOnBothSidesAreASplitBrainAndNothingIsOverwritten) {
 // Spec: REP-226 REP-237
 TEST_F(PairTest, ASourceThatWroteAloneBeforeItCrashedIsNotOverwritten) {
     create();
+    pair.cluster.apart = true;
     pair.cut();
     EXPECT_TRUE(pair.write(left, 1, 11));
     pair.power_off(left);
@@ -418,7 +518,7 @@ TEST_P(RandomFaults, NoAcknowledgedWriteIsLost) {
     int value = 1;
     for (int step = 0; step < 40; ++step) {
         Host* standby = active == &pair.left ? &pair.right : &pair.left;
-        switch (pair.sim.random_below(7)) {
+        switch (pair.sim.random_below(8)) {
             case 0:
             case 1:
             case 2: {
@@ -448,6 +548,18 @@ TEST_P(RandomFaults, NoAcknowledgedWriteIsLost) {
                 if (!pair.wait_in_sync()) FAIL() << "not in sync";
                 ASSERT_EQ(pair.run(*standby, {"promote", "R"}).exit_code, 0);
                 std::swap(active, standby);
+                break;
+            case 7:  // only the mirror's network goes; the source writes alone and dies
+                if (!pair.wait_in_sync()) FAIL() << "not in sync";
+                pair.cut();
+                ASSERT_TRUE(pair.write(*active, 1, ++value));
+                acknowledged[1] = value;
+                pair.power_off(*active);
+                pair.heal();
+                ASSERT_NE(pair.run(*standby, {"promote", "R"}).exit_code, 0);
+                pair.start(*active);
+                ASSERT_TRUE(
+                    pair.until([&] { return active->daemon->host && active->daemon->host->exported(); }));
                 break;
         }
         for (const auto& [block, expected] : acknowledged)

@@ -145,6 +145,8 @@ std::string encode(const MirrorRecord& record) {
         {"unlocked", record.unlocked},
         {"yielded", record.yielded},
         {"split_brain", record.split_brain},
+        {"alone_noted", record.alone_noted},
+        {"alone_since", record.alone_since_s},
         {"clean", record.clean},
         {"log_valid", record.log_valid},
         {"log_path", record.log_path},
@@ -196,6 +198,10 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.unlocked = reader.flag("unlocked");
     record.yielded = reader.flag("yielded");
     record.split_brain = reader.flag("split_brain");
+    // Not in the records of the first release, whose mirrors told the cluster nothing.
+    if (json.contains("alone_noted")) record.alone_noted = reader.flag("alone_noted");
+    if (json.contains("alone_since"))
+        record.alone_since_s = static_cast<std::int64_t>(reader.number("alone_since", 0, INT64_MAX));
     record.clean = reader.flag("clean");
     record.log_valid = reader.flag("log_valid");
     record.log_path = reader.text("log_path");

@@ -45,8 +45,10 @@ struct MirrorRecord {
     bool unlocked = false;   // target opened to local writes. Spec: REP-202
     bool yielded = false;    // loser of a split brain by the administrator's decision
     bool split_brain = false;
-    bool clean = false;     // the last life ended by a clean shutdown. Spec: REP-184
-    bool log_valid = true;  // Spec: REP-055
+    bool alone_noted = true;         // the cluster knows that this end goes on alone with this generation
+    std::int64_t alone_since_s = 0;  // when it began to, seconds since 1970
+    bool clean = false;              // the last life ended by a clean shutdown. Spec: REP-184
+    bool log_valid = true;           // Spec: REP-055
     std::string log_path;
 
     friend bool operator==(const MirrorRecord&, const MirrorRecord&) = default;

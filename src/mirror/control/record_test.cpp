@@ -59,6 +59,8 @@ MirrorRecord full_record() {
     record.problem = "somebody";
     record.demoted = true;
     record.consistent = false;
+    record.alone_noted = false;
+    record.alone_since_s = 1700000000;
     record.clean = true;
     record.log_valid = false;
     record.log_path = "/var/x.log";
@@ -114,11 +116,16 @@ TEST(Record, EveryMissingFieldIsNamed) {
         const std::string name = cut.substr(at + 4, name_end - at - 4);
         cut.replace(at + 4, name.size(), "other");
         const auto read = decode_record(cut);
+        ++lines;
+        // Younger than the format: a record without them is one of the first release.
+        if (name == "alone_noted" || name == "alone_since") {
+            EXPECT_TRUE(read) << name;
+            continue;
+        }
         ASSERT_FALSE(read) << name;
         EXPECT_NE(read.error().text.find(name), std::string::npos) << read.error().text;
-        ++lines;
     }
-    EXPECT_EQ(lines, 32U);
+    EXPECT_EQ(lines, 34U);
 }
 
 TEST(Record, ANewerFormatIsRefused) {

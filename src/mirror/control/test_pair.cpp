@@ -184,10 +184,10 @@ void ModelHost::lose_link() {
     events_.state_changed(from, state_, PauseCause::link_lost);
     if (from == MirrorState::mirroring && !quiesced_) {
         std::weak_ptr<int> weak = alive_;
-        events_.degraded([this, weak] {
+        events_.degraded([this, weak](bool recorded) {
             if (!weak.lock()) return;
             for (bool* acknowledged : std::exchange(stalled_, {}))
-                *acknowledged = true;
+                *acknowledged = recorded;
         });
     }
     events_.link_lost("cut");
@@ -206,6 +206,7 @@ void ModelHost::set_gate(GateMode mode) {
 
 void ModelHost::write(std::size_t block, int value, bool* acknowledged) {
     if (gate_ == GateMode::open) return apply({block, value, acknowledged});
+    if (gate_ == GateMode::refuse_writes) return;  // an I/O error
     waiting_.push_back({block, value, acknowledged});
     if (gate_ == GateMode::first_write && !std::exchange(asked_, true)) events_.first_write();
 }
@@ -259,19 +260,59 @@ Result<DeviceFacts> ModelDevices::examine(const std::string& device) const {
     return DeviceFacts{disk_.size, disk_.sector};
 }
 
+// --- the cluster
+
+Task<Result<bool>> ModelNotes::post(BehindNote note, std::string peer) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    Result<bool> out = true;
+    for (const std::string name : {"left", "right"}) {
+        if (cluster_.dead.contains(name) || (cluster_.apart && name != node_)) {
+            if (name == peer) out = false;
+            continue;
+        }
+        if (cluster_.silent.contains(name)) {
+            out = fail(Code::unreachable, "{} is silent", name);
+            co_return out;
+        }
+        auto& notes = cluster_.notes[name];
+        std::erase_if(notes, [&](const BehindNote& one) { return one.source == note.source; });
+        notes.push_back(note);
+    }
+    ++cluster_.posts;
+    co_return out;
+}
+
+Task<Result<bool>> ModelNotes::withdraw(VolumeId, std::string peer) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    for (auto& [name, notes] : cluster_.notes)
+        if (!cluster_.dead.contains(name) && (!cluster_.apart || name == node_)) notes.clear();
+    Result<bool> out = !cluster_.dead.contains(peer) && !cluster_.apart;
+    co_return out;
+}
+
+Task<Result<std::vector<BehindNote>>> ModelNotes::read(VolumeId) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    Result<std::vector<BehindNote>> out = cluster_.notes[node_];
+    if (cluster_.silent.contains(node_)) out = fail(Code::unreachable, "{} is silent", node_);
+    co_return out;
+}
+
 // --- hosts
 
-Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, const std::string& node,
-               const std::string& address)
+Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cluster,
+               const std::string& node, const std::string& address)
     : world(world_in),
       links(world_in, wire),
       devices(disk),
-      manager(world_in, {config::Layout{}, node, kDispatchPort}, links, devices,
-              [this, &disk, &wire](const VolumeId&, HostEvents& events) {
-                  auto made = std::make_unique<ModelHost>(world, disk, wire, events);
-                  host = made.get();
-                  return made;
-              }),
+      notes(world_in, cluster, node),
+      manager(
+          world_in, {config::Layout{}, node, kDispatchPort, {}, {}}, links, devices,
+          [this, &disk, &wire](const VolumeId&, HostEvents& events) {
+              auto made = std::make_unique<ModelHost>(world, disk, wire, events);
+              host = made.get();
+              return made;
+          },
+          &notes),
       commands(world_in, manager) {
     manager.start();
     (void)manager.listen(address);
@@ -286,7 +327,7 @@ Pair::Pair(std::uint64_t seed) : sim(seed) {
 
 void Pair::start(Host& host) {
     host.node->boot([this, &host](runtime::World world) {
-        auto daemon = std::make_shared<Daemon>(world, host.disk, wire, host.name, host.address);
+        auto daemon = std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.address);
         host.daemon = daemon.get();
         return daemon;
     });

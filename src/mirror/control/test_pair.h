@@ -2,6 +2,7 @@
 // Two hosts with a mirrored volume in the simulated world: real control (manager, mirrors, protocol,
 // records), and a model of the data path that keeps every promise of volume.h with a few integers as blocks.
 
+#include "mirror/control/cluster_notes.h"
 #include "mirror/control/commands.h"
 #include "runtime/simulated/simulated_world.h"
 
@@ -118,6 +119,29 @@ class ModelHost : public VolumeHost {
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 
+/// The cluster's notes: what each node's database holds, and who sees whom.
+struct ModelCluster {
+    std::map<std::string, std::vector<BehindNote>> notes;
+    std::set<std::string> dead;    // nodes that the heartbeats have found dead
+    bool apart = false;            // each node takes the other for dead
+    std::set<std::string> silent;  // nodes whose cluster daemon does not answer
+    int posts = 0;
+};
+
+class ModelNotes : public ClusterNotes {
+  public:
+    ModelNotes(runtime::World world, ModelCluster& cluster, std::string node)
+        : world_(world), cluster_(cluster), node_(std::move(node)) {}
+    runtime::Task<Result<bool>> post(BehindNote note, std::string peer) override;
+    runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) override;
+    runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
+
+  private:
+    runtime::World world_;
+    ModelCluster& cluster_;
+    std::string node_;
+};
+
 class ModelDevices : public Devices {
   public:
     explicit ModelDevices(Disk& disk) : disk_(disk) {}
@@ -129,10 +153,12 @@ class ModelDevices : public Devices {
 
 /// What runs on a powered host.
 struct Daemon {
-    Daemon(runtime::World world, Disk& disk, Wire& wire, const std::string& node, const std::string& address);
+    Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
+           const std::string& address);
     runtime::World world;
     ModelLinks links;
     ModelDevices devices;
+    ModelNotes notes;
     ModelHost* host = nullptr;
     Manager manager;
     CommandService commands;
@@ -166,11 +192,12 @@ class Pair {
     bool wait_in_sync() {
         return until([this] { return in_sync(); });
     }
-    /// Both ways, data and control; each side finds out.
+    /// Both ways, data and control; each side finds out. The cluster's own paths are another network.
     void cut();
     void heal();
 
     Wire wire;
+    ModelCluster cluster;
     Host left{"left", "10.0.0.1", {}, nullptr, nullptr};
     Host right{"right", "10.0.0.2", {}, nullptr, nullptr};
     runtime::Simulation sim;  // last: the programs in it use the rest

@@ -25,7 +25,7 @@ class HostEvents {
     /// The gate holds writes since the moment the link went.
     virtual void link_lost(std::string why) = 0;
     /// See VolumeEvents::degraded; `release` may be called on the control loop.
-    virtual void degraded(std::function<void()> release) = 0;
+    virtual void degraded(DegradeAnswer release) = 0;
     virtual void in_sync() = 0;
     virtual void log_failed(std::string why) = 0;
     /// A write waits at the gate in first_write; set_gate(open) lets it pass.

@@ -164,7 +164,7 @@ void Node::close_links(const std::string&) {
 
 void Node::state_changed(MirrorState, MirrorState, PauseCause) {}
 
-void Node::degraded(std::function<void()> function) {
+void Node::degraded(DegradeAnswer function) {
     if (dead) return;
     release = std::move(function);
 }
@@ -347,7 +347,7 @@ bool World::step() {
                 if (!node.release) continue;
                 // The cluster's record is made first, then the source may go on.
                 out_of_date = true;
-                std::exchange(node.release, nullptr)();
+                std::exchange(node.release, nullptr)(true);
                 return true;
             default:
                 continue;

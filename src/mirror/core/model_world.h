@@ -115,7 +115,7 @@ class Node : public SourceDriver, public TargetDriver {
     void close_links(const std::string& said) override;
     void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
     void link_lost(std::string why) override { lost_reason = std::move(why); }
-    void degraded(std::function<void()> release) override;
+    void degraded(DegradeAnswer release) override;
     void in_sync() override;
     void mark_consistent(bool consistent, std::uint64_t serial) override;
     void release_data(std::byte* buffer, std::uint32_t length) override { pool.give_back(buffer, length); }
@@ -144,7 +144,7 @@ class Node : public SourceDriver, public TargetDriver {
         std::uint64_t serial;
     };
     std::optional<Mark> mark;
-    std::function<void()> release;
+    DegradeAnswer release;
     bool barrier_released = false;
     std::string lost_reason;
     unsigned synced = 0;

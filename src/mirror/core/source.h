@@ -64,7 +64,7 @@ class SourceDriver {
     virtual void close_links(const std::string& said) = 0;
     virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
     virtual void link_lost(std::string why) = 0;
-    virtual void degraded(std::function<void()> release) = 0;
+    virtual void degraded(DegradeAnswer release) = 0;
     virtual void in_sync() = 0;
 };
 
@@ -164,7 +164,7 @@ class Source {
     void leave(MirrorState state, PauseCause cause);
     void lose_links(std::string why, PauseCause cause, bool tell);
     void raise_barrier();
-    void lower_barrier();
+    void lower_barrier(bool recorded);
     void acknowledge(const wire::Header& header);
     void flush_acknowledged(const wire::Header& header);
     void target_failed();

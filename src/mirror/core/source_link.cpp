@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cerrno>
 #include <utility>
 
 namespace understudy::mirror {
@@ -118,17 +119,21 @@ void Source::forget_epochs() {
 void Source::raise_barrier() {
     barrier_ = type_ == MirrorType::sync;
     const std::uint64_t generation = ++barrier_generation_;
-    driver_.degraded([weak = std::weak_ptr(self_), generation] {
+    driver_.degraded([weak = std::weak_ptr(self_), generation](bool recorded) {
         if (const auto self = weak.lock(); self && (*self)->barrier_generation_ == generation)
-            (*self)->lower_barrier();
+            (*self)->lower_barrier(recorded);
     });
 }
 
-void Source::lower_barrier() {
+/// What could not be recorded must not be acknowledged: it stays dirty and its caller gets an error.
+void Source::lower_barrier(bool recorded) {
     const Scope scope(*this);
     barrier_ = false;
-    while (!barred_.empty())
-        completions_.push(barred_.pop());
+    while (!barred_.empty()) {
+        BlockRequest& request = barred_.pop();
+        if (!recorded && request.result == 0) request.result = -EIO;
+        completions_.push(request);
+    }
 }
 
 /// Leaves mirroring or resync with the links kept.

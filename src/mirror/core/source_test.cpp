@@ -154,7 +154,7 @@ TEST_F(SourceTest, AfterALostLinkNothingCompletesBeforeTheRecordIsMade) {
     run_here();
     EXPECT_EQ(later.completed, 0U);
     ASSERT_NE(world.source().release, nullptr);
-    world.source().release();
+    world.source().release(true);
     EXPECT_NE(waiting.completed, 0U);
     EXPECT_NE(later.completed, 0U);
     EXPECT_FALSE(waiting.failed);
@@ -278,7 +278,7 @@ TEST_F(SourceTest, SilenceOfTheDetectionIntervalIsALostLink) {
     EXPECT_EQ(state(), MirrorState::paused);
     EXPECT_EQ(source().cause(), PauseCause::link_lost);
     EXPECT_FALSE(source().linked());
-    world.source().release();
+    world.source().release(true);
     EXPECT_NE(request.completed, 0U);
 }
 
@@ -298,7 +298,7 @@ TEST_F(SourceTest, TooManyPassesInterruptTheResyncWhichIsTriedAgain) {
     source().link_broken("cut");
     write(0);
     run_here();
-    if (world.source().release) world.source().release();
+    if (world.source().release) world.source().release(true);
     world.connect(ResyncKind::partial);
     // A writer that meets every copy of its block on the way.
     unsigned rounds = 0;
@@ -324,7 +324,7 @@ TEST_F(SourceTest, LateInAResyncWritesAreHeldAndReleasedWhenItTakesTooLong) {
     source().link_broken("cut");
     write(0);
     run_here();
-    if (world.source().release) world.source().release();
+    if (world.source().release) world.source().release(true);
     world.connect(ResyncKind::partial);
     std::uint32_t held_in_pass = 0;
     ASSERT_TRUE(world.run_until([&] {
@@ -390,7 +390,7 @@ TEST_F(SourceTest, ABrokenMirrorHasEveryBlockDirtyAndNoLink) {
     EXPECT_EQ(state(), MirrorState::broken);
     EXPECT_FALSE(source().linked());
     EXPECT_EQ(source().dirty_blocks(), blocks_of(kVolume));
-    world.source().release();
+    world.source().release(true);
     run_here();
 }
 

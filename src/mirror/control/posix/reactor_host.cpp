@@ -53,13 +53,7 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
         OneShot<Answer> done(world_.tasks);
         run([this, options = std::move(options), size, done] {
             auto volume = Volume::open(*reactor_, options, *this);
-            if (!volume) {
-                Error error = volume.error();
-                if (const auto holders = open_by(options.device);
-                    !holders.empty() && error.text.find("in use") != std::string::npos)
-                    error.text += fmt::format(" ({})", holders);
-                return answer<Answer>(done, fail(error));
-            }
+            if (!volume) return answer<Answer>(done, fail(volume.error()));
             if (size > (*volume)->size())
                 return answer<Answer>(done, fail(Code::failure, "{} has shrunk: {} bytes, the mirror has {}",
                                                  options.device, (*volume)->size(), size));
@@ -178,8 +172,11 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
                 set_gate(wanted_gate_);
         });
     }
-    void degraded(std::function<void()> release) override {
-        tell([this, release = std::move(release)] { events_.degraded([this, release] { run(release); }); });
+    void degraded(DegradeAnswer release) override {
+        tell([this, release = std::move(release)] {
+            events_.degraded(
+                [this, release](bool recorded) { run([release, recorded] { release(recorded); }); });
+        });
     }
     void in_sync() override {
         tell([this, link = seat_.link] {

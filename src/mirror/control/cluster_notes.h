@@ -1,0 +1,84 @@
+#pragma once
+// What the cluster remembers about a mirror, so that a target that is behind is not promoted after its source
+// has died: a note "SOURCE went on alone, generation G" as a flag in the databases of all nodes that are
+// alive.
+//
+//   source's mirrord -> its understudyd -> flg_create on every ALIVE node -> lcdsync there -> writes go on
+//   target's mirrord -> its understudyd -> flg_list on every ALIVE node    -> promote, or refuse
+//
+// The path is the cluster's heartbeat paths, which may work while the mirror's own address does not. A note
+// needs no removal to become harmless: an end that knows generation G, or that has followed a promotion
+// since, is not behind it. Only the source writes and withdraws notes. Spec: REP-079. Threading: the control
+// loop's thread.
+
+#include "base/types.h"
+#include "config/layout.h"
+#include "mirror/control/generation.h"
+#include "runtime/task.h"
+#include "runtime/world.h"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace understudy::mirror::control {
+
+struct BehindNote {
+    VolumeId volume;
+    std::string source;            // the node that went on alone
+    std::uint64_t role_epoch = 0;  // of the source
+    GenerationId generation = 0;   // with which it went on
+    std::int64_t since_s = 0;      // seconds since 1970
+
+    friend bool operator==(const BehindNote&, const BehindNote&) = default;
+};
+
+/// As a flag's name, and back; nullopt for a flag that is no such note.
+std::string to_flag(const BehindNote& note);
+std::optional<BehindNote> note_of_flag(std::string_view flag);
+
+/// Whether an end with these ids lacks what the note tells of.
+bool is_behind(const BehindNote& note, std::string_view node, std::uint64_t role_epoch,
+               const Generations& generations);
+
+class ClusterNotes {
+  public:
+    virtual ~ClusterNotes() = default;
+    /// Replaces older notes of the same source. Success: every node that is alive, this one included, has the
+    /// note on disk; the value says whether `peer` was among them (or is no node of the cluster).
+    virtual runtime::Task<Result<bool>> post(BehindNote note, std::string peer) = 0;
+    /// Removes every note of the volume that is alive nodes' to give; false when `peer` could not be asked.
+    virtual runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) = 0;
+    /// Notes of the volume on this node and on those that are alive. Error: this node's own cannot be read.
+    virtual runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) = 0;
+};
+
+/// Through this host's understudyd. A host without a cluster database has no notes: posting succeeds.
+class EngineNotes : public ClusterNotes {
+  public:
+    EngineNotes(runtime::World world, config::Layout layout, std::string node)
+        : world_(world), layout_(std::move(layout)), node_(std::move(node)) {}
+    runtime::Task<Result<bool>> post(BehindNote note, std::string peer) override;
+    runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) override;
+    runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
+
+  private:
+    struct Node {
+        std::string name;
+        bool alive = false;
+    };
+    [[nodiscard]] bool protects() const { return world_.files.exists(layout_.database()); }
+    runtime::Task<Result<std::string>> ask(std::string node, std::string command, std::string flag);
+    runtime::Task<Result<std::vector<Node>>> nodes();
+    runtime::Task<Result<std::vector<BehindNote>>> notes_of(std::string node, VolumeId volume);
+    runtime::Task<Result<>> post_to(std::string node, BehindNote note);
+    runtime::Task<Result<>> withdraw_from(std::string node, VolumeId volume);
+    runtime::Task<bool> died(std::string node);
+
+    runtime::World world_;
+    config::Layout layout_;
+    std::string node_;
+};
+
+}  // namespace understudy::mirror::control
