@@ -109,8 +109,97 @@ def test_a_dead_source_returns_as_target_and_its_own_writes_are_overwritten(lab:
     assert left.mirror(VOLUME)["role"] == "target"
 
 
-# Spec: REP-213, REP-224, REP-226, REP-182, CLU-221
-def test_both_sides_written_apart_is_a_split_brain_and_nothing_is_overwritten(lab: Lab, pair: tuple[Host, Host]) -> None:
+def quick_link_loss(*hosts: Host) -> None:
+    """A silent mirror link is lost after 0.3 s instead of 30."""
+    for host in hosts:
+        with open(host.root / "etc/default/LifeKeeper", "a") as settings:
+            settings.write("PingInterval=100\nMaxPingMisses=3\n")
+        host.kill("mirrord")
+        wait_until(lambda h=host: not h.pids_of("mirrord"), 5, "mirrord gone")
+        host.command("lkstart")
+
+
+def protect_volume(left: Host, right: Host) -> str:
+    """The volume as a resource of its own, in service on left. Gives its tag."""
+    tag = f"Vol.{VOLUME}"
+    left.run("mkfs.ext4", "-q", "-E", "nodiscard", device(left), timeout=120)
+    for host in (left, right):
+        left.command("ins_create", "-d", host.name, "-a", "filesys", "-r", "volume", "-t", tag, "-i", VOLUME, "-v", "mount=/mnt fs=ext4")
+    left.command("eqv_create", "-t", tag, "-S", right.name, "-o", tag, "-p", "1", "-r", "10", "-e", "SHARED")
+    left.command("perform_action", "-a", "restore", "-t", tag)
+    return tag
+
+
+def write_file(host: Host, name: str) -> None:
+    host.run("bash", "-c", f"echo {name} >/mnt/{name} && sync -f /mnt/{name}", timeout=90)
+
+
+# Spec: REP-079, REP-152, REP-165, REP-189, REP-217
+def test_a_spare_that_fell_behind_refuses_to_take_over_and_obeys_force(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    create_mirror(left, right)
+    in_sync(left)
+    quick_link_loss(left, right)
+    in_sync(left)
+    tag = protect_volume(left, right)
+    write_file(left, "on_both")
+    in_sync(left)
+    lab.partition(left, right, network=2)  # the mirror's network only
+    write_file(left, "on_left_alone")
+    assert left.mirror(VOLUME)["state"] == "paused"
+    assert right.command("sys_getst", "-s", "left").strip() == "ALIVE"
+    assert f"!mirrorbehind!{VOLUME}!left!" in right.command("flg_list")
+    assert not right.mirror(VOLUME)["outdated"]  # its own mirrord could not be told
+    left.power_off()
+    # Automatic recovery tries, and is refused.
+    wait_until(lambda: right.state(tag) == "OSF", 30, "the takeover was refused")
+    lab.heal()
+    refused = right.run("perform_action", "-a", "restore", "-t", tag, code=None, timeout=90)
+    assert refused.returncode != 0
+    assert "out of date: left went on without it at 20" in refused.stderr and "is missing here" in refused.stderr, refused.stderr
+    assert f"understudy mirror promote --force {VOLUME}" in refused.stderr
+    assert right.mirror(VOLUME)["role"] == "target"
+    right.command("understudy", "mirror", "promote", "--force", VOLUME)
+    right.command("perform_action", "-a", "restore", "-t", tag, timeout=90)
+    assert right.run("ls", "/mnt").stdout.split() == ["lost+found", "on_both"]
+
+
+# Spec: REP-079, REP-096
+def test_a_spare_that_caught_up_takes_over_with_everything(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    create_mirror(left, right)
+    in_sync(left)
+    quick_link_loss(left, right)
+    in_sync(left)
+    tag = protect_volume(left, right)
+    lab.partition(left, right, network=2)
+    write_file(left, "on_left_alone")
+    lab.heal()
+    in_sync(left)
+    wait_until(lambda: "!mirrorbehind!" not in right.command("flg_list") + left.command("flg_list"), 15, "the notes are withdrawn")
+    left.power_off()
+    wait_until(lambda: right.state(tag) == "ISP", 30, "right has taken over")
+    assert right.run("cat", "/mnt/on_left_alone").stdout == "on_left_alone\n"
+
+
+# Spec: REP-079, REP-217
+def test_a_source_that_cannot_tell_its_cluster_lets_writes_wait(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    create_mirror(left, right)
+    in_sync(left)
+    left.kill("understudyd", "STOP")
+    right.kill("mirrord")
+    writer = left.spawn("dd", "if=/dev/zero", f"of={device(left)}", "bs=4096", "count=1", "oflag=direct", "conv=notrunc", log="writer")
+    wait_until(lambda: "writes wait until the cluster knows" in left.mirror(VOLUME)["problem"], 20, "the cause is told")
+    assert writer.poll() is None
+    left.kill("understudyd", "CONT")
+    assert writer.wait(20) == 0
+    assert f"!mirrorbehind!{VOLUME}!left!" in right.command("flg_list")
+    assert left.mirror(VOLUME)["problem"] == "" or "writes" not in left.mirror(VOLUME)["problem"]
+
+
+# Spec: REP-213, REP-224, REP-226, REP-227, REP-228, REP-182, CLU-221
+def test_both_sides_written_apart_is_a_split_brain_until_one_yields(lab: Lab, pair: tuple[Host, Host]) -> None:
     left, right = pair
     create_mirror(left, right)
     in_sync(left)
@@ -123,6 +212,13 @@ def test_both_sides_written_apart_is_a_split_brain_and_nothing_is_overwritten(la
     wait_until(lambda: left.mirror(VOLUME)["split_brain"] and right.mirror(VOLUME)["split_brain"], 30, "split brain seen on both sides")
     assert left.mirror(VOLUME)["state"] == "paused" and right.mirror(VOLUME)["state"] == "paused"
     assert read_block(left, 5) == "truth of left" and read_block(right, 5) == "truth of right"
+    assert "understudy mirror yield" in left.mirror(VOLUME)["problem"]
+    left.command("understudy", "mirror", "yield", VOLUME)
+    right.command("understudy", "mirror", "continue", VOLUME)
+    in_sync(right)
+    assert left.mirror(VOLUME)["role"] == "target"
+    left.command("understudy", "mirror", "promote", VOLUME, timeout=60)
+    assert read_block(left, 5) == "truth of right"
 
 
 # Spec: REP-005
