@@ -171,7 +171,10 @@ wire::Heartbeat PathMonitor::make_heartbeat(TimePoint now, runtime::WallTime wal
     wire::Heartbeat out;
     out.sequence = next_sequence_++;
     out.last_seen = last_sequence_;
-    out.view = !last_heard_ ? wire::View::unknown : (hearing_ ? wire::View::heard : wire::View::silent);
+    // What was heard of the peer's earlier life says nothing to this one: were it told "heard", it would take
+    // the path for ALIVE before we heard it, and our verdict about its earlier life for our death.
+    const bool heard_this_life = last_sequence_ != 0;
+    out.view = !heard_this_life ? wire::View::unknown : (hearing_ ? wire::View::heard : wire::View::silent);
     out.wall_us = wall.time_since_epoch().count();
     out.sent_ns = now.time_since_epoch().count();
     if (echo_ns_ != 0 && last_heard_) {

@@ -170,6 +170,18 @@ TEST(PathMonitor, APeerThatRestartedInTimeIsNotDead) {
     EXPECT_TRUE(end.changes.empty());
 }
 
+TEST(PathMonitor, WhatWasHeardOfAnEarlierLifeOfThePeerIsNotToldToThePresentOne) {
+    End end;
+    end.monitor.on_greeting(1, kLimits, end.now);
+    end.come_alive();
+    EXPECT_EQ(end.view(), View::heard);
+    end.monitor.on_greeting(2, kLimits, end.now);
+    end.peer_sequence = 0;
+    EXPECT_EQ(end.view(), View::unknown) << "ALIVE there only after it is heard here";
+    end.hear(View::unknown);
+    EXPECT_EQ(end.view(), View::heard);
+}
+
 TEST(PathMonitor, APeerThatNeverConfirmsIsDeadAfterTheLimit) {
     End end;
     end.come_alive();
