@@ -1,6 +1,6 @@
-// One edit to a NodeConfig, with its index. See apply() in database.h.
+// One edit to a NodeConfig, with its index. See edit.h.
 
-#include "config/database.h"
+#include "config/codec.h"
 
 #include <algorithm>
 
@@ -24,19 +24,47 @@ void drop_from(Map& map, const Tag& key, Predicate predicate) {
     if (values.empty()) map.erase(at);
 }
 
+/// 64 bits of a record's byte form, so mixed that sums of them tell configs apart.
+std::uint64_t record_hash(const Edit& put) {
+    std::uint64_t hash = 0xcbf29ce484222325ULL;
+    for (const char byte : encode(put)) {
+        hash ^= static_cast<unsigned char>(byte);
+        hash *= 0x100000001b3ULL;
+    }
+    hash ^= hash >> 33;
+    hash *= 0xff51afd7ed558ccdULL;
+    hash ^= hash >> 33;
+    return hash;
+}
+
 struct Applier {
     NodeConfig& config;
 
-    void operator()(const PutApp& edit) const { config.apps.insert(edit.app); }
-    void operator()(const DropApp& edit) const { config.apps.erase(edit.app); }
-    void operator()(const PutType& edit) const { config.types.insert(edit.type); }
-    void operator()(const DropType& edit) const { config.types.erase(edit.type); }
+    void appears(const Edit& put) const { config.index.digest += record_hash(put); }
+    void goes(const Edit& put) const { config.index.digest -= record_hash(put); }
+
+    void operator()(const PutApp& edit) const {
+        if (config.apps.insert(edit.app).second) appears(edit);
+    }
+    void operator()(const DropApp& edit) const {
+        if (config.apps.erase(edit.app) > 0) goes(PutApp{edit.app});
+    }
+    void operator()(const PutType& edit) const {
+        if (config.types.insert(edit.type).second) appears(edit);
+    }
+    void operator()(const DropType& edit) const {
+        if (config.types.erase(edit.type) > 0) goes(PutType{edit.type});
+    }
 
     void operator()(const PutInstance& edit) const {
         const auto& instance = edit.instance;
         const auto [at, added] = config.instances.try_emplace(instance.tag);
-        if (!added && at->second.id != instance.id) forget_id(at->second);
+        if (!added) {
+            if (at->second.id != instance.id) forget_id(at->second);
+            goes(PutInstance{std::move(at->second)});
+        }
         at->second = instance;
+        appears(edit);
         config.index.by_id[instance.id] = instance.tag;
         config.index.instances = config.instances.size();
     }
@@ -44,6 +72,7 @@ struct Applier {
         const auto at = config.instances.find(edit.tag);
         if (at == config.instances.end()) return;
         forget_id(at->second);
+        goes(PutInstance{std::move(at->second)});
         config.instances.erase(at);
         config.index.instances = config.instances.size();
     }
@@ -57,10 +86,14 @@ struct Applier {
         auto& children = config.index.children[dependency.parent];
         if (std::find(children.begin(), children.end(), dependency.child) != children.end()) {
             if (const auto at = find_dependency(dependency.parent, dependency.child);
-                at != config.dependencies.end())
+                at != config.dependencies.end()) {
+                goes(PutDependency{*at});
                 *at = dependency;
+                appears(edit);
+            }
             return;
         }
+        appears(edit);
         children.push_back(dependency.child);
         config.index.parents[dependency.child].push_back(dependency.parent);
         config.dependencies.push_back(dependency);
@@ -69,6 +102,7 @@ struct Applier {
     void operator()(const DropDependency& edit) const {
         const auto at = find_dependency(edit.parent, edit.child);
         if (at == config.dependencies.end()) return;
+        goes(PutDependency{*at});
         config.dependencies.erase(at);
         drop_from(config.index.children, edit.parent, [&](const Tag& tag) { return tag == edit.child; });
         drop_from(config.index.parents, edit.child, [&](const Tag& tag) { return tag == edit.parent; });
@@ -89,12 +123,15 @@ struct Applier {
         };
         auto& indexed = config.index.equivalents[equivalency.tag];
         if (const auto at = find_from_end(indexed, same); at != indexed.end()) {
+            goes(PutEquivalency{*at});
+            appears(edit);
             *at = equivalency;
             if (const auto record = find_from_end(config.equivalencies, same);
                 record != config.equivalencies.end())
                 *record = equivalency;
             return;
         }
+        appears(edit);
         indexed.push_back(equivalency);
         config.equivalencies.push_back(equivalency);
         config.index.equivalencies = config.equivalencies.size();
@@ -106,22 +143,34 @@ struct Applier {
         };
         const auto at = find_from_end(config.equivalencies, same);
         if (at == config.equivalencies.end()) return;
+        goes(PutEquivalency{*at});
         config.equivalencies.erase(at);
         drop_from(config.index.equivalents, edit.tag, same);
         config.index.equivalencies = config.equivalencies.size();
     }
 
-    void operator()(const PutSystem& edit) const { config.systems.insert(edit.system); }
-    void operator()(const DropSystem& edit) const { config.systems.erase(edit.system); }
-    void operator()(const PutFlag& edit) const { config.flags.insert(edit.flag); }
-    void operator()(const DropFlag& edit) const { config.flags.erase(edit.flag); }
+    void operator()(const PutSystem& edit) const {
+        if (config.systems.insert(edit.system).second) appears(edit);
+    }
+    void operator()(const DropSystem& edit) const {
+        if (config.systems.erase(edit.system) > 0) goes(PutSystem{edit.system});
+    }
+    void operator()(const PutFlag& edit) const {
+        if (config.flags.insert(edit.flag).second) appears(edit);
+    }
+    void operator()(const DropFlag& edit) const {
+        if (config.flags.erase(edit.flag) > 0) goes(PutFlag{edit.flag});
+    }
 
     void operator()(const PutPath& edit) const {
         (*this)(DropPath{edit.path.device});
         config.paths.insert(std::upper_bound(config.paths.begin(), config.paths.end(), edit.path, path_less),
                             edit.path);
+        appears(edit);
     }
     void operator()(const DropPath& edit) const {
+        for (const auto& path : config.paths)
+            if (path.device == edit.device) goes(PutPath{path});
         std::erase_if(config.paths, [&](const Path& path) { return path.device == edit.device; });
     }
 };
@@ -134,6 +183,34 @@ void apply(NodeConfig& config, const Edit& edit) {
         index.equivalencies != config.equivalencies.size())
         config.reindex();
     std::visit(Applier{config}, edit);
+}
+
+std::vector<Edit> edits_of(const NodeConfig& config) {
+    std::vector<Edit> edits;
+    for (const auto& app : config.apps)
+        edits.emplace_back(PutApp{app});
+    for (const auto& type : config.types)
+        edits.emplace_back(PutType{type});
+    for (const auto& [tag, instance] : config.instances)
+        edits.emplace_back(PutInstance{instance});
+    for (const auto& dependency : config.dependencies)
+        edits.emplace_back(PutDependency{dependency});
+    for (const auto& equivalency : config.equivalencies)
+        edits.emplace_back(PutEquivalency{equivalency});
+    for (const auto& system : config.systems)
+        edits.emplace_back(PutSystem{system});
+    for (const auto& flag : config.flags)
+        edits.emplace_back(PutFlag{flag});
+    for (const auto& path : config.paths)
+        edits.emplace_back(PutPath{path});
+    return edits;
+}
+
+std::uint64_t digest_of(const NodeConfig& config) {
+    std::uint64_t sum = 0;
+    for (const auto& edit : edits_of(config))
+        sum += record_hash(edit);
+    return sum;
 }
 
 }  // namespace understudy::config

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config.pb.h"
+#include "config/locks.h"
 
 namespace understudy::config {
 namespace {
@@ -207,6 +208,53 @@ Result<Edit> from_wire(const wire::Edit& from) {
     return fail(Code::internal, "an edit of a kind that this version does not know");
 }
 
+void to_wire(const HistoryEntry& from, wire::HistoryEntry* to) {
+    to->set_id(from.id);
+    to->set_wall_us(from.wall_us);
+    to->set_node(from.node.str());
+    to->set_generation(from.generation);
+    to->mutable_origin()->set_user(from.origin.user);
+    to->mutable_origin()->set_node(from.origin.node.str());
+    to->mutable_origin()->set_command(from.origin.command);
+    for (const auto& item : from.items) {
+        auto* out = to->add_items();
+        out->set_kind(item.kind);
+        out->set_subject(item.subject);
+        out->set_before(item.before);
+        out->set_after(item.after);
+    }
+    to->set_omitted(from.omitted);
+}
+
+HistoryEntry from_wire(const wire::HistoryEntry& from) {
+    HistoryEntry to{from.id(), from.wall_us(), NodeName(from.node()), from.generation(), {},
+                    {},        from.omitted()};
+    to.origin = {from.origin().user(), NodeName(from.origin().node()), from.origin().command()};
+    for (const auto& item : from.items())
+        to.items.push_back({item.kind(), item.subject(), item.before(), item.after()});
+    return to;
+}
+
+void to_wire(const LockId& from, wire::LockId* to) {
+    to->set_timestamp(from.timestamp);
+    to->set_node(from.node.str());
+    to->set_pid(from.pid);
+}
+
+LockId from_wire(const wire::LockId& from) {
+    return {from.timestamp(), NodeName(from.node()), from.pid()};
+}
+
+void to_wire(const LockRequest& from, wire::LockRequest* to) {
+    to_wire(from.id, to->mutable_id());
+    to->set_identifier(from.identifier);
+    to->set_held(from.held);
+}
+
+LockRequest from_wire(const wire::LockRequest& from) {
+    return {from_wire(from.id()), from.identifier(), from.held()};
+}
+
 }  // namespace
 
 std::string encode(const Edit& edit) {
@@ -317,6 +365,89 @@ Result<JournalEntry> decode_journal(std::string_view data) {
     UNDERSTUDY_CHECK(parse(in, data, "journal entry"));
     return JournalEntry{in.id(),      in.wall_us(), NodeName(in.node()), in.event(), in.kind(),
                         in.subject(), in.text()};
+}
+
+std::string encode(const HistoryEntry& entry) {
+    wire::HistoryEntry out;
+    to_wire(entry, &out);
+    return out.SerializeAsString();
+}
+
+Result<HistoryEntry> decode_history(std::string_view data) {
+    wire::HistoryEntry in;
+    UNDERSTUDY_CHECK(parse(in, data, "history entry"));
+    return from_wire(in);
+}
+
+std::string encode(const HistoryList& list) {
+    wire::HistoryList out;
+    for (const auto& entry : list.entries)
+        to_wire(entry, out.add_entries());
+    out.set_cut(list.cut);
+    return out.SerializeAsString();
+}
+
+Result<HistoryList> decode_history_list(std::string_view data) {
+    wire::HistoryList in;
+    UNDERSTUDY_CHECK(parse(in, data, "history"));
+    HistoryList list;
+    for (const auto& entry : in.entries())
+        list.entries.push_back(from_wire(entry));
+    list.cut = in.cut();
+    return list;
+}
+
+std::string encode(const HistoryQuery& query) {
+    wire::HistoryQuery out;
+    out.set_since_us(query.since_us);
+    out.set_until_us(query.until_us);
+    out.set_tag(query.tag);
+    out.set_text(query.text);
+    out.set_limit(query.limit);
+    return out.SerializeAsString();
+}
+
+Result<HistoryQuery> decode_history_query(std::string_view data) {
+    wire::HistoryQuery in;
+    UNDERSTUDY_CHECK(parse(in, data, "history query"));
+    return HistoryQuery{in.since_us(), in.until_us(), in.tag(), in.text(),
+                        std::min<std::size_t>(in.limit(), kMaxHistoryAnswer)};
+}
+
+std::string encode(const LockNotice& notice) {
+    wire::LockNotice out;
+    out.set_incarnation(notice.incarnation);
+    out.set_number(notice.number);
+    for (const auto& request : notice.requests)
+        to_wire(request, out.add_requests());
+    return out.SerializeAsString();
+}
+
+Result<LockNotice> decode_lock_notice(std::string_view data) {
+    wire::LockNotice in;
+    UNDERSTUDY_CHECK(parse(in, data, "lock notice"));
+    LockNotice notice{in.incarnation(), in.number(), {}};
+    for (const auto& request : in.requests())
+        notice.requests.push_back(from_wire(request));
+    return notice;
+}
+
+std::string encode(const LockAnswer& answer) {
+    wire::LockAnswer out;
+    for (const auto& id : answer.agreed)
+        to_wire(id, out.add_agreed());
+    if (answer.conflict) to_wire(*answer.conflict, out.mutable_conflict());
+    return out.SerializeAsString();
+}
+
+Result<LockAnswer> decode_lock_answer(std::string_view data) {
+    wire::LockAnswer in;
+    UNDERSTUDY_CHECK(parse(in, data, "lock answer"));
+    LockAnswer answer;
+    for (const auto& id : in.agreed())
+        answer.agreed.push_back(from_wire(id));
+    if (in.has_conflict()) answer.conflict = from_wire(in.conflict());
+    return answer;
 }
 
 }  // namespace understudy::config

@@ -4,6 +4,8 @@
 #include "config/codec.h"
 #include "runtime/network.h"
 
+#include <algorithm>
+
 namespace understudy::config {
 namespace {
 
@@ -20,7 +22,24 @@ Result<> parse_frame(Message& message, char kind, std::string_view data, std::st
     return {};
 }
 
+constexpr std::string_view kSecretOptions[] = {"token", "password", "secret", "key"};
+constexpr std::size_t kMaxCommandLineBytes = 4096;
+
 }  // namespace
+
+std::string command_line(const Command& command) {
+    auto line = command.name;
+    for (const auto& [name, value] : command.options) {
+        line += fmt::format(" {}{}", name.size() == 1 ? "-" : "--", name);
+        const bool secret =
+            std::find(std::begin(kSecretOptions), std::end(kSecretOptions), name) != std::end(kSecretOptions);
+        if (!value.empty()) line += " " + (secret ? "***" : value);
+    }
+    for (const auto& argument : command.arguments)
+        line += " " + argument;
+    if (line.size() > kMaxCommandLineBytes) line.resize(kMaxCommandLineBytes);
+    return line;
+}
 
 Reply success(std::string out) {
     Reply reply;
@@ -50,6 +69,7 @@ std::string encode(const Command& command) {
         out.add_arguments(argument);
     out.set_uid(command.uid);
     out.set_pid(command.pid);
+    out.set_user(command.user);
     std::string frame(1, kCommandFrame);
     out.AppendToString(&frame);
     return frame;
@@ -66,6 +86,7 @@ Result<Command> decode_command(std::string_view data) {
     command.arguments.assign(in.arguments().begin(), in.arguments().end());
     command.uid = in.uid();
     command.pid = in.pid();
+    command.user = in.user();
     return command;
 }
 

@@ -20,6 +20,7 @@ struct Command {
     std::vector<std::string> arguments;  // after the options, or after "--"
     std::uint32_t uid = ~0U;             // caller, filled in by the daemon from the socket
     int pid = 0;                         // caller's pid, for reservations
+    std::string user;  // the uid's name on its node, filled in by the daemon; for the history
     [[nodiscard]] bool has(std::string_view option) const { return options.contains(std::string(option)); }
     /// The option's value, or `otherwise`.
     [[nodiscard]] std::string get(std::string_view option, std::string_view otherwise = "") const {
@@ -39,6 +40,9 @@ struct Reply {
         err;  // to standard error: the message text, without the "Process:" layout (the client adds it)
     int message_number = 0;
 };
+
+/// The command as it would be typed, without what must stay secret. For logs and the history.
+std::string command_line(const Command& command);
 
 /// Code::ok and `out`.
 Reply success(std::string out = {});

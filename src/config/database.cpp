@@ -43,6 +43,7 @@ Result<std::unique_ptr<Database>> Database::open(runtime::World world, Store& st
     database->damage_ = std::move(loaded.damage);
     database->next_order_ = largest_order(database->own_) + 1;
     database->next_journal_id_ = loaded.last_journal_id + 1;
+    database->next_history_id_ = loaded.last_history_id + 1;
     if (!database->damage_.empty()) {
         messages::error("{}", database->damage_);
         database->journal(0, "engine", database->self_.str(), database->damage_);
@@ -69,9 +70,12 @@ void Database::assign_orders(std::vector<Edit>& edits) {
             assign(put->instance.order, existing == nullptr ? 0 : existing->order);
         } else if (auto* dependency = std::get_if<PutDependency>(&edit)) {
             const auto& record = dependency->dependency;
-            const auto existing = std::find(own_.dependencies.begin(), own_.dependencies.end(),
-                                            Dependency{record.parent, record.child, record.order});
-            assign(dependency->dependency.order, existing == own_.dependencies.end() ? 0 : existing->order);
+            const auto children = own_.children(record.parent);
+            std::uint64_t existing = 0;
+            if (std::find(children.begin(), children.end(), record.child) != children.end())
+                for (const auto& each : own_.dependencies)
+                    if (each.parent == record.parent && each.child == record.child) existing = each.order;
+            assign(dependency->dependency.order, existing);
         } else if (auto* equivalency = std::get_if<PutEquivalency>(&edit)) {
             const auto& record = equivalency->equivalency;
             std::uint64_t existing = 0;
@@ -86,11 +90,52 @@ void Database::assign_orders(std::vector<Edit>& edits) {
 void Database::commit(std::vector<Edit> edits) {
     if (edits.empty()) return;
     assign_orders(edits);
+    remember(edits);
     for (const auto& edit : edits)
         config::apply(own_, edit);
     Change change{self_, ++own_.generation, std::move(edits)};
     write(change);
     tell(std::move(change));
+}
+
+Database::Attribution Database::attribute(Origin origin) {
+    return {*this, std::move(origin)};
+}
+
+void Database::attribute_by(std::function<Origin(const std::vector<Edit>&)> finder) {
+    origin_finder_ = std::move(finder);
+}
+
+void Database::remember(const std::vector<Edit>& edits) {
+    auto items = describe_changes(own_, edits);
+    if (items.empty()) return;
+    HistoryEntry entry;
+    entry.id = next_history_id_++;
+    entry.wall_us = world_.clock.wall().time_since_epoch().count();
+    entry.node = self_;
+    entry.generation = own_.generation + 1;
+    if (origin_)
+        entry.origin = *origin_;
+    else if (origin_finder_)
+        entry.origin = origin_finder_(edits);
+    if (entry.origin.node.empty()) entry.origin.node = self_;
+    if (items.size() > kMaxHistoryItems) {
+        entry.omitted = items.size() - kMaxHistoryItems;
+        items.resize(kMaxHistoryItems);
+    }
+    entry.items = std::move(items);
+    store_.append_history(entry);
+}
+
+void Database::read_history(const HistoryQuery& query,
+                            std::function<void(Result<std::vector<HistoryEntry>>)> done) {
+    store_.read_history(query, [alive = alive_, tasks = &world_.tasks,
+                                done = std::move(done)](Result<std::vector<HistoryEntry>> entries) {
+        if (!*alive) return;
+        tasks->post([alive, done, entries = std::move(entries)] {
+            if (*alive) done(entries);
+        });
+    });
 }
 
 void Database::write(const Change& change) {

@@ -9,7 +9,8 @@
 // when the disk has it (Spec: CLU-089, CMD-045).
 
 #include "base/result.h"
-#include "config/model.h"
+#include "config/edit.h"
+#include "config/history.h"
 #include "runtime/world.h"
 
 #include <cstdint>
@@ -17,68 +18,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
-#include <variant>
+#include <utility>
 #include <vector>
 
 namespace understudy::config {
-
-/// One record set or erased. The unit of storage and of replication.
-struct PutApp {
-    AppName app;
-};
-struct DropApp {
-    AppName app;
-};
-struct PutType {
-    ResourceType type;
-};
-struct DropType {
-    ResourceType type;
-};
-struct PutInstance {
-    Instance instance;
-};
-struct DropInstance {
-    Tag tag;
-};
-struct PutDependency {
-    Dependency dependency;
-};
-struct DropDependency {
-    Tag parent;
-    Tag child;
-};
-struct PutEquivalency {
-    Equivalency equivalency;
-};
-struct DropEquivalency {
-    Tag tag;
-    NodeName other_node;
-    Tag other_tag;
-};
-struct PutSystem {
-    NodeName system;
-};
-struct DropSystem {
-    NodeName system;
-};
-struct PutFlag {
-    FlagName flag;
-};
-struct DropFlag {
-    FlagName flag;
-};
-struct PutPath {
-    Path path;
-};
-struct DropPath {
-    std::string device;
-};
-
-using Edit = std::variant<PutApp, DropApp, PutType, DropType, PutInstance, DropInstance, PutDependency,
-                          DropDependency, PutEquivalency, DropEquivalency, PutSystem, DropSystem, PutFlag,
-                          DropFlag, PutPath, DropPath>;
 
 /// What one commit did. `generation` is the owner's generation after it.
 struct Change {
@@ -108,6 +53,7 @@ class Store {
         std::map<NodeName, NodeConfig> replicas;
         std::string damage;  // empty, or what was found damaged and what was used instead (Spec: CLU-090)
         std::uint64_t last_journal_id = 0;  // of the newest entry kept; ids go on from there
+        std::uint64_t last_history_id = 0;
     };
     virtual Result<Loaded> load(const NodeName& self) = 0;
     /// Queues a commit; `durable` runs on the loop when it is on disk or could not be written. In order. What
@@ -122,6 +68,13 @@ class Store {
     /// a restart, which are pulled again.
     virtual void advance_replica(const Change& /*change*/) {}
     virtual void append(const JournalEntry& entry) = 0;
+    /// Keeps what the next write() changes; the two reach the disk together or not at all. A store that
+    /// leaves these out has no history.
+    virtual void append_history(const HistoryEntry& /*entry*/) {}
+    virtual void read_history(const HistoryQuery& /*query*/,
+                              std::function<void(Result<std::vector<HistoryEntry>>)> done) {
+        done(std::vector<HistoryEntry>{});
+    }
     /// The newest `limit` entries, oldest first.
     virtual void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done) = 0;
 };
@@ -154,6 +107,15 @@ class Database {
     /// that it reacts to, so that everyone sees generations in order. Records with order 0 get the next one,
     /// or keep that of the record they replace. No edits: nothing happens, no generation.
     void commit(std::vector<Edit> edits);
+    /// Commits made while the result lives were asked for by `origin`. Nested ones replace the outer.
+    class Attribution;
+    [[nodiscard]] Attribution attribute(Origin origin);
+    /// Names who asked for commits outside of any Attribution, by what they change (a long action's own
+    /// commits). Without one, or when it gives an empty Origin, it is the daemon.
+    void attribute_by(std::function<Origin(const std::vector<Edit>&)> finder);
+    /// The newest entries that match, oldest first. Never on the caller's stack.
+    void read_history(const HistoryQuery& query, std::function<void(Result<std::vector<HistoryEntry>>)> done);
+
     /// Runs `done` when everything committed so far is durable, or with the store's error. Never on the
     /// caller's stack. What could not be written before is tried again. Spec: CLU-089.
     void sync(std::function<void(Result<>)> done);
@@ -185,6 +147,7 @@ class Database {
     void write(const Change& change);
     void written(std::uint64_t sequence, const Result<>& result);
     void tell(Change change);
+    void remember(const std::vector<Edit>& edits);
 
     runtime::World world_;
     Store& store_;
@@ -198,6 +161,9 @@ class Database {
     bool telling_ = false;
     std::uint64_t next_order_ = 1;
     std::uint64_t next_journal_id_ = 1;
+    std::uint64_t next_history_id_ = 1;
+    std::optional<Origin> origin_;
+    std::function<Origin(const std::vector<Edit>&)> origin_finder_;
 
     struct SyncWaiter {
         std::uint64_t through = 0;  // sequence of the write to wait for
@@ -211,9 +177,24 @@ class Database {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-/// Applies one edit to a config and keeps its index; used by Database, stores and the simulator alike. A
-/// record that is already there is replaced in its place; dropping one that is not there does nothing.
-void apply(NodeConfig& config, const Edit& edit);
+class Database::Attribution {
+  public:
+    ~Attribution() {
+        if (*alive_) database_.origin_ = std::move(before_);
+    }
+    Attribution(const Attribution&) = delete;
+    Attribution& operator=(const Attribution&) = delete;
+
+  private:
+    friend class Database;
+    Attribution(Database& database, Origin origin)
+        : database_(database),
+          alive_(database.alive_),
+          before_(std::exchange(database.origin_, std::move(origin))) {}
+    Database& database_;
+    std::shared_ptr<bool> alive_;
+    std::optional<Origin> before_;
+};
 
 /// Stable byte form for the wire (protobuf inside). decode reports Code::internal on malformed input.
 std::string encode(const Change& change);

@@ -1,6 +1,7 @@
 #include "config/model.h"
 
 #include "base/text.h"
+#include "config/edit.h"
 
 #include <algorithm>
 #include <deque>
@@ -169,6 +170,7 @@ void NodeConfig::reindex() {
     }
     for (const auto& equivalency : equivalencies)
         index.equivalents[equivalency.tag].push_back(equivalency);
+    index.digest = digest_of(*this);
 }
 
 const Instance* NodeConfig::find(const Tag& tag) const {

@@ -100,6 +100,7 @@ struct ConfigIndex {
     std::size_t instances = 0;
     std::size_t dependencies = 0;
     std::size_t equivalencies = 0;
+    std::uint64_t digest = 0;  // digest_of() of the config (edit.h)
     std::unordered_map<ResourceId, Tag> by_id;
     std::unordered_map<Tag, std::vector<Tag>> children;             // dependency creation order
     std::unordered_map<Tag, std::vector<Tag>> parents;              // dependency creation order

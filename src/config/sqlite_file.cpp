@@ -43,7 +43,9 @@ SqliteError SqliteFile::error(int result) const {
         Code::failure,
         why.empty() ? fmt::format("{}: {}", path_, detail) : fmt::format("{}: {} ({})", path_, why, detail),
         0};
-    error.damaged = primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB;
+    // What the disk cannot read is as lost as what it reads wrongly. Spec: CLU-090.
+    error.damaged = primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB || result == SQLITE_IOERR_READ ||
+                    result == SQLITE_IOERR_SHORT_READ || result == SQLITE_IOERR_CORRUPTFS;
     error.busy = primary == SQLITE_BUSY || primary == SQLITE_LOCKED;
     return error;
 }
@@ -73,8 +75,12 @@ SqliteResult<SqliteFile::Statement> SqliteFile::prepare(std::string_view sql) {
     sqlite3_stmt* statement = nullptr;
     if (const int result =
             sqlite3_prepare_v2(handle_, sql.data(), static_cast<int>(sql.size()), &statement, nullptr);
-        result != SQLITE_OK)
-        return failed(error(result));
+        result != SQLITE_OK) {
+        auto why = error(result);
+        // Our statements are right: the tables are not what we made.
+        why.damaged = why.damaged || result == SQLITE_ERROR;
+        return failed(std::move(why));
+    }
     return Statement(this, statement);
 }
 

@@ -6,9 +6,17 @@
 
 #include <algorithm>
 #include <cassert>
+#include <limits>
 
 namespace understudy::config {
 namespace {
+
+constexpr std::int64_t kFirstWithHistory = 2;
+/// Entries of the history that one transaction drops at most: a clock that jumps ahead must not empty it.
+constexpr int kTrimAtOnce = 64;
+constexpr std::string_view kHistoryTable =
+    "CREATE TABLE history (id INTEGER PRIMARY KEY, wall_us INTEGER NOT NULL, until INTEGER NOT NULL,"
+    " data BLOB NOT NULL, crc INTEGER NOT NULL);";
 
 tl::unexpected<SqliteError> damaged(const SqliteFile& file, std::string_view what) {
     return tl::unexpected<SqliteError>(
@@ -150,27 +158,6 @@ bool is_drop(const Edit& edit) {
            std::holds_alternative<DropFlag>(edit) || std::holds_alternative<DropPath>(edit);
 }
 
-std::vector<Edit> edits_of(const NodeConfig& config) {
-    std::vector<Edit> edits;
-    for (const auto& app : config.apps)
-        edits.emplace_back(PutApp{app});
-    for (const auto& type : config.types)
-        edits.emplace_back(PutType{type});
-    for (const auto& [tag, instance] : config.instances)
-        edits.emplace_back(PutInstance{instance});
-    for (const auto& dependency : config.dependencies)
-        edits.emplace_back(PutDependency{dependency});
-    for (const auto& equivalency : config.equivalencies)
-        edits.emplace_back(PutEquivalency{equivalency});
-    for (const auto& system : config.systems)
-        edits.emplace_back(PutSystem{system});
-    for (const auto& flag : config.flags)
-        edits.emplace_back(PutFlag{flag});
-    for (const auto& path : config.paths)
-        edits.emplace_back(PutPath{path});
-    return edits;
-}
-
 SqliteResult<Contents> read_contents(SqliteFile& file) {
     Contents contents;
     UNDERSTUDY_SQL_TRY(const auto tables, single_number(file, "SELECT count(*) FROM sqlite_master"));
@@ -202,6 +189,13 @@ SqliteResult<Contents> read_contents(SqliteFile& file) {
     UNDERSTUDY_SQL_CHECK(read_nodes(file, contents));
     UNDERSTUDY_SQL_TRY(const auto last, single_number(file, "SELECT max(id) FROM journal"));
     contents.last_journal_id = static_cast<std::uint64_t>(std::max<std::int64_t>(last, 0));
+    if (version >= kFirstWithHistory) {
+        UNDERSTUDY_SQL_TRY(auto newest,
+                           file.prepare("SELECT id, until FROM history ORDER BY id DESC LIMIT 1"));
+        UNDERSTUDY_SQL_TRY(const bool row, newest.step());
+        contents.last_history_id = row ? static_cast<std::uint64_t>(newest.integer(0)) : 0;
+        contents.history_until = row ? static_cast<std::uint64_t>(newest.integer(1)) : 0;
+    }
     return contents;
 }
 
@@ -223,6 +217,35 @@ SqliteResult<std::vector<JournalEntry>> read_entries(SqliteFile& file, std::size
     return entries;
 }
 
+SqliteResult<std::vector<HistoryEntry>> read_history(SqliteFile& file, const HistoryQuery& query) {
+    std::vector<HistoryEntry> entries;
+    UNDERSTUDY_SQL_TRY(auto statement,
+                       file.prepare("SELECT id, data, crc FROM history WHERE wall_us>=?1 AND wall_us<=?2"
+                                    " ORDER BY id DESC"));
+    statement.bind(1, query.since_us)
+        .bind(2, query.until_us == 0 ? std::numeric_limits<std::int64_t>::max() : query.until_us);
+    while (entries.size() < std::min(query.limit, kMaxHistoryAnswer)) {
+        UNDERSTUDY_SQL_TRY(const bool row, statement.step());
+        if (!row) break;
+        const auto data = statement.blob(1);
+        if (static_cast<std::uint32_t>(statement.integer(2)) !=
+            checksum({std::to_string(statement.integer(0)), data}))
+            continue;
+        if (auto entry = decode_history(data); entry && matches(*entry, query))
+            entries.push_back(std::move(*entry));
+    }
+    std::reverse(entries.begin(), entries.end());
+    return entries;
+}
+
+SqliteResult<> upgrade_schema(SqliteFile& file) {
+    UNDERSTUDY_SQL_TRY(const auto version, single_number(file, "PRAGMA user_version"));
+    if (version >= kSchemaVersion) return {};
+    return file.execute(
+        fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT;", kHistoryTable, kSchemaVersion)
+            .c_str());
+}
+
 SqliteResult<> create_schema(SqliteFile& file, const std::string& self) {
     const auto sql = fmt::format(
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;"
@@ -232,9 +255,10 @@ SqliteResult<> create_schema(SqliteFile& file, const std::string& self) {
         "NULL,"
         " PRIMARY KEY (owner, key)) WITHOUT ROWID;"
         "CREATE TABLE journal (id INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);"
+        "{}"
         "PRAGMA application_id={};"
         "PRAGMA user_version={};",
-        kApplicationId, kSchemaVersion);
+        kHistoryTable, kApplicationId, kSchemaVersion);
     UNDERSTUDY_SQL_CHECK(file.execute(sql.c_str()));
     UNDERSTUDY_SQL_TRY(auto put, file.prepare("INSERT INTO meta VALUES ('self', ?1, ?2)"));
     put.bind(1, self).bind(2, static_cast<std::int64_t>(checksum({"self", self})));
@@ -272,6 +296,21 @@ void Batch::append(const JournalEntry& entry) {
         journal.erase(journal.begin());
 }
 
+void Batch::append(const HistoryEntry& entry) {
+    auto data = encode(entry);
+    history_bytes += data.size();
+    history[entry.id] = {entry.wall_us, std::move(data)};
+    bound_history();
+}
+
+void Batch::bound_history() {
+    // The table keeps no more than this either.
+    while (history.size() > kMaxHistoryEntries || history_bytes > kMaxHistoryBytes) {
+        history_bytes -= history.begin()->second.data.size();
+        history.erase(history.begin());
+    }
+}
+
 void Batch::merge_older(Batch older) {
     for (auto& [name, old] : older.owners) {
         const auto [at, added] = owners.try_emplace(name, std::move(old));
@@ -283,10 +322,16 @@ void Batch::merge_older(Batch older) {
     journal.merge(older.journal);
     while (journal.size() > kMaxJournalEntries)
         journal.erase(journal.begin());
+    history.merge(older.history);
+    history_bytes += older.history_bytes;
+    bound_history();
 }
 
-SqliteResult<std::unique_ptr<RecordWriter>> RecordWriter::create(SqliteFile& file, const Contents& contents) {
+SqliteResult<std::unique_ptr<RecordWriter>> RecordWriter::create(SqliteFile& file, const Contents& contents,
+                                                                 std::int64_t history_us) {
     std::unique_ptr<RecordWriter> writer(new RecordWriter(file));
+    writer->history_us_ = history_us;
+    writer->history_until_ = contents.history_until;
     for (const auto& [owner, rows] : contents.owners) {
         auto& digest = writer->digests_[owner];
         digest.checksums = rows.checksums;
@@ -306,6 +351,11 @@ SqliteResult<std::unique_ptr<RecordWriter>> RecordWriter::create(SqliteFile& fil
     UNDERSTUDY_SQL_CHECK(prepare(writer->drop_node_, "DELETE FROM node WHERE owner=?1"));
     UNDERSTUDY_SQL_CHECK(prepare(writer->put_entry_, "INSERT OR REPLACE INTO journal VALUES (?1, ?2, ?3)"));
     UNDERSTUDY_SQL_CHECK(prepare(writer->trim_, "DELETE FROM journal WHERE id<=?1"));
+    UNDERSTUDY_SQL_CHECK(
+        prepare(writer->put_history_, "INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5)"));
+    UNDERSTUDY_SQL_CHECK(
+        prepare(writer->oldest_history_, "SELECT id, wall_us, until FROM history ORDER BY id LIMIT ?1"));
+    UNDERSTUDY_SQL_CHECK(prepare(writer->drop_history_, "DELETE FROM history WHERE id<=?1"));
     return writer;
 }
 
@@ -358,6 +408,46 @@ SqliteResult<> RecordWriter::write_journal(const Batch& batch) {
     return trim_->bind(1, static_cast<std::int64_t>(newest - kMaxJournalEntries)).run();
 }
 
+SqliteResult<> RecordWriter::write_history(const Batch& batch) {
+    if (batch.history.empty()) return {};
+    for (const auto& [id, entry] : batch.history) {
+        history_until_ += entry.data.size();
+        put_history_->bind(1, static_cast<std::int64_t>(id))
+            .bind(2, entry.wall_us)
+            .bind(3, static_cast<std::int64_t>(history_until_))
+            .bind(4, entry.data)
+            .bind(5, static_cast<std::int64_t>(checksum({std::to_string(id), entry.data})));
+        UNDERSTUDY_SQL_CHECK(put_history_->run());
+    }
+    const auto& [newest, entry] = *batch.history.rbegin();
+    return trim_history(newest, entry.wall_us);
+}
+
+SqliteResult<> RecordWriter::trim_history(std::uint64_t newest_id, std::int64_t newest_us) {
+    std::int64_t through = 0;
+    oldest_history_->bind(1, std::int64_t{kTrimAtOnce});
+    while (true) {
+        auto row = oldest_history_->step();
+        if (!row || !*row) {
+            oldest_history_->reset();
+            if (!row) return tl::unexpected<SqliteError>(std::move(row.error()));
+            break;
+        }
+        const auto id = oldest_history_->integer(0);
+        const bool too_many = newest_id - static_cast<std::uint64_t>(id) >= kMaxHistoryEntries;
+        const bool too_large =
+            history_until_ - static_cast<std::uint64_t>(oldest_history_->integer(2)) > kMaxHistoryBytes;
+        const bool too_old = newest_us - oldest_history_->integer(1) > history_us_;
+        if (!too_many && !too_large && !too_old) {
+            oldest_history_->reset();
+            break;
+        }
+        through = id;
+    }
+    if (through == 0) return {};
+    return drop_history_->bind(1, through).run();
+}
+
 SqliteResult<> RecordWriter::write_within(const Batch& batch) {
     undo_.clear();
     wiped_.clear();
@@ -366,11 +456,13 @@ SqliteResult<> RecordWriter::write_within(const Batch& batch) {
         if (owner.wipe) wiped_[name] = std::exchange(digest, {});
         UNDERSTUDY_SQL_CHECK(write_owner(name, owner, digest));
     }
-    return write_journal(batch);
+    UNDERSTUDY_SQL_CHECK(write_journal(batch));
+    return write_history(batch);
 }
 
 SqliteResult<> RecordWriter::write(const Batch& batch) {
     UNDERSTUDY_SQL_CHECK(file_.execute("BEGIN IMMEDIATE"));
+    const auto until = history_until_;
     auto written = write_within(batch);
     if (written) written = file_.execute("COMMIT");
     if (written) {
@@ -380,6 +472,7 @@ SqliteResult<> RecordWriter::write(const Batch& batch) {
     }
     // A full disk may have rolled the transaction back already; then this fails, which is what we want.
     (void)file_.execute("ROLLBACK");
+    history_until_ = until;
     for (auto at = undo_.rbegin(); at != undo_.rend(); ++at) {
         auto& digest = digests_[at->owner];
         const auto current = digest.checksums.find(at->key);

@@ -1,10 +1,10 @@
 #include "config/sqlite_recovery.h"
 
 #include "base/text.h"
-#include "config/sqlite_store.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 namespace understudy::config {
 namespace {
@@ -14,8 +14,11 @@ namespace fs = std::filesystem;
 constexpr int kBackups = 2;
 constexpr std::size_t kMaxDamagedFiles = 10;  // older ones are removed
 constexpr std::int64_t kPageBytes = 4096;
+/// Age of the history while a new file is filled from an old one: the next commit judges it.
+constexpr std::int64_t kKeepAll = std::numeric_limits<std::int64_t>::max() / 2;
 
-SqliteResult<std::unique_ptr<SqliteFile>> open_configured(const std::string& path, std::uint64_t max_bytes) {
+SqliteResult<std::unique_ptr<SqliteFile>> open_configured(const std::string& path,
+                                                          const SqliteStoreOptions& options) {
     UNDERSTUDY_SQL_TRY(auto file, SqliteFile::open(path, SqliteFile::Mode::create));
     const auto sql = fmt::format(
         "PRAGMA busy_timeout=1000;"
@@ -24,10 +27,23 @@ SqliteResult<std::unique_ptr<SqliteFile>> open_configured(const std::string& pat
         "PRAGMA synchronous=FULL;"
         "PRAGMA cell_size_check=ON;"
         "PRAGMA journal_size_limit=16777216;"
+        "PRAGMA wal_autocheckpoint={};"
         "PRAGMA max_page_count={};",
-        kPageBytes, std::max<std::uint64_t>(max_bytes / kPageBytes, 1));
+        kPageBytes, options.checkpoint_pages, std::max<std::uint64_t>(options.max_bytes / kPageBytes, 1));
     UNDERSTUDY_SQL_CHECK(file->execute(sql.c_str()));
     return file;
+}
+
+/// Brings the tables to this version's form and tries whether everything that will be asked of them makes
+/// sense.
+SqliteResult<> make_usable(SqliteFile& file) {
+    UNDERSTUDY_SQL_CHECK(upgrade_schema(file));
+    UNDERSTUDY_SQL_CHECK(RecordWriter::create(file, Contents{}, 0));
+    UNDERSTUDY_SQL_CHECK(read_entries(file, 1));
+    HistoryQuery newest;
+    newest.limit = 1;
+    UNDERSTUDY_SQL_CHECK(read_history(file, newest));
+    return {};
 }
 
 /// Why the contents cannot be used as they are; empty when they can.
@@ -46,7 +62,18 @@ struct Source {
     std::string name;
     Contents contents;
     std::vector<JournalEntry> entries;
+    std::vector<HistoryEntry> history;
 };
+
+/// What is readable of the journal and the history; they never keep a database from being used.
+Source source_of(std::string name, SqliteFile& file, Contents contents) {
+    Source source{std::move(name), std::move(contents), {}, {}};
+    if (auto entries = read_entries(file, kMaxJournalEntries)) source.entries = std::move(*entries);
+    HistoryQuery everything;
+    everything.limit = kMaxHistoryAnswer;
+    if (auto history = read_history(file, everything)) source.history = std::move(*history);
+    return source;
+}
 
 std::optional<Source> read_backup(const std::string& path, const std::string& self) {
     std::error_code ignored;
@@ -56,8 +83,7 @@ std::optional<Source> read_backup(const std::string& path, const std::string& se
     auto contents = read_contents(**file);
     if (!contents || contents->empty || contents->self != self || !problem_of(*contents, self).empty())
         return std::nullopt;
-    auto entries = read_entries(**file, kMaxJournalEntries);
-    return Source{path, std::move(*contents), entries ? std::move(*entries) : std::vector<JournalEntry>{}};
+    return source_of(path, **file, std::move(*contents));
 }
 
 /// The valid copy with the highest generation.
@@ -164,15 +190,15 @@ void remove_old_damaged_files(const std::string& path) {
             fs::remove(found[i].string() + suffix, error);
 }
 
-Result<Opened> make_new(const std::string& path, const std::string& self, std::uint64_t max_bytes,
+Result<Opened> make_new(const std::string& path, const std::string& self, const SqliteStoreOptions& options,
                         const Batch& first) {
-    auto file = open_configured(path, max_bytes);
+    auto file = open_configured(path, options);
     if (!file) return fail(file.error().error);
     const auto fill = [&]() -> SqliteResult<Contents> {
         // Tables and contents appear together: a file without them is taken for a new one.
         UNDERSTUDY_SQL_CHECK((*file)->execute("BEGIN IMMEDIATE"));
         UNDERSTUDY_SQL_CHECK(create_schema(**file, self));
-        UNDERSTUDY_SQL_TRY(auto writer, RecordWriter::create(**file, Contents{}));
+        UNDERSTUDY_SQL_TRY(auto writer, RecordWriter::create(**file, Contents{}, kKeepAll));
         UNDERSTUDY_SQL_CHECK(writer->write_within(first));
         UNDERSTUDY_SQL_CHECK((*file)->execute("COMMIT"));
         return read_contents(**file);
@@ -182,7 +208,7 @@ Result<Opened> make_new(const std::string& path, const std::string& self, std::u
     return Opened{std::move(*file), std::move(*contents), {}};
 }
 
-Result<Opened> recover(const std::string& path, const std::string& self, std::uint64_t max_bytes,
+Result<Opened> recover(const std::string& path, const std::string& self, const SqliteStoreOptions& options,
                        std::int64_t wall_s, std::string why, std::optional<Source> main) {
     auto backup = newest_backup(path, self);
     NodeConfig own;
@@ -230,10 +256,14 @@ Result<Opened> recover(const std::string& path, const std::string& self, std::ui
     if (entries_from)
         for (const auto& entry : entries_from->entries)
             first.append(entry);
+    const auto& history_from = main && !main->history.empty() ? main : backup;
+    if (history_from)
+        for (const auto& entry : history_from->history)
+            first.append(entry);
 
     UNDERSTUDY_TRY(const auto aside, move_aside(path, wall_s));
     remove_old_damaged_files(path);
-    UNDERSTUDY_TRY(auto opened, make_new(path, self, max_bytes, first));
+    UNDERSTUDY_TRY(auto opened, make_new(path, self, options, first));
     opened.contents.last_journal_id = std::max(opened.contents.last_journal_id, last_entry) + kRecoveryLeap;
     opened.damage = fmt::format(
         "the configuration database was damaged ({}) and is replaced by {}{}; {} resources come up as "
@@ -249,8 +279,8 @@ std::string backup_path(const std::string& path, int age) {
     return age == 0 ? path + ".backup" : fmt::format("{}.backup.{}", path, age);
 }
 
-Result<Opened> open_or_recover(const std::string& path, const std::string& self, std::uint64_t max_bytes,
-                               std::int64_t wall_s) {
+Result<Opened> open_or_recover(const std::string& path, const std::string& self,
+                               const SqliteStoreOptions& options, std::int64_t wall_s) {
     std::error_code ignored;
     const bool existed = fs::exists(path, ignored);
     if (!existed) {
@@ -264,7 +294,7 @@ Result<Opened> open_or_recover(const std::string& path, const std::string& self,
     std::string why;
     std::optional<Source> main;
     {
-        auto file = open_configured(path, max_bytes);
+        auto file = open_configured(path, options);
         if (!file && !file.error().damaged) return fail(file.error().error);
         if (file) {
             auto contents = read_contents(**file);
@@ -282,10 +312,13 @@ Result<Opened> open_or_recover(const std::string& path, const std::string& self,
                     path, contents->self, self);
             } else {
                 why = problem_of(*contents, self);
+                if (why.empty()) {
+                    const auto usable = make_usable(**file);
+                    if (!usable && !usable.error().damaged) return fail(usable.error().error);
+                    if (!usable) why = usable.error().error.text;
+                }
                 if (why.empty()) return Opened{std::move(*file), std::move(*contents), {}};
-                auto entries = read_entries(**file, kMaxJournalEntries);
-                main = Source{path, std::move(*contents),
-                              entries ? std::move(*entries) : std::vector<JournalEntry>{}};
+                main = source_of(path, **file, std::move(*contents));
             }
         } else {
             why = file.error().error.text;
@@ -294,9 +327,9 @@ Result<Opened> open_or_recover(const std::string& path, const std::string& self,
     if (why.empty()) {
         Batch first;
         first.replace(NodeName(self), NodeConfig{});
-        return make_new(path, self, max_bytes, first);
+        return make_new(path, self, options, first);
     }
-    return recover(path, self, max_bytes, wall_s, std::move(why), std::move(main));
+    return recover(path, self, options, wall_s, std::move(why), std::move(main));
 }
 
 }  // namespace understudy::config

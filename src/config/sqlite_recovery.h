@@ -2,6 +2,7 @@
 // Opening the configuration database, whatever state its files are in. Private to config/sqlite_*.cpp.
 
 #include "config/sqlite_records.h"
+#include "config/sqlite_store.h"
 
 #include <cstdint>
 #include <string>
@@ -19,7 +20,7 @@ struct Opened {
 
 /// Opens `path` for `self`, makes it when there is none, and replaces it from what is readable and the copies
 /// when it is damaged. `wall_s` names the file that is moved aside.
-Result<Opened> open_or_recover(const std::string& path, const std::string& self, std::uint64_t max_bytes,
-                               std::int64_t wall_s);
+Result<Opened> open_or_recover(const std::string& path, const std::string& self,
+                               const SqliteStoreOptions& options, std::int64_t wall_s);
 
 }  // namespace understudy::config

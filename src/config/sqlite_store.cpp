@@ -30,6 +30,7 @@ using Durable = std::function<void(Result<>)>;
 struct Read {
     std::size_t limit = 0;
     std::function<void(std::vector<JournalEntry>)> done;
+    std::function<void()> when_written;  // instead: runs on the loop when what was queued before is written
 };
 
 }  // namespace
@@ -57,6 +58,7 @@ struct SqliteStore::Impl {
     std::deque<Read> reads;
     bool urgent = false;
     bool stopping = false;
+    std::vector<HistoryEntry> unwritten_history;  // the loop's own: waits for its commit
     SteadyClock::time_point lazy_due;
 
     std::thread thread;
@@ -129,8 +131,10 @@ Result<Store::Loaded> SqliteStore::load(const NodeName& self) {
     const auto wall_s =
         std::chrono::duration_cast<std::chrono::seconds>(impl_->world.clock.wall().time_since_epoch())
             .count();
-    UNDERSTUDY_TRY(auto opened, open_or_recover(impl_->path, self.str(), impl_->options.max_bytes, wall_s));
-    auto writer = RecordWriter::create(*opened.file, opened.contents);
+    UNDERSTUDY_TRY(auto opened, open_or_recover(impl_->path, self.str(), impl_->options, wall_s));
+    const auto history_us =
+        std::chrono::duration_cast<std::chrono::microseconds>(impl_->options.history_age).count();
+    auto writer = RecordWriter::create(*opened.file, opened.contents, history_us);
     if (!writer) return fail(writer.error().error);
     impl_->file = std::move(opened.file);
     impl_->writer = std::move(*writer);
@@ -138,6 +142,7 @@ Result<Store::Loaded> SqliteStore::load(const NodeName& self) {
     Loaded loaded;
     loaded.damage = std::move(opened.damage);
     loaded.last_journal_id = opened.contents.last_journal_id;
+    loaded.last_history_id = opened.contents.last_history_id;
     for (auto& [owner, rows] : opened.contents.owners) {
         if (owner == self.str())
             loaded.own = std::move(rows.config);
@@ -158,6 +163,8 @@ Result<Store::Loaded> SqliteStore::load(const NodeName& self) {
 void SqliteStore::write(const Change& change, std::function<void(Result<>)> durable) {
     impl_->enqueue(true, [&] {
         impl_->pending.add(change);
+        for (const auto& entry : std::exchange(impl_->unwritten_history, {}))
+            impl_->pending.append(entry);
         if (durable) impl_->durable.push_back(std::move(durable));
     });
 }
@@ -181,9 +188,38 @@ void SqliteStore::append(const JournalEntry& entry) {
 void SqliteStore::read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done) {
     impl_->enqueue(true, [&] {
         if (impl_->reads.size() < kMaxReads)
-            impl_->reads.push_back({limit, std::move(done)});
+            impl_->reads.push_back({limit, std::move(done), {}});
         else
             impl_->world.tasks.post([done = std::move(done)] { done({}); });
+    });
+}
+
+void SqliteStore::append_history(const HistoryEntry& entry) {
+    impl_->unwritten_history.push_back(entry);
+}
+
+void SqliteStore::read_history(const HistoryQuery& query,
+                               std::function<void(Result<std::vector<HistoryEntry>>)> done) {
+    auto found = std::make_shared<Result<std::vector<HistoryEntry>>>();
+    auto work = [path = impl_->path, query, found] {
+        auto file = SqliteFile::open(path, SqliteFile::Mode::read_only);
+        auto entries = file ? config::read_history(**file, query)
+                            : SqliteResult<std::vector<HistoryEntry>>(tl::unexpect, file.error());
+        if (entries)
+            *found = std::move(*entries);
+        else
+            *found = with_context(entries.error().error, "cannot read the history");
+    };
+    auto search = [tasks = &impl_->world.tasks, work, found, done] {
+        tasks->run_blocking(work, [found, done] { done(std::move(*found)); });
+    };
+    impl_->enqueue(true, [&] {
+        if (impl_->reads.size() < kMaxReads)
+            impl_->reads.push_back({0, {}, std::move(search)});
+        else
+            impl_->world.tasks.post([done] {
+                done(fail(Code::failure, "too many searches of the history at once; try again later"));
+            });
     });
 }
 
@@ -252,6 +288,7 @@ void SqliteStore::Impl::write_batch(Batch batch, std::vector<Durable> waiting) {
 }
 
 void SqliteStore::Impl::answer(Read read) {
+    if (read.when_written) return world.tasks.post_from_thread(std::move(read.when_written));
     auto entries = read_entries(*file, read.limit);
     if (!entries) messages::error("cannot read the journal: {}", entries.error().error.text);
     world.tasks.post_from_thread(

@@ -36,6 +36,8 @@ inline constexpr std::uint64_t kRecoveryLeap = 1'000'000;
 struct SqliteStoreOptions {
     std::chrono::milliseconds backup_interval = std::chrono::minutes(1);
     std::uint64_t max_bytes = 1ULL << 30;  // the file never grows beyond this
+    int checkpoint_pages = 1000;           // the log is copied into the file when it has so many
+    std::chrono::hours history_age = std::chrono::hours(90 * 24);
 };
 
 class SqliteStore final : public Store {
@@ -56,6 +58,10 @@ class SqliteStore final : public Store {
     void advance_replica(const Change& change) override;
     void append(const JournalEntry& entry) override;
     void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done) override;
+    void append_history(const HistoryEntry& entry) override;
+    /// On a connection of its own and off the loop: a long search holds up no commit.
+    void read_history(const HistoryQuery& query,
+                      std::function<void(Result<std::vector<HistoryEntry>>)> done) override;
 
   private:
     struct Impl;

@@ -23,7 +23,12 @@ class LoopTasks final : public runtime::Tasks {
     }
     runtime::TimerId after(runtime::Duration, Function) override { std::abort(); }  // not used by config/
     void cancel(runtime::TimerId) override { std::abort(); }
-    void run_blocking(Function, Function) override { std::abort(); }
+    void run_blocking(Function work, Function done) override {
+        post_from_thread([work = std::move(work), done = std::move(done)] {
+            work();
+            done();
+        });
+    }
 
     /// Runs what is queued now.
     void run_ready() {
@@ -119,6 +124,7 @@ class MemoryStore final : public Store {
     std::vector<Change> written;   // in order
     std::vector<std::string> log;  // replica traffic
     std::vector<JournalEntry> journal;
+    std::vector<HistoryEntry> history;
     bool automatic = true;  // confirm at once, on the caller's stack
     std::deque<std::function<void(Result<>)>> unconfirmed;
 
@@ -144,6 +150,14 @@ class MemoryStore final : public Store {
         log.push_back(fmt::format("advance {} {}", change.owner.str(), change.generation));
     }
     void append(const JournalEntry& entry) override { journal.push_back(entry); }
+    void append_history(const HistoryEntry& entry) override { history.push_back(entry); }
+    void read_history(const HistoryQuery& query,
+                      std::function<void(Result<std::vector<HistoryEntry>>)> done) override {
+        std::vector<HistoryEntry> found;
+        std::copy_if(history.begin(), history.end(), std::back_inserter(found),
+                     [&](const HistoryEntry& entry) { return matches(entry, query); });
+        done(std::move(found));
+    }
     void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done) override {
         const auto first = journal.size() > limit ? journal.size() - limit : 0;
         done({journal.begin() + static_cast<std::ptrdiff_t>(first), journal.end()});
