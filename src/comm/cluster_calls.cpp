@@ -116,12 +116,16 @@ void Cluster::Impl::notify(const NodeName& name, std::string_view method, std::s
 }
 
 Connection* Cluster::Impl::best_connection(const NodeName& peer) {
+    const auto known = peers.find(peer);
+    if (known == peers.end()) return nullptr;
     const PathEnd* best = nullptr;
-    for (const auto& [id, path] : paths)
-        if (path.config.remote == peer && path.monitor.state() == PathState::alive &&
-            connection_of(path) != nullptr &&
-            (best == nullptr || path.config.priority < best->config.priority))
-            best = &path;
+    for (const auto& [id, path] : paths) {
+        if (path.config.remote != peer || path.monitor.state() != PathState::alive) continue;
+        const auto* connection = connection_of(path);
+        // What a peer's earlier life has left of a path leads to nobody: a call on it would be lost.
+        if (connection == nullptr || connection->greeting->incarnation != known->second.incarnation) continue;
+        if (best == nullptr || path.config.priority < best->config.priority) best = &path;
+    }
     return best == nullptr ? nullptr : connection_of(*best);
 }
 
