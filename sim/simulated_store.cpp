@@ -10,13 +10,17 @@ SimulatedStore::~SimulatedStore() {
 }
 
 Result<config::Store::Loaded> SimulatedStore::load(const NodeName& /*self*/) {
-    Loaded loaded{disk_.own, disk_.replicas, "", 0};
+    Loaded loaded;
+    loaded.own = disk_.own;
+    loaded.replicas = disk_.replicas;
     if (!disk_.journal.empty()) loaded.last_journal_id = disk_.journal.back().id;
+    if (!disk_.history.empty()) loaded.last_history_id = disk_.history.back().id;
     return loaded;
 }
 
 void SimulatedStore::write(const config::Change& change, std::function<void(Result<>)> durable) {
-    add({[change](StoreDisk& disk) {
+    add({[change, history = std::exchange(unwritten_history_, {})](StoreDisk& disk) {
+             disk.history.insert(disk.history.end(), history.begin(), history.end());
              for (const auto& edit : change.edits)
                  config::apply(disk.own, edit);
              disk.own.generation = std::max(disk.own.generation, change.generation);
@@ -51,6 +55,20 @@ void SimulatedStore::read_journal(std::size_t limit,
     const auto count = static_cast<std::ptrdiff_t>(std::min(limit, disk_.journal.size()));
     world_.tasks.post([entries = std::vector(disk_.journal.end() - count, disk_.journal.end()),
                        done = std::move(done)] { done(entries); });
+}
+
+void SimulatedStore::read_history(const config::HistoryQuery& query,
+                                  std::function<void(Result<std::vector<config::HistoryEntry>>)> done) {
+    // What was committed before the question is part of the answer.
+    add({[](StoreDisk&) {},
+         [this, query, done = std::move(done)](const Result<>&) {
+             std::vector<config::HistoryEntry> found;
+             for (const auto& entry : disk_.history)
+                 if (config::matches(entry, query)) found.push_back(entry);
+             if (found.size() > query.limit)
+                 found.erase(found.begin(), found.end() - static_cast<std::ptrdiff_t>(query.limit));
+             done(std::move(found));
+         }});
 }
 
 void SimulatedStore::add(Write write) {

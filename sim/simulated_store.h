@@ -22,6 +22,7 @@ class StoreDisk {
     config::NodeConfig own;
     std::map<NodeName, config::NodeConfig> replicas;
     std::vector<config::JournalEntry> journal;  // kept by every crash
+    std::vector<config::HistoryEntry> history;  // each reaches the disk with its commit
     /// While set, writes fail as on a full disk; they are kept and go with the next one after it.
     bool full = false;
 };
@@ -46,6 +47,9 @@ class SimulatedStore : public config::Store {
     void append(const config::JournalEntry& entry) override;
     void read_journal(std::size_t limit,
                       std::function<void(std::vector<config::JournalEntry>)> done) override;
+    void append_history(const config::HistoryEntry& entry) override { unwritten_history_.push_back(entry); }
+    void read_history(const config::HistoryQuery& query,
+                      std::function<void(Result<std::vector<config::HistoryEntry>>)> done) override;
 
     /// Writes that are not on disk yet.
     [[nodiscard]] std::size_t waiting() const { return queue_.size(); }
@@ -62,6 +66,7 @@ class SimulatedStore : public config::Store {
     runtime::World world_;
     StoreDisk& disk_;
     std::deque<Write> queue_;
+    std::vector<config::HistoryEntry> unwritten_history_;
     std::size_t writing_ = 0;           // the first so many of the queue are on their way
     std::size_t written_at_crash_ = 0;  // how many of those a crash now would find on disk
 };

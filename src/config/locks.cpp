@@ -75,8 +75,12 @@ LockAnswer LockTable::hear(const NodeName& peer, const LockNotice& notice) {
 }
 
 bool LockTable::agrees(const LockId& id) const {
-    return std::none_of(own_.begin(), own_.end(),
-                        [&](const auto& own) { return own.second.request.held || own.first < id; });
+    const auto comes_first = [&](const LockRequest& request) {
+        return request.id != id && (request.held || request.id < id);
+    };
+    // What others hold counts too: a node that they cannot hear learns of it here.
+    const auto known = all();
+    return std::none_of(known.begin(), known.end(), comes_first);
 }
 
 void LockTable::answered(const NodeName& peer, const LockAnswer& answer) {

@@ -2,10 +2,10 @@
 // Cluster-wide admin locks (manual: getlocks, rlslocks), as one node sees them. Pure: no time, no network.
 //
 // At most one request in the whole cluster is held; the others wait in the order of (timestamp, node, pid),
-// the same everywhere. A node answers for its own requests only:
+// the same everywhere. A node tells its own requests only:
 //
 //   node A: "my requests are {...}" -----> node B remembers them, tells which of them it agrees to:
-//                                          those with no request of B's own held or in front of them
+//                                          those with no request that B knows of held or in front of them
 //
 // A request is granted when every living peer agrees to it and no remembered request of another node is in
 // front. That excludes a second holder: of two requests on two nodes the later one needs the agreement of the

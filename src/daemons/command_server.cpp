@@ -54,6 +54,7 @@ void CommandServer::handle(std::uint64_t client, std::string_view frame) {
     if (!command) return answer(client, config::failure(command.error()));
     const auto& peer = clients_.at(client)->peer();
     command->uid = peer.uid;
+    command->user = user_name(peer.uid);
     if (peer.uid != 0 && !is_read_only(*command) && !runtime::in_group(peer.uid, admin_group_))
         return answer(client, config::failure({Code::failure,
                                                fmt::format("{} needs root or membership in the group \"{}\"",
@@ -68,6 +69,13 @@ void CommandServer::handle(std::uint64_t client, std::string_view frame) {
             answer(client, progress);
         },
         [this, client](const config::Reply& reply) { answer(client, reply); });
+}
+
+const std::string& CommandServer::user_name(std::uint32_t uid) {
+    if (names_.size() >= kMaxClients) names_.clear();
+    const auto [at, added] = names_.try_emplace(uid);
+    if (added) at->second = runtime::user_name(uid);
+    return at->second;
 }
 
 void CommandServer::answer(std::uint64_t client, const config::Reply& reply) {

@@ -26,6 +26,7 @@ class CommandServer {
     void handle(std::uint64_t client, std::string_view frame);
     void answer(std::uint64_t client, const config::Reply& reply);
     void drop(std::uint64_t client);
+    const std::string& user_name(std::uint32_t uid);
 
     runtime::World world_;
     Node& node_;
@@ -34,6 +35,7 @@ class CommandServer {
     std::unique_ptr<runtime::Listener> listener_;
     std::map<std::uint64_t, std::unique_ptr<runtime::Channel>> clients_;
     std::uint64_t next_client_ = 1;
+    std::map<std::uint32_t, std::string> names_;  // of uids seen: account databases are slow
 };
 
 }  // namespace understudy::daemons

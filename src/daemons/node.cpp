@@ -4,7 +4,10 @@
 #include "config/lcdi.h"
 #include "daemons/config_replication.h"
 #include "daemons/equivalency.h"
+#include "daemons/history.h"
+#include "daemons/locks.h"
 #include "daemons/membership.h"
+#include "daemons/priorities.h"
 #include "daemons/status.h"
 #include "messages/messages.h"
 
@@ -38,6 +41,9 @@ struct Node::Impl {
     Membership membership;
     StatusService status;
     EquivalencyService equivalencies;
+    HistoryService history;
+    LockService locks;
+    PriorityService priorities;
     std::function<void()> stopped;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
     bool stopping = false;
@@ -51,7 +57,10 @@ struct Node::Impl {
           replication(world, *database, cluster),
           membership(world, *database, cluster, options),
           status(world, *database, cluster, engine, options),
-          equivalencies(world, *database, cluster) {}
+          equivalencies(world, *database, cluster),
+          history(world, *database, cluster),
+          locks(world, *database, cluster, options.layout.run() + "/locks", options.pid),
+          priorities(world, *database, cluster, locks, options.layout.state() + "/priorities.json") {}
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
     ~Impl() { *alive = false; }
@@ -156,17 +165,20 @@ struct Node::Impl {
             if (change.owner == options.self && touches_paths(change)) apply_paths();
         });
         cluster.on_peer_event([this](const comm::PeerEvent& event) { journal_path(event); });
-        cluster.serve("command",
-                      [this](const NodeName& caller, std::string_view payload, comm::Cluster::Answer answer) {
-                          auto command = config::decode_command(payload);
-                          if (!command) return answer(fail(command.error()));
-                          messages::info("{} asks for {}", caller.str(), command->name);
-                          run(*command, {}, [answer](const Reply& reply) { answer(config::encode(reply)); });
-                      });
+        cluster.serve("command", [this](const NodeName& caller, std::string_view payload,
+                                        comm::Cluster::Answer answer) {
+            auto command = config::decode_command(payload);
+            if (!command) return answer(fail(command.error()));
+            messages::info("{} asks for {}", caller.str(), command->name);
+            run(*command, caller, {}, [answer](const Reply& reply) { answer(config::encode(reply)); });
+        });
         if (!database->damage().empty()) {
             messages::error("{}", database->damage());
             database->journal(0, "engine", options.self.str(), database->damage());
         }
+        history.start();
+        locks.start();
+        priorities.start();
         register_kits();
         replication.start();
         membership.start();
@@ -203,17 +215,29 @@ struct Node::Impl {
                      });
     }
 
-    void run(const Command& command, const Progress& progress, const Done& done) {
+    void run(const Command& command, const NodeName& from, const Progress& progress, const Done& done) {
+        if (is_read_only(command)) return execute(command, progress, done);
+        const auto watch = history.watch(command, from, done);
+        execute(command, progress, watch.done);
+    }
+
+    void execute(const Command& command, const Progress& progress, const Done& done) {
         if (stopping && !is_read_only(command))
             return done(config::failure({Code::failure, "the engine is stopping", 0}));
         if (const NodeName destination(command.get("d")); command.has("d") && destination != options.self)
             return forward(command, destination, done);
         if (auto reply = config::run_lcdi(*database, live_view(), command)) return done(*reply);
-        if (equivalencies.run(command, done) || membership.run(command, done) || status.run(command, done))
+        if (equivalencies.run(command, done) || membership.run(command, done) || status.run(command, done) ||
+            history.run(command, done) || locks.run(command, done) || priorities.run(command, done))
             return;
         if (command.name == "lcdsync")
-            return database->sync([done](const Result<>& synced) {
-                done(synced ? config::success() : config::failure(synced.error()));
+            return replication.sync([done](const Result<>& synced, const std::vector<NodeName>& unconfirmed) {
+                auto reply = synced ? config::success() : config::failure(synced.error());
+                for (const auto& peer : unconfirmed)
+                    if (synced)
+                        reply.err += fmt::format("{}{} has not confirmed its copy yet",
+                                                 reply.err.empty() ? "*WARNING* " : "; ", peer.str());
+                done(reply);
             });
         if (command.name == "engine-ready")
             return done(engine.ready() ? config::success()
@@ -260,7 +284,7 @@ void Node::start() {
     impl_->start();
 }
 void Node::run(const Command& command, Progress progress, Done done) {
-    impl_->run(command, progress, done);
+    impl_->run(command, impl_->options.self, progress, done);
 }
 void Node::on_stopped(std::function<void()> handler) {
     impl_->stopped = std::move(handler);

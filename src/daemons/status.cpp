@@ -1,6 +1,7 @@
 #include "daemons/status.h"
 
 #include "base/text.h"
+#include "daemons/gathering.h"
 #include "recovery/plan.h"
 
 #include <ctime>
@@ -35,15 +36,6 @@ std::string_view cell(config::State state) {
     return "Unknown";
 }
 
-std::string local_time(std::int64_t wall_us) {
-    const std::time_t seconds = wall_us / 1'000'000;
-    std::tm parts{};
-    localtime_r(&seconds, &parts);
-    char text[32];
-    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
-    return fmt::format("{}.{:03}", text, wall_us / 1000 % 1000);
-}
-
 /// "time node subject: what happened"; the subject only where the sentence does not name it.
 std::string event_line(const json& entry) {
     const auto text = entry["text"].get<std::string>();
@@ -53,18 +45,16 @@ std::string event_line(const json& entry) {
                        entry["node"].get<std::string>(), named ? "" : subject, named ? "" : ": ", text);
 }
 
-/// Collects one answer from each of several sources, then goes on; a source that fails leaves its note.
-struct Gathering {
-    std::size_t waiting = 0;
-    std::map<NodeName, Result<std::string>> answers;
-    std::function<void(Gathering&)> finish;
-    void arrived(const NodeName& node, Result<std::string> answer) {
-        answers.emplace(node, std::move(answer));
-        if (--waiting == 0) finish(*this);
-    }
-};
-
 }  // namespace
+
+std::string local_time(std::int64_t wall_us) {
+    const std::time_t seconds = wall_us / 1'000'000;
+    std::tm parts{};
+    localtime_r(&seconds, &parts);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+    return fmt::format("{}.{:03}", text, wall_us / 1000 % 1000);
+}
 
 std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeName& peer) {
     int alive = 0;
@@ -88,19 +78,12 @@ struct StatusService::Impl {
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
     /// Asks every living node, ourselves included, for `method`.
-    void gather(const std::string& method, const std::string& payload,
-                std::function<void(Gathering&)> finish) {
-        auto gathering = std::make_shared<Gathering>();
-        const auto peers = cluster.alive_peers();
-        gathering->waiting = peers.size() + 1;
-        gathering->finish = std::move(finish);
-        for (const auto& peer : peers)
-            cluster.call(peer, method, payload, kGatherLimit, [gathering, peer](Result<std::string> answer) {
-                gathering->arrived(peer, std::move(answer));
-            });
-        answer_local(method, payload, [this, gathering](Result<std::string> answer) {
-            gathering->arrived(database.self(), std::move(answer));
-        });
+    void ask_all(const std::string& method, const std::string& payload,
+                 std::function<void(const Answers&)> finish) {
+        const auto local = [this, method, payload](const std::function<void(Result<std::string>)>& answer) {
+            answer_local(method, payload, answer);
+        };
+        gather(cluster, database.self(), method, payload, kGatherLimit, local, std::move(finish));
     }
 
     void answer_local(const std::string& method, std::string_view payload,
@@ -307,22 +290,22 @@ struct StatusService::Impl {
     }
 
     void status(const Command& command, const Done& done) {
-        gather("status.mirrors", {},
-               [this, as_json = command.has("json"), done, life = alive](const Gathering& gathering) {
-                   if (!*life) return;
-                   json status{{"node", database.self().str()},
-                               {"time", local_time(now_us())},
-                               {"nodes", nodes()},
-                               {"resources", resources()},
-                               {"mirrors", json::object()}};
-                   for (const auto& [node, answer] : gathering.answers) {
-                       auto mirrors = answer ? json::parse(*answer, nullptr, false) : json::array();
-                       if (mirrors.is_discarded()) mirrors = json::array();
-                       if (mirrors.is_object() && mirrors.contains("mirrors")) mirrors = mirrors["mirrors"];
-                       status["mirrors"][node.str()] = std::move(mirrors);
-                   }
-                   done(config::success(as_json ? status.dump(2) + "\n" : render(status)));
-               });
+        ask_all("status.mirrors", {},
+                [this, as_json = command.has("json"), done, life = alive](const Answers& answers) {
+                    if (!*life) return;
+                    json status{{"node", database.self().str()},
+                                {"time", local_time(now_us())},
+                                {"nodes", nodes()},
+                                {"resources", resources()},
+                                {"mirrors", json::object()}};
+                    for (const auto& [node, answer] : answers) {
+                        auto mirrors = answer ? json::parse(*answer, nullptr, false) : json::array();
+                        if (mirrors.is_discarded()) mirrors = json::array();
+                        if (mirrors.is_object() && mirrors.contains("mirrors")) mirrors = mirrors["mirrors"];
+                        status["mirrors"][node.str()] = std::move(mirrors);
+                    }
+                    done(config::success(as_json ? status.dump(2) + "\n" : render(status)));
+                });
     }
 
     [[nodiscard]] std::int64_t now_us() const { return world.clock.wall().time_since_epoch().count(); }
@@ -336,43 +319,35 @@ struct StatusService::Impl {
         if (*count < 1 || *count > kMaxEvents)
             return done(
                 config::failure({Code::out_of_range, fmt::format("--count takes 1 to {}", kMaxEvents), 0}));
-        gather("journal.read", std::to_string(*count),
-               [this, count = static_cast<std::size_t>(*count), as_json = command.has("json"), done,
-                life = alive](const Gathering& gathering) {
-                   if (!*life) return;
-                   std::vector<json> all;
-                   std::string missing;
-                   for (const auto& [node, answer] : gathering.answers) {
-                       const auto list = answer ? json::parse(*answer, nullptr, false) : json();
-                       if (!list.is_array())
-                           missing += fmt::format("{} did not answer; ", node.str());
-                       else
-                           for (const auto& entry : list)
-                               all.push_back(entry);
-                   }
-                   for (const auto& system : database.own().systems)
-                       if (!gathering.answers.contains(system))
-                           missing += fmt::format("{} is not reachable; ", system.str());
-                   std::stable_sort(all.begin(), all.end(), [](const json& a, const json& b) {
-                       return std::tuple(a["time_us"].get<std::int64_t>(), a["node"].get<std::string>(),
-                                         a["id"].get<std::uint64_t>()) <
-                              std::tuple(b["time_us"].get<std::int64_t>(), b["node"].get<std::string>(),
-                                         b["id"].get<std::uint64_t>());
-                   });
-                   if (all.size() > count)
-                       all.erase(all.begin(), all.end() - static_cast<std::ptrdiff_t>(count));
-                   Reply reply;
-                   if (as_json) {
-                       reply.out = json(all).dump(2) + "\n";
-                   } else {
-                       for (const auto& entry : all)
-                           reply.out += event_line(entry);
-                   }
-                   if (!missing.empty())
-                       reply.err = fmt::format("*WARNING* events are incomplete: {}",
-                                               missing.substr(0, missing.size() - 2));
-                   done(reply);
-               });
+        ask_all("journal.read", std::to_string(*count),
+                [this, count = static_cast<std::size_t>(*count), as_json = command.has("json"), done,
+                 life = alive](const Answers& answers) {
+                    if (!*life) return;
+                    std::vector<json> all;
+                    for (const auto& [node, answer] : answers) {
+                        const auto list = answer ? json::parse(*answer, nullptr, false) : json();
+                        if (list.is_array()) all.insert(all.end(), list.begin(), list.end());
+                    }
+                    std::stable_sort(all.begin(), all.end(), [](const json& a, const json& b) {
+                        return std::tuple(a["time_us"].get<std::int64_t>(), a["node"].get<std::string>(),
+                                          a["id"].get<std::uint64_t>()) <
+                               std::tuple(b["time_us"].get<std::int64_t>(), b["node"].get<std::string>(),
+                                          b["id"].get<std::uint64_t>());
+                    });
+                    if (all.size() > count)
+                        all.erase(all.begin(), all.end() - static_cast<std::ptrdiff_t>(count));
+                    Reply reply;
+                    if (as_json) {
+                        reply.out = json(all).dump(2) + "\n";
+                    } else {
+                        for (const auto& entry : all)
+                            reply.out += event_line(entry);
+                    }
+                    if (const auto missing = missing_answers(answers, database.own().systems);
+                        !missing.empty())
+                        reply.err = fmt::format("*WARNING* events are incomplete: {}", missing);
+                    done(reply);
+                });
     }
 
     void plan(const Command& command, const Done& done) {

@@ -30,6 +30,9 @@ class StatusService {
     std::unique_ptr<Impl> impl_;
 };
 
+/// "2026-11-22 14:05:06.123", local time, of microseconds since 1970.
+std::string local_time(std::int64_t wall_us);
+
 /// Summary of the paths to one system. Spec: CLU-063.
 std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeName& peer);
 

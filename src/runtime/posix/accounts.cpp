@@ -22,4 +22,9 @@ bool in_group(std::uint32_t uid, const std::string& group) {
     return std::find(groups.begin(), groups.end(), gid) != groups.end();
 }
 
+std::string user_name(std::uint32_t uid) {
+    const auto* account = getpwuid(uid);
+    return account == nullptr ? std::to_string(uid) : account->pw_name;
+}
+
 }  // namespace understudy::runtime

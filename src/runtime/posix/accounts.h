@@ -10,4 +10,7 @@ namespace understudy::runtime {
 /// either does not exist. May read the account databases: not for hot paths.
 bool in_group(std::uint32_t uid, const std::string& group);
 
+/// The account's name, or the uid in digits when it has none. May read the account databases.
+std::string user_name(std::uint32_t uid);
+
 }  // namespace understudy::runtime
