@@ -19,43 +19,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "tests" / "cluster"))
 
+import config_rows  # noqa: E402
 from lab import Host, Lab, build_directory, run, wait_until  # noqa: E402
 from protected_postgres import ADDRESS, VOLUME, Client, Protected, power_cycle  # noqa: E402
+from rows import Row, at_most, ratio_row  # noqa: E402
 
 MEMORY = "/dev/shm"  # files that no disk slows down
-
-
-@dataclass
-class Row:
-    name: str
-    value: float
-    unit: str
-    reference: float | None = None
-    ratio: float | None = None
-    target: str = ""
-    met: bool | None = None
-
-    def line(self) -> str:
-        reference = "" if self.reference is None else f"{self.reference:.1f}"
-        ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
-        met = "" if self.met is None else ("yes" if self.met else "NO")
-        return f"{self.name:<58} {self.value:>12.1f} {self.unit:<8} {reference:>12} {ratio:>7} {self.target:>12} {met:>4}"
-
-
-def at_most(name: str, value: float, unit: str, limit: float) -> Row:
-    return Row(name, value, unit, target=f"<= {limit:g}", met=value <= limit)
-
-
-def ratio_row(name: str, value: float, unit: str, reference: float, least: float | None = None, most: float | None = None) -> Row:
-    ratio = value / reference if reference else float("nan")
-    target = f">= {least:g}" if least is not None else f"<= {most:g}" if most is not None else ""
-    met = ratio >= least if least is not None else ratio <= most if most is not None else None
-    return Row(name, value, unit, reference, ratio, target, met)
 
 
 # --- fio ---------------------------------------------------------------------------------------------------------
@@ -264,7 +238,10 @@ def kills(rows: list[Row], times: int = 10) -> None:
     rows.append(Row("    longest stall of a transaction", max(stalls, default=float("nan")), "ms"))
 
 
-BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {"foundation": [takeover, export, data_path, resync, kills]}
+BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
+    "foundation": [takeover, export, data_path, resync, kills],
+    "config": [config_rows.database, config_rows.states, config_rows.commits],
+}
 
 
 def main() -> int:
