@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "config/lcdi.h"
 #include "daemons/config_replication.h"
+#include "daemons/definition.h"
 #include "daemons/equivalency.h"
 #include "daemons/history.h"
 #include "daemons/locks.h"
@@ -20,10 +21,15 @@ using config::Reply;
 // A forwarded command that runs no script; scripts have no limit (Spec: CMD-112).
 constexpr auto kForwardLimit = std::chrono::seconds(60);
 
-constexpr std::string_view kReadOnly[] = {
-    "app_list",     "typ_list",          "ins_list",          "ins_gettag",     "dep_list", "eqv_list",
-    "sys_list",     "sys_getst",         "sys_getds",         "net_list",       "flg_list", "flg_test",
-    "engine-ready", "understudy status", "understudy events", "understudy plan"};
+constexpr std::string_view kReadOnly[] = {"app_list",          "typ_list",
+                                          "ins_list",          "ins_gettag",
+                                          "dep_list",          "eqv_list",
+                                          "sys_list",          "sys_getst",
+                                          "sys_getds",         "net_list",
+                                          "flg_list",          "flg_test",
+                                          "engine-ready",      "understudy config export",
+                                          "understudy status", "understudy events",
+                                          "understudy plan"};
 
 }  // namespace
 
@@ -44,6 +50,7 @@ struct Node::Impl {
     HistoryService history;
     LockService locks;
     PriorityService priorities;
+    DefinitionService definition;
     std::function<void()> stopped;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
     bool stopping = false;
@@ -60,7 +67,11 @@ struct Node::Impl {
           equivalencies(world, *database, cluster),
           history(world, *database, cluster),
           locks(world, *database, cluster, options.layout.run() + "/locks", options.pid),
-          priorities(world, *database, cluster, locks, options.layout.state() + "/priorities.json") {}
+          priorities(world, *database, cluster, locks, options.layout.state() + "/priorities.json"),
+          definition(world, *database, cluster, options,
+                     [this](const Command& command, const DefinitionService::Done& done) {
+                         run(command, options.self, {}, done);
+                     }) {}
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
     ~Impl() { *alive = false; }
@@ -179,6 +190,7 @@ struct Node::Impl {
         history.start();
         locks.start();
         priorities.start();
+        definition.start();
         register_kits();
         replication.start();
         membership.start();
@@ -228,7 +240,8 @@ struct Node::Impl {
             return forward(command, destination, done);
         if (auto reply = config::run_lcdi(*database, live_view(), command)) return done(*reply);
         if (equivalencies.run(command, done) || membership.run(command, done) || status.run(command, done) ||
-            history.run(command, done) || locks.run(command, done) || priorities.run(command, done))
+            history.run(command, done) || locks.run(command, done) || priorities.run(command, done) ||
+            definition.run(command, progress, done))
             return;
         if (command.name == "lcdsync")
             return replication.sync([done](const Result<>& synced, const std::vector<NodeName>& unconfirmed) {
