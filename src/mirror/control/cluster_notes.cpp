@@ -16,7 +16,7 @@ namespace {
 // Flags that begin with ! are the engine's.
 constexpr std::string_view kFlagKind = "!mirrorbehind";
 constexpr char kFieldSeparator = '!';
-constexpr std::size_t kFlagFields = 7;  // empty, kind, volume, source, epoch, generation, time
+constexpr std::size_t kFlagFields = 8;  // empty, kind, volume, source, mirror, epoch, generation, time
 
 // A node that hangs is found DEAD by the heartbeats; until then one question waits so long for it.
 constexpr runtime::Duration kAskLimit = std::chrono::seconds(4);
@@ -33,25 +33,27 @@ std::optional<Number> number_of(std::string_view text, int base) {
 }  // namespace
 
 std::string to_flag(const BehindNote& note) {
-    return fmt::format("{}!{}!{}!{}!{:016x}!{}", kFlagKind, note.volume.str(), note.source, note.role_epoch,
-                       note.generation, note.since_s);
+    return fmt::format("{}!{}!{}!{}!{}!{:016x}!{}", kFlagKind, note.volume.str(), note.source, note.mirror,
+                       note.role_epoch, note.generation, note.since_s);
 }
 
 std::optional<BehindNote> note_of_flag(std::string_view flag) {
     if (!flag.starts_with(kFlagKind)) return std::nullopt;
     const auto fields = text::split(flag, kFieldSeparator);
     if (fields.size() != kFlagFields || fmt::format("!{}", fields[1]) != kFlagKind) return std::nullopt;
-    const auto epoch = number_of<std::uint64_t>(fields[4], 10);
-    const auto generation = number_of<GenerationId>(fields[5], 16);
-    const auto since = number_of<std::int64_t>(fields[6], 10);
-    if (fields[2].empty() || fields[3].empty() || !epoch || !generation || *generation == 0 || !since)
+    const auto epoch = number_of<std::uint64_t>(fields[5], 10);
+    const auto generation = number_of<GenerationId>(fields[6], 16);
+    const auto since = number_of<std::int64_t>(fields[7], 10);
+    if (fields[2].empty() || fields[3].empty() || fields[4].empty() || !epoch || !generation ||
+        *generation == 0 || !since)
         return std::nullopt;
-    return BehindNote{VolumeId(fields[2]), fields[3], *epoch, *generation, *since};
+    return BehindNote{VolumeId(fields[2]), fields[3], fields[4], *epoch, *generation, *since};
 }
 
-bool is_behind(const BehindNote& note, std::string_view node, std::uint64_t role_epoch,
-               const Generations& generations) {
-    return note.source != node && note.role_epoch >= role_epoch && !generations.knows(note.generation);
+bool is_behind(const BehindNote& note, std::string_view node, std::string_view mirror,
+               std::uint64_t role_epoch, const Generations& generations) {
+    return note.source != node && note.mirror == mirror && note.role_epoch >= role_epoch &&
+           !generations.knows(note.generation);
 }
 
 /// One command of understudyd, for `node`; its output.

@@ -27,6 +27,7 @@ namespace understudy::mirror::control {
 struct BehindNote {
     VolumeId volume;
     std::string source;            // the node that went on alone
+    std::string mirror;            // the mirror's id in hex: a volume of the same name may be made anew
     std::uint64_t role_epoch = 0;  // of the source
     GenerationId generation = 0;   // with which it went on
     std::int64_t since_s = 0;      // seconds since 1970
@@ -39,8 +40,8 @@ std::string to_flag(const BehindNote& note);
 std::optional<BehindNote> note_of_flag(std::string_view flag);
 
 /// Whether an end with these ids lacks what the note tells of.
-bool is_behind(const BehindNote& note, std::string_view node, std::uint64_t role_epoch,
-               const Generations& generations);
+bool is_behind(const BehindNote& note, std::string_view node, std::string_view mirror,
+               std::uint64_t role_epoch, const Generations& generations);
 
 class ClusterNotes {
   public:

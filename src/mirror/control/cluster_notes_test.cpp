@@ -7,10 +7,10 @@
 namespace understudy::mirror::control {
 namespace {
 
-const BehindNote kNote{VolumeId("data"), "left", 3, 0xabcdULL, 1'700'000'000};
+const BehindNote kNote{VolumeId("data"), "left", "07ff", 3, 0xabcdULL, 1'700'000'000};
 
 TEST(ClusterNotes, ANoteIsAFlagAndComesBack) {
-    EXPECT_EQ(to_flag(kNote), "!mirrorbehind!data!left!3!000000000000abcd!1700000000");
+    EXPECT_EQ(to_flag(kNote), "!mirrorbehind!data!left!07ff!3!000000000000abcd!1700000000");
     const auto back = note_of_flag(to_flag(kNote));
     ASSERT_TRUE(back);
     EXPECT_EQ(*back, kNote);
@@ -18,10 +18,11 @@ TEST(ClusterNotes, ANoteIsAFlagAndComesBack) {
 
 TEST(ClusterNotes, OtherFlagsAreNoNotes) {
     for (const char* flag :
-         {"", "!nofailover!right", "Maintenance_data", "!mirrorbehind", "!mirrorbehind!data!left!3!abcd",
-          "!mirrorbehindx!data!left!3!abcd!1", "!mirrorbehind!data!left!-3!abcd!1",
-          "!mirrorbehind!data!left!3!0!1", "!mirrorbehind!!left!3!abcd!1",
-          "!mirrorbehind!data!left!3!abcdx!1", "!mirrorbehind!data!left!3!abcd!1!2"})
+         {"", "!nofailover!right", "Maintenance_data", "!mirrorbehind", "!mirrorbehind!data!left!07ff!3!abcd",
+          "!mirrorbehindx!data!left!07ff!3!abcd!1", "!mirrorbehind!data!left!07ff!-3!abcd!1",
+          "!mirrorbehind!data!left!07ff!3!0!1", "!mirrorbehind!!left!07ff!3!abcd!1",
+          "!mirrorbehind!data!left!!3!abcd!1", "!mirrorbehind!data!left!07ff!3!abcdx!1",
+          "!mirrorbehind!data!left!07ff!3!abcd!1!2"})
         EXPECT_FALSE(note_of_flag(flag)) << flag;
 }
 
@@ -29,15 +30,17 @@ TEST(ClusterNotes, OtherFlagsAreNoNotes) {
 TEST(ClusterNotes, ANoteSpeaksOnlyAgainstAnEndThatLacksItsGeneration) {
     Generations old;
     old.current = 7;
-    EXPECT_TRUE(is_behind(kNote, "right", 3, old));
-    EXPECT_TRUE(is_behind(kNote, "right", 2, old));   // never in sync with the promotion that the note is of
-    EXPECT_FALSE(is_behind(kNote, "left", 3, old));   // its own
-    EXPECT_FALSE(is_behind(kNote, "right", 4, old));  // followed a promotion since
+    EXPECT_TRUE(is_behind(kNote, "right", "07ff", 3, old));
+    EXPECT_TRUE(
+        is_behind(kNote, "right", "07ff", 2, old));  // never in sync with the promotion that the note is of
+    EXPECT_FALSE(is_behind(kNote, "left", "07ff", 3, old));   // its own
+    EXPECT_FALSE(is_behind(kNote, "right", "07ff", 4, old));  // followed a promotion since
+    EXPECT_FALSE(is_behind(kNote, "right", "08ff", 1, old));  // of a mirror that is no more
     Generations synced = old;
     synced.adopt(0xabcd, {7});
-    EXPECT_FALSE(is_behind(kNote, "right", 3, synced));
+    EXPECT_FALSE(is_behind(kNote, "right", "07ff", 3, synced));
     synced.adopt(9, {0xabcd, 7});
-    EXPECT_FALSE(is_behind(kNote, "right", 3, synced));
+    EXPECT_FALSE(is_behind(kNote, "right", "07ff", 3, synced));
 }
 
 }  // namespace

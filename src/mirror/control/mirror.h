@@ -121,6 +121,7 @@ class Mirror : private HostEvents {
     void alarm(std::string text);
 
     // mirror_alone.cpp: a source without its target
+    [[nodiscard]] std::string mirror_hex() const;
     void begin_alone(MirrorRecord& record);
     Result<> go_alone();
     [[nodiscard]] bool may_write_alone() const;

@@ -5,18 +5,23 @@
 //     -> note on every node that is alive -> completions and gate released
 //                                         \-> not within NDLGTimeoutMs: writes fail, or go on by setting
 
+#include "base/text.h"
 #include "messages/messages.h"
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
 
 #include <fmt/chrono.h>
 
-#include <algorithm>
 #include <ctime>
+#include <span>
 
 namespace understudy::mirror::control {
 
 using runtime::Task;
+
+std::string Mirror::mirror_hex() const {
+    return text::hex(std::as_bytes(std::span(record_.uuid)));
+}
 
 void Mirror::begin_alone(MirrorRecord& record) {
     record.generations.begin_alone(fresh_id());
@@ -95,6 +100,8 @@ Task<> Mirror::record_alone() {
     // What was not recorded before the role went must not be acknowledged.
     answer_alone_waiters(source());
     update_gate();
+    // A note that a session overtook is of no use.
+    if (linked_) schedule_notes();
 }
 
 /// Attempts to reach the peer go on meanwhile and have a text of their own.
@@ -134,6 +141,7 @@ Task<Result<>> Mirror::post_note() {
     BehindNote note;
     note.volume = record_.volume;
     note.source = around_.node;
+    note.mirror = mirror_hex();
     note.role_epoch = record_.role_epoch;
     note.generation = record_.generations.current;
     note.since_s = record_.alone_since_s;
@@ -189,7 +197,8 @@ Task<Result<>> Mirror::check_not_behind() {
                 "--force accepts that it may not be",
                 record_.remote_node, record_.volume.str(), around_.node, notes.error().text);
         for (const BehindNote& note : notes ? *notes : std::vector<BehindNote>()) {
-            if (!is_behind(note, around_.node, record_.role_epoch, record_.generations)) continue;
+            if (!is_behind(note, around_.node, mirror_hex(), record_.role_epoch, record_.generations))
+                continue;
             behind = true;
             const auto at = static_cast<std::time_t>(note.since_s);
             since = fmt::format(" at {:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(at));

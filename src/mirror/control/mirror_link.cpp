@@ -62,8 +62,9 @@ Task<> Mirror::connect_task() {
 /// One attempt to start a session; true when the links are attached. Needs the lock.
 Task<bool> Mirror::connect_once(runtime::Duration connect_limit) {
     // While nobody has written since both ends were equal, writes wait for the session: the target then stays
-    // consistent all the time. Otherwise they go on.
-    if (gate_ != GateMode::open) hold_for_session();
+    // consistent all the time. Otherwise they go on, as soon as the cluster knows.
+    const bool equal_so_far = !role_checked_ || record_.demoted || record_.generations.peer_may_hold_current;
+    if (gate_ != GateMode::open && equal_so_far) hold_for_session();
     EndSummary self = co_await summary();
     PeerRequest hello = request(RequestKind::hello);
     hello.summary = self;

@@ -194,7 +194,7 @@ Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
     if (peer_answers)
         hold_for_session();
     else
-        update_gate();
+        go_alone_until_recorded({});  // the cluster is told while the export starts
     backoff_ = kConnectBackoffStart;
     schedule_connect(0s);
     auto started = co_await start_export();
@@ -454,6 +454,11 @@ Task<Result<>> Mirror::remove(bool peer_too, bool even_if_peer_fails) {
             co_return fail(reply.error().code, "{}; --force removes this node's half alone",
                            reply.error().text);
         }
+    }
+    if (around_.notes && source()) {
+        auto gone = co_await around_.notes->withdraw(record_.volume, record_.remote_node);
+        if (!gone)
+            messages::info("{}", gone.error().text);  // a note of a mirror that is no more says nothing
     }
     closing_ = true;
     const bool was_open = std::exchange(open_, false);

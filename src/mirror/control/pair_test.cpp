@@ -224,6 +224,16 @@ TEST_F(PairTest, ATargetThatCaughtUpIsPromotedAndItsNotesAreGone) {
 }
 
 // Spec: REP-079
+TEST_F(PairTest, AfterATakeoverTheFirstWriteWaitsForNobodyWhoIsDead) {
+    create();
+    pair.power_off(left);
+    pair.cluster.dead.insert("left");
+    expect_ok(pair.run(right, {"promote", "R"}, {{"peer-dead", ""}}));
+    EXPECT_TRUE(pair.write(right, 3, 33, 100ms));
+    EXPECT_EQ(pair.cluster.notes["right"].size(), 1U);
+}
+
+// Spec: REP-079
 TEST_F(PairTest, ANodeThatWasDeadIsToldWhenItIsBack) {
     create();
     pair.cluster.dead.insert("right");
