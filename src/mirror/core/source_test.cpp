@@ -160,6 +160,18 @@ TEST_F(SourceTest, AfterALostLinkNothingCompletesBeforeTheRecordIsMade) {
     EXPECT_FALSE(waiting.failed);
 }
 
+// Spec: REP-079, REP-217
+TEST_F(SourceTest, WhatCouldNotBeRecordedFailsAndIsSentAgainLater) {
+    start(MirrorType::sync);
+    AppRequest& waiting = write(0);
+    run_here();
+    source().link_broken("cut");
+    world.source().release(false);
+    EXPECT_NE(waiting.completed, 0U);
+    EXPECT_TRUE(waiting.failed);
+    EXPECT_GT(source().dirty_blocks(), 0U);
+}
+
 // Spec: REP-083
 TEST_F(SourceTest, AFlushWaitsUntilTheTargetHasEverythingDurably) {
     start(MirrorType::async);
