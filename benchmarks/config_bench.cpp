@@ -60,8 +60,9 @@ std::vector<Edit> large_config(const NodeName& self, const NodeName& other, int 
     return edits;
 }
 
-/// fill PATH NODE INSTANCES PEERS: a database with so many instances, and a copy of each peer's with as many.
-void fill(const std::string& path, const NodeName& self, int instances, int peers) {
+/// fill PATH NODE INSTANCES PEERS EACH: a database with so many instances, and copies of the peers'
+/// configurations.
+void fill(const std::string& path, const NodeName& self, int instances, int peers, int each) {
     testing::TestWorld world;
     auto store = value_of(SqliteStore::open(world.world(), path));
     value_of(store->load(self));
@@ -73,7 +74,7 @@ void fill(const std::string& path, const NodeName& self, int instances, int peer
         const NodeName peer(fmt::format("peer{}", i));
         NodeConfig config;
         config.generation = 1;
-        for (const auto& edit : large_config(peer, self, instances))
+        for (const auto& edit : large_config(peer, self, each))
             apply(config, edit);
         store->write_replica(peer, config);
     }
@@ -212,8 +213,8 @@ int main_of(const std::vector<std::string>& words) {
     const auto is = [&](std::string_view name, std::size_t count) {
         return words.size() == count + 1 && words[0] == name;
     };
-    if (is("fill", 4))
-        fill(words[1], NodeName(words[2]), number(3), number(4));
+    if (is("fill", 5))
+        fill(words[1], NodeName(words[2]), number(3), number(4), number(5));
     else if (is("commits", 3))
         commits(words[1], number(2), number(3));
     else if (is("setst", 3))
@@ -222,7 +223,7 @@ int main_of(const std::vector<std::string>& words) {
         wait_for_answer(words[1], words[2], number(3));
     else
         give_up(
-            "fill PATH NODE INSTANCES PEERS | commits DIRECTORY COUNT ROUNDS | setst SOCKET TAG COUNT | "
+            "fill PATH NODE INSTANCES PEERS EACH | commits DIRECTORY COUNT ROUNDS | setst SOCKET TAG COUNT | "
             "answers SOCKET TAG SECONDS");
     return 0;
 }

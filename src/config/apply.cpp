@@ -3,6 +3,7 @@
 #include "config/codec.h"
 
 #include <algorithm>
+#include <cassert>
 
 namespace understudy::config {
 namespace {
@@ -24,24 +25,15 @@ void drop_from(Map& map, const Tag& key, Predicate predicate) {
     if (values.empty()) map.erase(at);
 }
 
-/// 64 bits of a record's byte form, so mixed that sums of them tell configs apart.
-std::uint64_t record_hash(const Edit& put) {
-    std::uint64_t hash = 0xcbf29ce484222325ULL;
-    for (const char byte : encode(put)) {
-        hash ^= static_cast<unsigned char>(byte);
-        hash *= 0x100000001b3ULL;
-    }
-    hash ^= hash >> 33;
-    hash *= 0xff51afd7ed558ccdULL;
-    hash ^= hash >> 33;
-    return hash;
+std::uint64_t hash_of(const Edit& put) {
+    return config::record_hash(std::string_view(encode(put)));
 }
 
 struct Applier {
     NodeConfig& config;
 
-    void appears(const Edit& put) const { config.index.digest += record_hash(put); }
-    void goes(const Edit& put) const { config.index.digest -= record_hash(put); }
+    void appears(const Edit& put) const { config.index.digest += hash_of(put); }
+    void goes(const Edit& put) const { config.index.digest -= hash_of(put); }
 
     void operator()(const PutApp& edit) const {
         if (config.apps.insert(edit.app).second) appears(edit);
@@ -206,10 +198,54 @@ std::vector<Edit> edits_of(const NodeConfig& config) {
     return edits;
 }
 
+namespace {
+
+struct Loader {
+    NodeConfig& config;
+    void operator()(PutApp& put) const { config.apps.insert(std::move(put.app)); }
+    void operator()(PutType& put) const { config.types.insert(std::move(put.type)); }
+    void operator()(PutInstance& put) const {
+        // Rows come in the order of their keys, so the end is the place.
+        auto tag = put.instance.tag;
+        config.instances.insert_or_assign(config.instances.end(), std::move(tag), std::move(put.instance));
+    }
+    void operator()(PutDependency& put) const { config.dependencies.push_back(std::move(put.dependency)); }
+    void operator()(PutEquivalency& put) const { config.equivalencies.push_back(std::move(put.equivalency)); }
+    void operator()(PutSystem& put) const { config.systems.insert(std::move(put.system)); }
+    void operator()(PutFlag& put) const { config.flags.insert(std::move(put.flag)); }
+    void operator()(PutPath& put) const {
+        config.paths.insert(std::upper_bound(config.paths.begin(), config.paths.end(), put.path, path_less),
+                            std::move(put.path));
+    }
+    template <class Drop>
+    void operator()(Drop&) const {
+        assert(!"only what puts a record can be loaded");
+    }
+};
+
+}  // namespace
+
+void load(NodeConfig& config, Edit put) {
+    std::visit(Loader{config}, put);
+}
+
+// 64 bits, so mixed that sums of them tell configs apart.
+std::uint64_t record_hash(std::string_view encoded_put) {
+    std::uint64_t hash = 0xcbf29ce484222325ULL;
+    for (const char byte : encoded_put) {
+        hash ^= static_cast<unsigned char>(byte);
+        hash *= 0x100000001b3ULL;
+    }
+    hash ^= hash >> 33;
+    hash *= 0xff51afd7ed558ccdULL;
+    hash ^= hash >> 33;
+    return hash;
+}
+
 std::uint64_t digest_of(const NodeConfig& config) {
     std::uint64_t sum = 0;
     for (const auto& edit : edits_of(config))
-        sum += record_hash(edit);
+        sum += hash_of(edit);
     return sum;
 }
 

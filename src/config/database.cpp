@@ -22,6 +22,11 @@ std::uint64_t largest_order(const NodeConfig& config) {
     return largest;
 }
 
+/// What was read from a file or the wire has its index; a config with records has a digest then.
+void make_index(NodeConfig& config) {
+    if (config.index.digest == 0) config.reindex();
+}
+
 }  // namespace
 
 Database::Database(runtime::World world, Store& store, NodeName self)
@@ -36,10 +41,10 @@ Result<std::unique_ptr<Database>> Database::open(runtime::World world, Store& st
     UNDERSTUDY_TRY(auto loaded, store.load(self));
     std::unique_ptr<Database> database(new Database(world, store, std::move(self)));
     database->own_ = std::move(loaded.own);
-    database->own_.reindex();
+    make_index(database->own_);
     database->replicas_ = std::move(loaded.replicas);
     for (auto& [owner, config] : database->replicas_)
-        config.reindex();
+        make_index(config);
     database->damage_ = std::move(loaded.damage);
     database->next_order_ = largest_order(database->own_) + 1;
     database->next_journal_id_ = loaded.last_journal_id + 1;
@@ -196,7 +201,7 @@ bool Database::apply_replica(const Change& change) {
 
 void Database::replace_replica(const NodeName& owner, NodeConfig config) {
     if (owner == self_) return;
-    config.reindex();
+    make_index(config);
     auto& copy = replicas_[owner];
     copy = std::move(config);
     store_.write_replica(owner, copy);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -72,6 +73,12 @@ void apply(NodeConfig& config, const Edit& edit);
 
 /// Edits that make an empty config equal to this one.
 std::vector<Edit> edits_of(const NodeConfig& config);
+
+/// Puts a record that is not there yet into a config without its index: reindex() comes after the last one.
+/// For reading whole configs.
+void load(NodeConfig& config, Edit put);
+/// A record's part in the digest, by its byte form (codec.h).
+std::uint64_t record_hash(std::string_view encoded_put);
 
 /// Of everything in a config but its generation: two copies with the same digest are equal. Computed from
 /// scratch; apply() and reindex() keep it in ConfigIndex::digest.

@@ -158,10 +158,18 @@ std::vector<Tag> parents_first(const NodeConfig& config, const std::vector<Tag>&
 }
 
 void NodeConfig::reindex() {
+    reindex(digest_of(*this));
+}
+
+void NodeConfig::reindex(std::uint64_t digest) {
     index = {};
+    index.digest = digest;
     index.instances = instances.size();
     index.dependencies = dependencies.size();
     index.equivalencies = equivalencies.size();
+    index.by_id.reserve(instances.size());
+    index.equivalents.reserve(instances.size());
+    index.parents.reserve(dependencies.size());
     for (const auto& [tag, instance] : instances)
         index.by_id.emplace(instance.id, tag);
     for (const auto& dependency : dependencies) {
@@ -170,7 +178,6 @@ void NodeConfig::reindex() {
     }
     for (const auto& equivalency : equivalencies)
         index.equivalents[equivalency.tag].push_back(equivalency);
-    index.digest = digest_of(*this);
 }
 
 const Instance* NodeConfig::find(const Tag& tag) const {

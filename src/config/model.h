@@ -142,6 +142,8 @@ struct NodeConfig {
 
     /// Makes the index match the records, after they were filled in or changed by hand.
     void reindex();
+    /// The same when digest_of() is known already.
+    void reindex(std::uint64_t digest);
     ConfigIndex index;
 
     friend bool operator==(const NodeConfig&, const NodeConfig&) = default;

@@ -101,28 +101,36 @@ SqliteResult<> check_structure(SqliteFile& file) {
 
 SqliteResult<> read_records(SqliteFile& file, Contents& contents) {
     UNDERSTUDY_SQL_TRY(auto statement, file.prepare("SELECT owner, key, data, crc FROM record"));
+    std::map<std::string, std::uint64_t> digests;
+    OwnerRows* rows = nullptr;
+    std::uint64_t* digest = nullptr;
+    std::string owner;
     while (true) {
         UNDERSTUDY_SQL_TRY(const bool row, statement.step());
         if (!row) break;
-        const std::string owner(statement.blob(0));
-        const std::string key(statement.blob(1));
+        if (rows == nullptr || owner != statement.blob(0)) {
+            owner = statement.blob(0);
+            rows = &contents.owners[owner];
+            digest = &digests[owner];
+        }
+        std::string key(statement.blob(1));
         const auto data = statement.blob(2);
         const auto crc = static_cast<std::uint32_t>(statement.integer(3));
-        auto& rows = contents.owners[owner];
-        rows.checksums[key] = crc;
         auto edit = decode_edit(data);
         if (crc != checksum({owner, key, data}) || !edit || is_drop(*edit) || record_key(*edit) != key) {
-            rows.bad_keys.push_back(key);
-            continue;
+            rows->bad_keys.push_back(key);
+        } else {
+            config::load(rows->config, std::move(*edit));
+            *digest += record_hash(data);
         }
-        config::apply(rows.config, *edit);
+        rows->checksums.insert_or_assign(std::move(key), crc);
     }
     const auto by_order = [](const auto& a, const auto& b) { return a.order < b.order; };
-    for (auto& [owner, rows] : contents.owners) {
-        auto& config = rows.config;
+    for (auto& [name, read] : contents.owners) {
+        auto& config = read.config;
         std::stable_sort(config.dependencies.begin(), config.dependencies.end(), by_order);
         std::stable_sort(config.equivalencies.begin(), config.equivalencies.end(), by_order);
-        config.reindex();
+        config.reindex(digests[name]);
     }
     return {};
 }
@@ -327,15 +335,15 @@ void Batch::merge_older(Batch older) {
     bound_history();
 }
 
-SqliteResult<std::unique_ptr<RecordWriter>> RecordWriter::create(SqliteFile& file, const Contents& contents,
+SqliteResult<std::unique_ptr<RecordWriter>> RecordWriter::create(SqliteFile& file, Contents& contents,
                                                                  std::int64_t history_us) {
     std::unique_ptr<RecordWriter> writer(new RecordWriter(file));
     writer->history_us_ = history_us;
     writer->history_until_ = contents.history_until;
-    for (const auto& [owner, rows] : contents.owners) {
+    for (auto& [owner, rows] : contents.owners) {
         auto& digest = writer->digests_[owner];
-        digest.checksums = rows.checksums;
-        for (const auto& [key, crc] : rows.checksums)
+        digest.checksums = std::move(rows.checksums);
+        for (const auto& [key, crc] : digest.checksums)
             digest.sum += digest_part(crc);
     }
     const auto prepare = [&file](std::optional<SqliteFile::Statement>& into,

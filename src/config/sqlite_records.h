@@ -92,7 +92,8 @@ struct Batch {
 class RecordWriter {
   public:
     /// `history_us`: how long an entry of the history is kept.
-    static SqliteResult<std::unique_ptr<RecordWriter>> create(SqliteFile& file, const Contents& contents,
+    /// Takes the rows' checksums.
+    static SqliteResult<std::unique_ptr<RecordWriter>> create(SqliteFile& file, Contents& contents,
                                                               std::int64_t history_us);
     /// One transaction. After an error nothing of the batch is in the file.
     SqliteResult<> write(const Batch& batch);

@@ -38,7 +38,8 @@ SqliteResult<std::unique_ptr<SqliteFile>> open_configured(const std::string& pat
 /// sense.
 SqliteResult<> make_usable(SqliteFile& file) {
     UNDERSTUDY_SQL_CHECK(upgrade_schema(file));
-    UNDERSTUDY_SQL_CHECK(RecordWriter::create(file, Contents{}, 0));
+    Contents none;
+    UNDERSTUDY_SQL_CHECK(RecordWriter::create(file, none, 0));
     UNDERSTUDY_SQL_CHECK(read_entries(file, 1));
     HistoryQuery newest;
     newest.limit = 1;
@@ -198,7 +199,8 @@ Result<Opened> make_new(const std::string& path, const std::string& self, const 
         // Tables and contents appear together: a file without them is taken for a new one.
         UNDERSTUDY_SQL_CHECK((*file)->execute("BEGIN IMMEDIATE"));
         UNDERSTUDY_SQL_CHECK(create_schema(**file, self));
-        UNDERSTUDY_SQL_TRY(auto writer, RecordWriter::create(**file, Contents{}, kKeepAll));
+        Contents none;
+        UNDERSTUDY_SQL_TRY(auto writer, RecordWriter::create(**file, none, kKeepAll));
         UNDERSTUDY_SQL_CHECK(writer->write_within(first));
         UNDERSTUDY_SQL_CHECK((*file)->execute("COMMIT"));
         return read_contents(**file);
