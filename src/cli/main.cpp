@@ -77,7 +77,7 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
     const int daemon = spec.name == "lkstop" ? server_pid(layout, Server::daemon) : 0;
     command->pid = static_cast<int>(getpid());
     // A lock belongs to who called the command, which ends at once.
-    if ((spec.name == "getlocks" || spec.name == "rlslocks") && !command->has("p"))
+    if ((spec.name == "getlocks" || spec.name == "rlslocks") && !command->has("p") && getppid() > 0)
         command->options["p"] = std::to_string(getppid());
     const auto reply = send(layout, spec, *command, [](const std::string& text) {
         print(stdout, text);
