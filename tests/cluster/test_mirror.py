@@ -198,6 +198,25 @@ def test_a_source_that_cannot_tell_its_cluster_lets_writes_wait(lab: Lab, pair: 
     assert left.mirror(VOLUME)["problem"] == "" or "writes" not in left.mirror(VOLUME)["problem"]
 
 
+# Spec: REP-079, REP-209, REP-212
+def test_a_source_that_boots_alone_accepts_writes_and_its_target_catches_up(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    create_mirror(left, right)
+    in_sync(left)
+    right.power_off()
+    left.power_off()
+    left.start()  # right has not been seen since: it is UNKNOWN, not DEAD
+    assert right.name in left.command("sys_list") and left.command("sys_getst", "-s", "right").strip() != "ALIVE"
+    left.run("understudy", "mirror", "promote", VOLUME, timeout=60)
+    left.run("dd", "if=/dev/zero", f"of={device(left)}", "bs=65536", "count=1", "oflag=direct", "conv=notrunc", timeout=15)
+    write_block(left, 1, "alone")
+    right.start()
+    in_sync(left)
+    left.command("understudy", "mirror", "demote", VOLUME)
+    right.command("understudy", "mirror", "promote", VOLUME)
+    assert read_block(right, 1) == "alone"
+
+
 # Spec: REP-213, REP-224, REP-226, REP-227, REP-228, REP-182, CLU-221
 def test_both_sides_written_apart_is_a_split_brain_until_one_yields(lab: Lab, pair: tuple[Host, Host]) -> None:
     left, right = pair

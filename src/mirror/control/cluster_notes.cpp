@@ -109,15 +109,17 @@ Task<Result<std::vector<EngineNotes::Node>>> EngineNotes::nodes() {
         if (name.empty() || name == node_) continue;
         auto state = co_await ask(node_, "sys_getst", name);
         if (!state) co_return fail(state.error());
-        out.push_back({name, text::trim(*state) != "DEAD"});
+        // UNKNOWN is a node that has not been seen since this one started: it cannot be told either.
+        out.push_back({name, text::trim(*state) == "ALIVE"});
     }
     co_return out;
 }
 
-/// Whether a node that did not answer has been found dead meanwhile.
+/// Whether a node that did not answer is not alive any more.
 Task<bool> EngineNotes::died(std::string node) {
     auto state = co_await ask(node_, "sys_getst", node);
-    co_return state&& text::trim(*state) == "DEAD";
+    if (!state) co_return false;
+    co_return text::trim(*state) != "ALIVE";
 }
 
 Task<Result<std::vector<BehindNote>>> EngineNotes::notes_of(std::string node, VolumeId volume) {
