@@ -115,6 +115,21 @@ TEST_F(CommUnderFaults, SilentPeerIsDeadAfterIntervalTimesMissesAndNotEarlier) {
     EXPECT_EQ((c.downs[{a, b}]), 1);
 }
 
+// Spec: CLU-068
+TEST_F(CommUnderFaults, CallsAvoidAPathThatOnlyAnEarlierLifeOfThePeerHasUsed) {
+    // The better network is cut, so that its connection stays as the peer's old life has left it.
+    c.sim.cut_one_way(CommCluster::address(0, 0), CommCluster::address(0, 1));
+    c.sim.cut_one_way(CommCluster::address(0, 1), CommCluster::address(0, 0));
+    c.host(1).kill_program();
+    c.boot(1);
+    c.sim.run_for(1500ms);
+    ASSERT_EQ(c.state(0, 1), PeerState::alive);
+    std::optional<Result<std::string>> answer;
+    c.clusters.at(a)->call(b, "echo", "hello", 10s, [&](Result<std::string> result) { answer = result; });
+    ASSERT_TRUE(c.sim.run_until([&] { return answer.has_value(); }, 100ms));
+    EXPECT_EQ(answer->value_or("no answer"), "hello");
+}
+
 // Spec: CLU-067: a TCP reset alone does not declare DEAD.
 TEST_F(CommUnderFaults, LostConnectionsDoNotMakeAPeerDead) {
     for (int i = 0; i < 50; ++i) {

@@ -3,6 +3,7 @@
 
 #include "config/codec.h"
 #include "config/command.h"
+#include "config/locks.h"
 
 #include <cstdint>
 #include <cstdlib>
@@ -51,6 +52,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         require(again && *again == *config);
         if (size < 4096) walk(*config);
     }
+    if (const auto entry = decode_history(input)) {
+        const auto again = decode_history(encode(*entry));
+        require(again && *again == *entry);
+    }
+    if (const auto list = decode_history_list(input))
+        require(decode_history_list(encode(*list))->entries == list->entries);
+    if (const auto query = decode_history_query(input)) require(query->limit <= kMaxHistoryAnswer);
+    if (const auto notice = decode_lock_notice(input)) {
+        LockTable table(understudy::NodeName("self"), 1);
+        require(table.hear(understudy::NodeName("peer"), *notice).agreed.size() <= notice->requests.size());
+        (void)table.grantable({});
+        require(decode_lock_notice(encode(*notice))->requests == notice->requests);
+    }
+    if (const auto answer = decode_lock_answer(input))
+        require(decode_lock_answer(encode(*answer))->agreed == answer->agreed);
     if (const auto entry = decode_journal(input)) require(decode_journal(encode(*entry)).has_value());
     return 0;
 }

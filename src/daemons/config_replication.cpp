@@ -4,6 +4,7 @@
 #include "messages/messages.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace understudy::daemons {
 namespace {
@@ -182,8 +183,10 @@ void ConfigReplication::sync(std::function<void(Result<>, std::vector<NodeName>)
 void ConfigReplication::check_equivalencies(const NodeName& peer) {
     const auto* theirs = database_.of(peer);
     if (theirs == nullptr) return;
-    std::string found;
     const auto& own = database_.own();
+    const std::pair seen(own.generation, theirs->generation);
+    if (std::exchange(checked_[peer], seen) == seen) return;
+    std::string found;
     for (const auto& pair : theirs->equivalencies) {
         if (pair.other_node != database_.self()) continue;
         const auto here = own.equivalents(pair.other_tag);

@@ -53,7 +53,9 @@ class ConfigReplication {
         comm::Cluster::Answer answer;
     };
     std::map<NodeName, std::vector<Waiter>>
-        waiters_;                               // peers that want to know when our copy of theirs is there
+        waiters_;  // peers that want to know when our copy of theirs is there
+    std::map<NodeName, std::pair<std::uint64_t, std::uint64_t>>
+        checked_;                               // our and their generation, by peer
     std::map<NodeName, std::string> reported_;  // divergence already reported, by peer
     std::optional<runtime::TimerId> timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
