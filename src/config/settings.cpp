@@ -43,6 +43,8 @@ constexpr auto kTable = std::to_array<Setting>({
      "What follows when local recovery fails. Read at use.", "failover|reboot|notify"},
     {"NOBCASTPING", boolean, "0", 0, 1, "",
      "1 leaves out the broadcast ping check of address resources. Read at the next check."},
+    {"HISTORY_DAYS", integer, "90", 1, 3650, "days",
+     "How long `understudy history` keeps changes; fewer when they are very many. Read at start."},
     {"ADMIN_GROUP", text, "lkadmin", 0, 0, "",
      "Members of this group may run the commands that change something. Read at use."},
     {"QUORUM_MODE", text, "none", 0, 0, "",

@@ -90,7 +90,9 @@ Result<> serve(const Arguments& arguments) {
             messages::warning("{}: {}", layout.settings(), problem);
     }
     UNDERSTUDY_TRY(const bool rebooted, mark_boot(world.files, layout));
-    UNDERSTUDY_TRY(auto store, config::SqliteStore::open(world, layout.database()));
+    config::SqliteStoreOptions storage;
+    storage.history_age = std::chrono::hours(24 * settings.integer("HISTORY_DAYS"));
+    UNDERSTUDY_TRY(auto store, config::SqliteStore::open(world, layout.database(), storage));
     UNDERSTUDY_TRY(auto node, Node::open(world, *store,
                                          {.self = self,
                                           .layout = layout,
