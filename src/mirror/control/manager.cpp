@@ -11,6 +11,8 @@ namespace {
 
 // A peer that serves several roots opens devices, which may take a while.
 constexpr runtime::Duration kCreateLimit = std::chrono::seconds(30);
+// Attempts to reach a peer that refuses go on for so long; one that took the request is not asked again.
+constexpr runtime::Duration kJoinedRecently = std::chrono::seconds(2);
 
 PeerReply error_reply(const Error& error) {
     PeerReply reply;
@@ -192,8 +194,14 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
                       !options.resync};
     const PeerAddress peer{options.target_node, options.target_address, options_.dispatch_port,
                            options.source_address};
+    // A node that has just joined serves peers as soon as its mirrord has seen the certificate.
+    const auto patience = world_.clock.now() + kJoinedRecently;
     auto reply =
         co_await call_peer(world_, peer, request, {.connect = kConnectLimit, .answer = kCreateLimit});
+    while (!reply && reply.error().code == Code::unreachable && world_.clock.now() < patience) {
+        co_await runtime::sleep_for(world_.tasks, kStatePoll);
+        reply = co_await call_peer(world_, peer, request, {.connect = kConnectLimit, .answer = kCreateLimit});
+    }
     if (!reply) {
         // Without an answer the peer may have made its half: it is asked to forget it.
         if (reply.error().code == Code::unreachable) {
