@@ -72,7 +72,8 @@ Result<bool> mark_boot(runtime::Files& files, const config::Layout& layout) {
 Result<> serve(const Arguments& arguments) {
     const auto& layout = arguments.layout;
     runtime::PosixWorld posix(
-        {layout.pki() + "/ca.pem", layout.pki() + "/node.pem", layout.pki() + "/node.key"});
+        {layout.pki() + "/ca.pem", layout.pki() + "/node.pem", layout.pki() + "/node.key"},
+        layout.run() + "/actions");
     auto world = posix.world();
     for (const auto& directory : {layout.state(), layout.run(), layout.log()})
         UNDERSTUDY_CHECK(world.files.make_directories(directory));
@@ -108,6 +109,9 @@ Result<> serve(const Arguments& arguments) {
         stop.name = "lkstop";
         node->run(stop, [](const config::Reply&) {});
     });
+    // The store's lock has made sure that no other understudyd runs.
+    for (const auto& action : posix.end_unfinished_processes())
+        messages::warning("ended what the daemon before this one had left unfinished: {}", action);
     node->start();
     messages::info("understudyd of node {} runs, root \"{}\"", self.str(), layout.root);
     posix.run();

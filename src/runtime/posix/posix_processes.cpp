@@ -180,7 +180,8 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
     bool reported_ = false;
 };
 
-PosixProcesses::PosixProcesses(EventLoop& loop, Duration kill_grace) : loop_(loop), kill_grace_(kill_grace) {}
+PosixProcesses::PosixProcesses(EventLoop& loop, Duration kill_grace, std::string records)
+    : loop_(loop), kill_grace_(kill_grace), unfinished_(std::move(records)) {}
 
 PosixProcesses::~PosixProcesses() {
     for (auto& [handle, child] : children_)
@@ -194,9 +195,13 @@ ProcessHandle PosixProcesses::start(const ProcessSpec& spec, LineHandler on_line
         loop_.post([why = process.error(), on_exit = std::move(on_exit)] { on_exit(fail(why)); });
         return handle;
     }
-    auto child =
-        std::make_shared<Child>(loop_, std::move(*process), spec, std::move(on_line), std::move(on_exit),
-                                kill_grace_, [this, handle] { children_.erase(handle); });
+    const int pid = process->pid;
+    unfinished_.began(pid, spec);
+    auto child = std::make_shared<Child>(loop_, std::move(*process), spec, std::move(on_line),
+                                         std::move(on_exit), kill_grace_, [this, handle, pid] {
+                                             unfinished_.ended(pid);
+                                             children_.erase(handle);
+                                         });
     children_.emplace(handle, child);
     child->begin(spec.limit);
     return handle;

@@ -3,6 +3,7 @@
 // needed.
 
 #include "runtime/posix/event_loop.h"
+#include "runtime/posix/unfinished.h"
 #include "runtime/processes.h"
 
 #include <memory>
@@ -17,11 +18,16 @@ inline constexpr Duration kKillGrace = std::chrono::seconds(10);
 
 class PosixProcesses final : public Processes {
   public:
-    explicit PosixProcesses(EventLoop& loop, Duration kill_grace = kKillGrace);
+    /// `records`: see UnfinishedProcesses.
+    explicit PosixProcesses(EventLoop& loop, Duration kill_grace = kKillGrace, std::string records = {});
     PosixProcesses(const PosixProcesses&) = delete;
     PosixProcesses& operator=(const PosixProcesses&) = delete;
     /// Running processes go on; their handlers do not run any more.
     ~PosixProcesses() override;
+
+    /// Ends what was running when the process before this one died; the command lines. Blocks, before the
+    /// first start().
+    std::vector<std::string> end_unfinished() { return unfinished_.end_all(kill_grace_); }
 
     ProcessHandle start(const ProcessSpec& spec, LineHandler on_line, ExitHandler on_exit) override;
     void kill(ProcessHandle process) override;
@@ -34,6 +40,7 @@ class PosixProcesses final : public Processes {
 
     EventLoop& loop_;
     Duration kill_grace_;
+    UnfinishedProcesses unfinished_;
     std::uint64_t last_handle_ = 0;
     std::unordered_map<ProcessHandle, std::shared_ptr<Child>> children_;
 };

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 namespace understudy::runtime {
@@ -367,6 +368,64 @@ TEST(DaemonProtection, ProtectsTheDaemonButNotWhatItStarts) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFEXITED(status));
     EXPECT_EQ(WEXITSTATUS(status), 0) << "the step that failed";
+}
+
+/// The process before this one died while an action ran: its records are all that is left of it.
+class UnfinishedProcessesTest : public PosixProcessesTest {
+  protected:
+    static constexpr auto kGrace = 10s;
+    [[nodiscard]] std::string records() const { return directory.path("actions"); }
+    static bool runs(int pid) { return ::kill(pid, 0) == 0; }
+
+    TemporaryDirectory directory;
+    PosixProcesses before{loop, kGrace, records()};
+};
+
+TEST_F(UnfinishedProcessesTest, ARunningActionIsEndedWithWhatItWaitsForByTheNextDaemon) {
+    Outcome outcome;
+    const auto handle = before.start(
+        shell("sleep 1000 & echo $!; wait"),
+        [&outcome](std::string_view line) { outcome.lines.emplace_back(line); },
+        [&outcome](Result<ProcessResult> result) {
+            ++outcome.exits;
+            outcome.result = std::move(result);
+        });
+    ASSERT_TRUE(run_until(loop, [&] { return !outcome.lines.empty(); }));
+    const int child = std::stoi(outcome.lines.front());
+    EXPECT_TRUE(runs(before.pid(handle)));
+    PosixProcesses next(loop, kGrace, records());
+    EXPECT_THAT(next.end_unfinished(), ElementsAre("/bin/sh -c sleep 1000 & echo $!; wait"));
+    EXPECT_TRUE(run_until(loop, [&] { return outcome.exits > 0; }));
+    EXPECT_EQ(outcome.result->exit_code, 128 + SIGKILL);
+    EXPECT_TRUE(run_until(loop, [&] { return !next.alive(child); }));
+    EXPECT_THAT(next.end_unfinished(), ElementsAre()) << "it is told once";
+}
+
+TEST_F(UnfinishedProcessesTest, WhatAFinishedActionLeftRunningIsLeftAlone) {
+    Outcome outcome;
+    before.start(
+        shell("sleep 1000 </dev/null >/dev/null 2>&1 & echo $!"),
+        [&outcome](std::string_view line) { outcome.lines.emplace_back(line); },
+        [&outcome](Result<ProcessResult>) { ++outcome.exits; });
+    ASSERT_TRUE(run_until(loop, [&] { return outcome.exits > 0; }));
+    const int application = std::stoi(outcome.lines.front());
+    PosixProcesses next(loop, kGrace, records());
+    EXPECT_THAT(next.end_unfinished(), ElementsAre());
+    EXPECT_TRUE(runs(application));
+    ::kill(application, SIGKILL);
+}
+
+TEST_F(UnfinishedProcessesTest, AnotherProcessThatGotTheNumberOfADeadOneIsLeftAlone) {
+    Outcome outcome;
+    const auto handle = start(shell("sleep 1000"), outcome);
+    const int innocent = processes.pid(handle);
+    std::filesystem::create_directories(records());
+    write_file(records() + "/" + std::to_string(innocent), "1\n/kit/remove -t Vol.E\n");
+    PosixProcesses next(loop, kGrace, records());
+    EXPECT_THAT(next.end_unfinished(), ElementsAre());
+    EXPECT_TRUE(runs(innocent));
+    processes.kill(handle);
+    EXPECT_TRUE(run_until(loop, [&] { return outcome.exits > 0; }));
 }
 
 }  // namespace

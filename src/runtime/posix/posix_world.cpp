@@ -9,7 +9,8 @@
 namespace understudy::runtime {
 
 struct PosixWorld::Impl {
-    explicit Impl(CredentialPaths paths) : network(loop, std::move(paths), files) {
+    Impl(CredentialPaths paths, std::string records)
+        : processes(loop, kKillGrace, std::move(records)), network(loop, std::move(paths), files) {
         // No credentials, or bad ones, are legal here: listen and connect say so, reload_credentials why.
         (void)network.reload_credentials();
     }
@@ -17,16 +18,21 @@ struct PosixWorld::Impl {
     EventLoop loop;  // first: everything else waits on it
     PosixFiles files;
     PosixRandom random;
-    PosixProcesses processes{loop};
+    PosixProcesses processes;
     PosixNetwork network;
 };
 
-PosixWorld::PosixWorld(CredentialPaths credentials) : impl_(std::make_unique<Impl>(std::move(credentials))) {}
+PosixWorld::PosixWorld(CredentialPaths credentials, std::string process_records)
+    : impl_(std::make_unique<Impl>(std::move(credentials), std::move(process_records))) {}
 
 PosixWorld::~PosixWorld() = default;
 
 World PosixWorld::world() {
     return {impl_->loop, impl_->loop, impl_->network, impl_->processes, impl_->files, impl_->random};
+}
+
+std::vector<std::string> PosixWorld::end_unfinished_processes() {
+    return impl_->processes.end_unfinished();
 }
 
 void PosixWorld::run() {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace understudy::runtime {
 
@@ -18,12 +19,18 @@ struct CredentialPaths {
 
 class PosixWorld {
   public:
-    explicit PosixWorld(CredentialPaths credentials);
+    /// `process_records`: directory below /run for what is needed to end, after a crash, the processes that
+    /// were running; empty: they go on.
+    explicit PosixWorld(CredentialPaths credentials, std::string process_records = {});
     PosixWorld(const PosixWorld&) = delete;
     PosixWorld& operator=(const PosixWorld&) = delete;
     ~PosixWorld();
 
     [[nodiscard]] World world();
+    /// Ends the processes that were running when the daemon before this one died, with what they started and
+    /// still wait for; returns their command lines. Blocks until they are dead. To be called once nobody else
+    /// can be that daemon, before anything is started.
+    std::vector<std::string> end_unfinished_processes();
     /// Runs the loop on the calling thread until stop().
     void run();
     /// Callable from any thread.

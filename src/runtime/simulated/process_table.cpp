@@ -100,6 +100,16 @@ void ProcessTable::forget_starter(const Incarnation& starter) {
     }
 }
 
+void ProcessTable::end_unfinished() {
+    std::vector<int> left;
+    for (const auto& [pid, process] : running_)
+        if (!process.starter) left.push_back(pid);
+    for (const auto pid : left) {
+        queue_.cancel(running_.at(pid).end);
+        end(pid, true, false);
+    }
+}
+
 void ProcessTable::power_off() {
     const auto destroyed = std::exchange(running_, {});
     for (const auto& [pid, process] : destroyed)

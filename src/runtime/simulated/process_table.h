@@ -1,6 +1,6 @@
 #pragma once
 // The processes of one host. They belong to the host, not to the program that started them: they outlive a
-// kill of the program, and stand still only when the whole host is paused.
+// kill of the program until the next one starts, and stand still only when the whole host is paused.
 
 #include "runtime/processes.h"
 #include "runtime/simulated/incarnation.h"
@@ -29,6 +29,8 @@ class ProcessTable {
 
     /// Nobody is told of the exits of what this incarnation started.
     void forget_starter(const Incarnation& starter);
+    /// Kills what a program that died has left running, as the daemon does before it starts.
+    void end_unfinished();
     void power_off();
 
   private:

@@ -87,12 +87,20 @@ TEST_F(SimulatedHostTest, KilledProcessStillReportsItsExit) {
 }
 
 TEST_F(SimulatedHostTest, ProcessesOutliveTheirProgramButTellNobody) {
+    start();
+    node.kill_program();
+    sim.run_for(3s);
+    EXPECT_EQ(effects, std::vector<std::string>{"/kit/restore"});
+    EXPECT_FALSE(result);
+}
+
+TEST_F(SimulatedHostTest, NextProgramEndsWhatTheOneBeforeLeftUnfinished) {
     const auto pid = world->processes.pid(start());
     node.kill_program();
     boot();
-    EXPECT_TRUE(world->processes.alive(pid));
+    EXPECT_FALSE(world->processes.alive(pid));
     sim.run_for(3s);
-    EXPECT_EQ(effects, std::vector<std::string>{"/kit/restore"});
+    EXPECT_EQ(effects, std::vector<std::string>{"/kit/restore killed"});
     EXPECT_FALSE(result);
 }
 

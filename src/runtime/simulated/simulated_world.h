@@ -155,7 +155,8 @@ class SimulatedNode {
     ~SimulatedNode();
 
     /// Boots the host if it is off, then starts `program` with the node's world; it is destroyed at power-off
-    /// or kill_program. One at a time: none may be running.
+    /// or kill_program. One at a time: none may be running. Processes that a killed program has left behind
+    /// are killed first.
     using Program = std::function<RunningProgram(World)>;
     void boot(Program program);
     /// The power plug is pulled: the program, its timers, processes, channels and unsynced changes are gone.
@@ -163,7 +164,7 @@ class SimulatedNode {
     /// then everything the program does is without effect. Harmless when already off.
     void power_off();
     /// Stops the program only (kill -9 of the daemon, or its own exit): files keep their unsynced changes,
-    /// processes go on, the peers of its channels see them closed.
+    /// processes go on until the next boot(), the peers of its channels see them closed.
     void kill_program();
     /// Whether a program runs (it may be paused).
     [[nodiscard]] bool running() const;

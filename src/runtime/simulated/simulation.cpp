@@ -316,6 +316,7 @@ void SimulatedNode::boot(Program program) {
         impl_->sim.network.reachability_changed();
     }
     impl_->sim.note(name(), "starts its program");
+    impl_->processes.end_unfinished();
     const auto incarnation = std::make_shared<Incarnation>(impl_->context, impl_->processes.next_pid());
     impl_->net.program = incarnation;
     impl_->dying = false;

@@ -1,0 +1,83 @@
+#include "runtime/posix/unfinished.h"
+
+#include "base/text.h"
+#include "runtime/posix/descriptor.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace understudy::runtime {
+namespace {
+
+constexpr std::size_t kStartTimeField = 22;  // of /proc/PID/stat, counted from 1; "state" is the third
+
+/// When the process started, in ticks of this boot: with the pid it names one process only. Empty: none runs.
+std::string start_time(int pid) {
+    std::ifstream file(fmt::format("/proc/{}/stat", pid));
+    std::string line;
+    if (!std::getline(file, line)) return {};
+    const auto name_end = line.rfind(')');  // the name itself may hold anything
+    if (name_end == std::string::npos) return {};
+    const auto fields = text::words(line.substr(name_end + 1));
+    constexpr std::size_t kFirst = 3;
+    if (fields.size() <= kStartTimeField - kFirst || fields[0] == "Z" || fields[0] == "X") return {};
+    return fields[kStartTimeField - kFirst];
+}
+
+void kill_and_wait(int pid, Duration grace) {
+    // The descriptor comes first: it tells this process's end even if its number is used again.
+    const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!process) return;
+    ::kill(-pid, SIGKILL);
+    pollfd end{process.get(), POLLIN, 0};
+    (void)::poll(&end, 1,
+                 static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(grace).count()));
+}
+
+}  // namespace
+
+std::string UnfinishedProcesses::record_of(int pid) const {
+    return fmt::format("{}/{}", directory_, pid);
+}
+
+void UnfinishedProcesses::began(int pid, const ProcessSpec& spec) const {
+    if (directory_.empty()) return;
+    std::error_code made;
+    std::filesystem::create_directories(directory_, made);
+    std::ofstream record(record_of(pid), std::ios::trunc);
+    record << start_time(pid) << '\n' << spec.path;
+    for (const auto& argument : spec.arguments)
+        record << ' ' << argument;
+    record << '\n';
+}
+
+void UnfinishedProcesses::ended(int pid) const {
+    if (!directory_.empty()) ::unlink(record_of(pid).c_str());
+}
+
+std::vector<std::string> UnfinishedProcesses::end_all(Duration grace) const {
+    std::vector<std::string> killed;
+    std::error_code listed;
+    for (std::filesystem::directory_iterator at(directory_, listed), end; !listed && at != end;
+         at.increment(listed)) {
+        const auto pid = text::to_int(at->path().filename().string());
+        std::ifstream record(at->path());
+        std::string started;
+        std::string command;
+        std::getline(record, started);
+        std::getline(record, command);
+        if (pid && *pid > 1 && !started.empty() && start_time(static_cast<int>(*pid)) == started) {
+            kill_and_wait(static_cast<int>(*pid), grace);
+            killed.push_back(command);
+        }
+        ::unlink(at->path().c_str());
+    }
+    return killed;
+}
+
+}  // namespace understudy::runtime
