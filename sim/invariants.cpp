@@ -61,14 +61,18 @@ void Invariants::check_step() {
         }
 }
 
-bool Invariants::sees(const NodeName& a, const NodeName& b) const {
+bool Invariants::saw(const NodeName& a, const NodeName& b, runtime::TimePoint when) const {
     auto* node = cluster_.daemon(a);
-    return node != nullptr && node->cluster().peer_state(b) == comm::PeerState::alive;
+    const auto since = seen_since_.find({a, b});
+    return node != nullptr && node->cluster().peer_state(b) == comm::PeerState::alive &&
+           since != seen_since_.end() && since->second < when;
 }
 
+// A script that began when they did not see each other cannot be called back when they do.
 void Invariants::check_together(const Tag& tag, const NodeName& a, const NodeName& b) {
     if (split_possible_) return;
-    if (excused(a, b) && !(sees(a, b) && sees(b, a))) {
+    const auto began = std::max(cluster_.kits().restore_began(a, tag), cluster_.kits().restore_began(b, tag));
+    if (excused(a, b) && !(saw(a, b, began) && saw(b, a, began))) {
         split_possible_ = true;
         return;
     }
@@ -83,6 +87,8 @@ bool Invariants::excused(const NodeName& a, const NodeName& b) const {
 }
 
 void Invariants::peer_event(const NodeName& at, const comm::PeerEvent& event) {
+    if (event.kind == comm::PeerEvent::Kind::comm_up)
+        seen_since_[{at, event.peer}] = cluster_.simulation().now();
     if (event.kind != comm::PeerEvent::Kind::comm_down) return;
     auto& peer = cluster_.host(event.peer);
     // Powered off, or not long enough up again for its first heartbeats to count.

@@ -48,7 +48,8 @@ class Invariants {
     void check_step();
     void peer_event(const NodeName& at, const comm::PeerEvent& event);
     [[nodiscard]] bool excused(const NodeName& a, const NodeName& b) const;
-    [[nodiscard]] bool sees(const NodeName& a, const NodeName& b) const;
+    /// Whether `a` has taken `b` for alive since before `when`.
+    [[nodiscard]] bool saw(const NodeName& a, const NodeName& b, runtime::TimePoint when) const;
     void check_together(const Tag& tag, const NodeName& a, const NodeName& b);
     void check_hierarchy(const Hierarchy& hierarchy);
     void check_copies();
@@ -59,6 +60,7 @@ class Invariants {
     bool split_possible_ = false;
     std::map<std::pair<NodeName, NodeName>, runtime::TimePoint> disturbed_at_;  // names in order
     std::map<NodeName, runtime::TimePoint> daemon_started_at_;
+    std::map<std::pair<NodeName, NodeName>, runtime::TimePoint> seen_since_;  // by whom, whom
 };
 
 /// More violations than this are the same fault over and over.

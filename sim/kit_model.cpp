@@ -49,6 +49,12 @@ void KitModel::set_running(Host& host, const Tag& tag, bool runs) {
     simulation_.note(host.node->name(), fmt::format("{} {}", tag.str(), runs ? "RUNS" : "has stopped"));
 }
 
+runtime::TimePoint KitModel::restore_began(const NodeName& host, const Tag& tag) const {
+    const auto& began = hosts_.at(host).restore_began;
+    const auto at = began.find(tag);
+    return at == began.end() ? runtime::TimePoint{} : at->second;
+}
+
 void KitModel::break_down(const NodeName& host, const Tag& tag) {
     set_running(hosts_.at(host), tag, false);
 }
@@ -75,16 +81,20 @@ runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec
         outcome.output = fmt::format("{} of {} fails as planned\n", action, tag.str());
         return outcome;
     }
-    outcome.effect = [this, &host, action, tag] { return finish(host, action, tag); };
+    const auto began = simulation_.now();
+    outcome.effect = [this, &host, action, tag, began] { return finish(host, action, tag, began); };
     // Killed half-way: it may have done its work already.
-    outcome.on_kill = [this, &host, action, tag] {
-        if (simulation_.chance(0.5)) finish(host, action, tag);
+    outcome.on_kill = [this, &host, action, tag, began] {
+        if (simulation_.chance(0.5)) finish(host, action, tag, began);
     };
     return outcome;
 }
 
-int KitModel::finish(Host& host, const std::string& action, const Tag& tag) {
-    if (action == "restore") set_running(host, tag, true);
+int KitModel::finish(Host& host, const std::string& action, const Tag& tag, runtime::TimePoint began) {
+    if (action == "restore") {
+        host.restore_began[tag] = began;
+        set_running(host, tag, true);
+    }
     if (action == "remove") set_running(host, tag, false);
     if (action == "quickchk") return running_on(host).contains(tag) ? 0 : 1;
     return 0;

@@ -27,6 +27,8 @@ class KitModel {
     [[nodiscard]] bool runs(const NodeName& host, const Tag& tag) const;
     /// Hosts with power on which it runs.
     [[nodiscard]] std::vector<NodeName> hosts_running(const Tag& tag) const;
+    /// When the restore began that has brought it up there last.
+    [[nodiscard]] runtime::TimePoint restore_began(const NodeName& host, const Tag& tag) const;
     /// The resource stops by itself.
     void break_down(const NodeName& host, const Tag& tag);
 
@@ -52,10 +54,11 @@ class KitModel {
         runtime::SimulatedNode* node = nullptr;
         std::uint64_t boot = 0;  // of which `running` is
         std::set<Tag> running;
+        std::map<Tag, runtime::TimePoint> restore_began;
         std::map<std::pair<std::string, Tag>, int> fail_next;  // by action and tag
     };
     runtime::SimulatedOutcome start(Host& host, const runtime::ProcessSpec& spec);
-    int finish(Host& host, const std::string& action, const Tag& tag);
+    int finish(Host& host, const std::string& action, const Tag& tag, runtime::TimePoint began);
     void set_running(Host& host, const Tag& tag, bool runs);
     static const std::set<Tag>& running_on(const Host& host);
 

@@ -86,7 +86,9 @@ class Run {
             for (const auto& name : cluster_.nodes())
                 command(name, SimulatedCluster::perform_action(hierarchy.child, "remove"));
         }
-        invariants_.split_resolved();
+        // What a remove failed for goes on running and is ignored by the next remove (CMD-120); the
+        // switchover repeats it.
+        if (!runs_twice()) invariants_.split_resolved();
         for (const auto& hierarchy : cluster_.hierarchies()) {
             if (cluster_.in_service(hierarchy)) continue;
             for (const auto& name : cluster_.nodes()) {
@@ -95,7 +97,15 @@ class Run {
                 break;
             }
         }
+        invariants_.split_resolved();
         simulation_.run_for(30s);
+    }
+
+    [[nodiscard]] bool runs_twice() {
+        for (const auto& hierarchy : cluster_.hierarchies())
+            for (const auto& tag : {hierarchy.root, hierarchy.child})
+                if (cluster_.kits().hosts_running(tag).size() > 1) return true;
+        return false;
     }
 
     void command(const NodeName& name, const config::Command& what) {

@@ -231,6 +231,115 @@ TEST_F(ClusterScenario, SwitchoverTakesDownWhatARestartedDaemonCouldNotAffirm) {
     EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
 }
 
+// A crashed daemon's script must not undo what the next daemon has affirmed.
+TEST_F(ClusterScenario, RemoveThatOutlivesItsDaemonStopsNothingThatTheNextOneAffirmed) {
+    start_in_service();
+    cluster.kits().set_trouble({.least = 5s, .most = 5s});
+    cluster.start(alpha, SimulatedCluster::switchover(app, beta));
+    ASSERT_TRUE(sim.run_until([&] { return cluster.state(alpha, app) == State::osu; }, 20s));
+    sim.run_for(1s);  // the address is being removed
+    cluster.host(alpha).kill_program();
+    sim.run_for(200ms);
+    cluster.kits().set_trouble({});
+    cluster.power_on(alpha);
+    for (int second = 0; second < 30; ++second) {
+        sim.run_for(1s);
+        EXPECT_TRUE(cluster.state(alpha, ip) != State::isp || cluster.kits().runs(alpha, ip));
+    }
+    ASSERT_TRUE(cluster.run(alpha, SimulatedCluster::switchover(app, alpha)));
+    EXPECT_TRUE(cluster.wait_in_service(5s));
+}
+
+// Spec: CLU-125, CLU-107
+TEST(Races, NodeThatStartsWhileAPeerTakesOverDoesNotStartTheSame) {
+    // The third node's wait for its peers ends at about the moment when the second misses the first.
+    for (auto boots_after = 0ms; boots_after <= 1200ms; boots_after += 10ms) {
+        runtime::Simulation sim(static_cast<std::uint64_t>(boots_after.count()) + 1);
+        SimulatedCluster cluster(sim, {.nodes = 3, .hierarchies = 1});
+        Invariants invariants(cluster);
+        const NodeName alpha("alpha");
+        const NodeName gamma("gamma");
+        cluster.power_on_all();
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+        cluster.host(gamma).power_off();
+        sim.run_for(30s);
+        cluster.host(alpha).power_off();
+        sim.run_for(boots_after);
+        cluster.power_on(gamma);
+        EXPECT_TRUE(cluster.wait_in_service(60s)) << boots_after.count() << " ms";
+        EXPECT_THAT(invariants.violations(), IsEmpty()) << boots_after.count() << " ms";
+    }
+}
+
+// Spec: CLU-107, CLU-141
+TEST(Races, SwitchoverToAThirdNodeAtTheMomentOfATakeoverStartsTheApplicationOnce) {
+    for (int step = 0; step < 60; ++step) {
+        runtime::Simulation sim(static_cast<std::uint64_t>(step) + 1);
+        SimulatedCluster cluster(sim, {.nodes = 3, .hierarchies = 1});
+        Invariants invariants(cluster);
+        const NodeName alpha("alpha");
+        const NodeName gamma("gamma");
+        cluster.power_on_all();
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+        cluster.host(alpha).power_off();
+        const auto misses_alpha = [&] {
+            return cluster.daemon(gamma)->cluster().peer_state(alpha) == comm::PeerState::dead;
+        };
+        ASSERT_TRUE(sim.run_until(misses_alpha, 10s));
+        sim.run_for(step * 100us);
+        cluster.start(gamma, SimulatedCluster::switchover(Tag("app0"), gamma));
+        EXPECT_TRUE(cluster.wait_in_service(60s)) << "step " << step;
+        EXPECT_THAT(invariants.violations(), IsEmpty()) << "step " << step;
+    }
+}
+
+// Spec: CLU-067
+TEST(Races, NodeThatRebootsUnnoticedTakesNobodyForDead) {
+    for (auto off_for = 100ms; off_for <= 3500ms; off_for += 50ms) {
+        runtime::Simulation sim(static_cast<std::uint64_t>(off_for.count()));
+        SimulatedCluster cluster(sim, {.nodes = 3, .hierarchies = 1});
+        Invariants invariants(cluster);
+        const NodeName beta("beta");
+        cluster.power_on_all();
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+        sim.set_delay(1ms, cluster.options().interval / 10);
+        sim.run_for(10s);
+        cluster.host(beta).power_off();
+        sim.run_for(off_for);
+        cluster.power_on(beta);
+        sim.run_for(60s);
+        EXPECT_TRUE(cluster.all_in_service()) << off_for.count() << " ms";
+        EXPECT_THAT(invariants.violations(), IsEmpty()) << off_for.count() << " ms";
+    }
+}
+
+// Spec: CLU-125, CLU-222
+TEST(Races, NodeThatSeesItsPeerTheMomentItHasGivenItUpGivesBackWhatItStarts) {
+    for (auto after = 2900ms; after <= 3300ms; after += 10ms) {
+        runtime::Simulation sim(static_cast<std::uint64_t>(after.count()));
+        SimulatedCluster cluster(sim, {.nodes = 2, .hierarchies = 1});
+        Invariants invariants(cluster);
+        const NodeName alpha("alpha");
+        const NodeName beta("beta");
+        cluster.power_on_all();
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+        cluster.host(alpha).power_off();
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+        sim.partition("alpha", "beta");
+        cluster.power_on(alpha);
+        sim.run_for(after);
+        invariants.disturbed(alpha, beta);
+        sim.heal("alpha", "beta");
+        sim.run_for(60s);
+        // Had it finished before it saw the other, only a person could end it.
+        if (cluster.kits().hosts_running(Tag("app0")).size() == 1) {
+            EXPECT_TRUE(cluster.kits().runs(beta, Tag("app0"))) << after.count() << " ms";
+            EXPECT_TRUE(cluster.all_in_service()) << after.count() << " ms";
+        }
+        EXPECT_THAT(invariants.violations(), IsEmpty()) << after.count() << " ms";
+    }
+}
+
 /// A two-node cluster under crashes, partitions, pauses and lost connections.
 std::string trace_under_faults(std::uint64_t seed) {
     runtime::Simulation sim(seed);

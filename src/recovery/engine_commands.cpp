@@ -112,7 +112,12 @@ runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_te
     if (const auto seen = plan(view(), operation.request); seen && restoring && !seen->does_nothing())
         journal(Event::switchover_initiated, "resource", subject,
                 fmt::format("wanted in service on {}", database.self().str()));
-    const auto result = co_await operate_with_globals(std::move(operation));
+    operation.asked_by_person = true;
+    auto result = co_await operate_with_globals(std::move(operation));
+    if (result.start.give_back) {
+        if (result.outcome.result) result.outcome.result = fail(Code::failure, "{}", result.start.cancelled);
+        co_await give_back(*result.start.tags.begin(), result.start.cancelled);
+    }
     if (restoring && (!result.plan.does_nothing() || !result.outcome.result)) {
         const auto restored = result.restored(database.self());
         const auto missing = result.not_restored(database.self());

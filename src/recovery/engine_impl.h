@@ -2,7 +2,10 @@
 // Inside the engine: one object, its subjects in several files.
 //   engine.cpp             construction, the public face
 //   engine_operations.cpp  views of the cluster; an operation = plan, reserve, plan again, execute, release
-//   engine_nodes.cpp       start, initialisation, loss and return of peers
+//   engine_reserving.cpp   reservations on all nodes that an operation concerns
+//   engine_start.cpp       start, initialisation
+//   engine_nodes.cpp       loss and return of peers
+//   engine_absence.cpp     stand-stills of this process
 //   engine_commands.cpp    perform_action, switchover
 //   engine_globals.cpp     global pre and post scripts around an operation
 //   engine_stop.cpp        lkstop
@@ -18,7 +21,12 @@ inline constexpr runtime::Duration kPoll = std::chrono::milliseconds(50);
 inline constexpr runtime::Duration kShortCall = std::chrono::seconds(5);
 /// A peer that decides about taking over from us is asked again for this long.
 inline constexpr runtime::Duration kBusyLimit = std::chrono::seconds(60);
-inline constexpr int kMaxPlanAttempts = 4;
+inline constexpr runtime::Duration kDetectionMargin = std::chrono::seconds(10);
+/// An operation that waits for another one looks at the cluster again after this long: what it wanted may be
+/// done, or not be its business any more.
+inline constexpr runtime::Duration kReserveAgain = std::chrono::seconds(2);
+/// Plans of one operation, not counting those after a wait in vain. Each further one follows a change.
+inline constexpr int kMaxPlanAttempts = 8;
 /// Hierarchies that one event works on at the same time.
 inline constexpr std::size_t kMaxParallelHierarchies = 8;
 /// Own marker of an orderly stop: at the next start everything is initialised anew.
@@ -48,12 +56,14 @@ enum class Event {
     recovery_complete = 132,
 };
 
-/// The takeover of one hierarchy from a dead node, as long as it runs.
-struct Takeover {
-    NodeName dead;
-    std::set<Tag> tags;
-    std::string cancelled;   // why it must go no further; empty: it may
-    bool give_back = false;  // cancelled because its owner still has it
+/// What an operation that starts something believes, as long as it runs.
+struct Start {
+    NodeName dead;              // of a takeover
+    bool comes_again = false;   // its caller looks at the cluster again by itself
+    std::set<NodeName> absent;  // peers that cannot have it, for they do not live
+    std::set<Tag> tags;         // whole hierarchies; none when it starts nothing
+    std::string cancelled;      // why it must go no further; empty: it may
+    bool give_back = false;     // cancelled because an absent one lives and has it
 };
 
 struct Operation {
@@ -62,8 +72,9 @@ struct Operation {
     std::vector<std::string> arguments = {};
     int pid = 0;
     bool reserve = true;
-    std::optional<Plan> plan = {};  // made from what is known at this moment
-    std::shared_ptr<Takeover> takeover = {};
+    bool asked_by_person = false;         // breaks reservations that are held for too long
+    std::optional<Plan> plan = {};        // made at this moment, or not at all
+    NodeName dead = {};                   // of a takeover: not asked any more
     std::function<void()> reserved = {};  // once, when the reservations stand or nothing will be done
     /// Engine::Impl::absences when its plan was looked for; empty: it is now. A change ends the operation.
     std::optional<std::uint64_t> absences = {};
@@ -72,12 +83,23 @@ struct Operation {
     std::shared_ptr<std::set<NodeName>> prepared = {};  // see Executor::Run
 };
 
+/// What an operation reserves on a node: tags, of which the first `removed` are taken down there.
+struct Reserved {
+    std::vector<Tag> tags;
+    std::size_t removed = 0;
+};
+using Needed = std::map<NodeName, Reserved>;
+
 struct OperationResult {
     Plan plan;
     Outcome outcome;
+    Start start;
     [[nodiscard]] std::vector<std::string> restored(const NodeName& self) const;
     [[nodiscard]] std::vector<std::string> not_restored(const NodeName& self) const;
 };
+
+/// A tag of `self` in a part; every part of by_hierarchy() has one.
+Tag own_tag(const Plan& part, const NodeName& self);
 
 struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers> p, Options o);
@@ -85,20 +107,35 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
 
     // engine_operations.cpp
     [[nodiscard]] ClusterView view() const;
-    runtime::Task<ClusterView> ask_everyone(NodeName except);
-    runtime::Task<Result<config::NodeConfig>> ask(NodeName peer);
+    /// The view with the living peers' own answers. Before reservations stand a peer that decides about a
+    /// takeover is waited for; afterwards that would be waiting for one that waits for us.
+    runtime::Task<ClusterView> ask_everyone(NodeName except, bool reserved = false);
+    runtime::Task<Result<config::NodeConfig>> ask(NodeName peer, bool reserved = false);
+    void serve_view(const NodeName& caller, std::string_view question, const Peers::Done& answer);
     runtime::Task<OperationResult> operate(Operation operation);
     /// operate() between the global scripts that the operation names. engine_globals.cpp
     runtime::Task<OperationResult> operate_with_globals(Operation operation);
     runtime::Task<std::vector<OperationResult>> operate_all(std::vector<Operation> operations);
     runtime::Task<> next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
                             std::size_t& open, runtime::OneShot<runtime::Done> all_ended);
-    using Needed = std::map<NodeName, std::vector<Tag>>;
-    runtime::Task<Result<bool>> reserve(std::string id, Needed needed, Operation operation);
+    /// Plan, reserve, ask, plan again, until the plan fits what is reserved.
+    runtime::Task<Result<Plan>> plan_reserved(std::string& id, Needed& held, Operation& operation);
+    [[nodiscard]] std::shared_ptr<Start> start_of(const Plan& plan, const Operation& operation) const;
+    runtime::Task<> give_back(Tag tag, std::string why);
+    runtime::Task<config::Reply> serve_step(NodeName caller, config::Command command);
+
+    // engine_reserving.cpp
+    [[nodiscard]] Needed needed_for(const Plan& plan) const;
+    [[nodiscard]] static bool covers(const Needed& held, const Needed& needed);
+    /// Until `give_up`, then what is in the way is broken if it may be.
+    runtime::Task<Result<Waited>> reserve(std::string id, Needed needed, Operation operation,
+                                          runtime::TimePoint give_up);
     void release(const std::string& id, const Needed& needed);
     runtime::Task<> release_on(NodeName node, std::string id);
     runtime::Task<config::Reply> serve_reserve(NodeName caller, config::Command command);
-    runtime::Task<config::Reply> serve_step(NodeName caller, config::Command command);
+    void mark_own(const std::string& id, const Plan& plan);
+
+    // engine_absence.cpp
     /// How long this process stood still, when that is longer than its peers wait for a heartbeat: they may
     /// have taken over, and what is under way must not go on (a frozen machine, SIGSTOP).
     [[nodiscard]] std::optional<runtime::Duration> overslept() const;
@@ -107,29 +144,32 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     void unwatch_absence();
     /// Looks for a stand-still that no timer has told of yet.
     void look_for_absence();
-    void mark_own(const std::string& id, const Plan& plan);
+    void on_absence(runtime::Duration absent);
+    runtime::Task<> reconsider(std::set<NodeName> dead, std::vector<Tag> interrupted);
+    [[nodiscard]] static bool runs_elsewhere(const ClusterView& seen, const Tag& tag);
 
-    // engine_nodes.cpp
+    // engine_start.cpp
     void start();
     runtime::Task<> initialise();
     runtime::Task<> initialise_once(std::uint64_t before);
     runtime::Task<> wait_for_peers();
     [[nodiscard]] runtime::Duration longest_detection() const;
+    runtime::Task<bool> wait_ready(runtime::Duration limit);
+
+    // engine_nodes.cpp
     void on_peer_event(const comm::PeerEvent& event);
-    void on_absence(runtime::Duration absent);
     runtime::Task<> node_lost(NodeName peer);
     runtime::Task<> take_over(NodeName peer, std::function<void()> decided);
     runtime::Task<> take_over_now(NodeName peer, std::function<void()> decided, std::string refused);
     runtime::Task<std::string> refused_by_gates(NodeName peer);
-    runtime::Task<> take_over_parts(NodeName peer, Plan plan, std::set<NodeName> tried,
+    runtime::Task<> take_over_parts(NodeName peer, Plan whole, std::uint64_t before, std::set<NodeName> tried,
                                     std::function<void()> decided, std::vector<std::string>& recovered,
                                     std::vector<std::string>& failed);
     runtime::Task<Result<>> hand_over(NodeName dead, Tag tag, std::set<NodeName> tried);
     runtime::Task<config::Reply> serve_takeover(NodeName caller, config::Command command);
     runtime::Task<> node_returned(NodeName peer);
-    runtime::Task<> reconsider(std::set<NodeName> dead, std::vector<Tag> interrupted);
-    [[nodiscard]] static bool runs_elsewhere(const ClusterView& seen, const Tag& tag);
-    runtime::Task<bool> wait_ready(runtime::Duration limit);
+    /// Whether `peer`, which an operation of this node took for absent, keeps what it starts.
+    [[nodiscard]] bool keeps(const config::Equivalency& pair, const config::NodeConfig& theirs) const;
 
     // engine_commands.cpp
     runtime::Task<config::Reply> perform(config::Command command);
@@ -163,12 +203,12 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     bool ready = false;
     bool peers_had_their_time = false;
     bool stopping = false;
-    std::map<NodeName, int> deciding;  // peers whose takeover is being decided, not yet reserved
-    std::list<std::shared_ptr<Takeover>> takeovers;
-    int under_way = 0;           // operations that execute, and the start
-    std::uint64_t absences = 0;  // how often this process stood still
-    std::uint64_t losses = 0;    // of peers, ever
-    bool watching = false;       // keep_awake() runs
+    std::map<NodeName, int> deciding;          // peers whose takeover is being decided, not yet reserved
+    std::list<std::shared_ptr<Start>> starts;  // of operations that execute
+    int under_way = 0;                         // operations that execute, and the start
+    std::uint64_t absences = 0;                // how often this process stood still
+    std::uint64_t losses = 0;                  // of peers, ever
+    bool watching = false;                     // keep_awake() runs
     runtime::TimePoint last_awake;
     runtime::TaskScope scope;  // last: its coroutines use everything above
 };

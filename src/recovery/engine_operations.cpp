@@ -13,16 +13,10 @@ namespace {
 // First byte of an answer to recovery.view.
 constexpr char kConfiguration = 'c';
 constexpr char kBusy = 'b';
-// Question of a node that initialises: a takeover that is being decided comes first.
-constexpr std::string_view kInitialising = "i";
-
-/// What a plan touches, by node. A record-only step of this node counts too.
-std::map<NodeName, std::vector<Tag>> touched(const Plan& plan) {
-    std::map<NodeName, std::vector<Tag>> result;
-    for (const auto& step : plan.steps)
-        if (step.action != Action::leave) result[step.node].push_back(step.tag);
-    return result;
-}
+// First byte of a question; the asker's life follows.
+constexpr char kInitialising = 'i';  // a takeover that is being decided comes first
+constexpr char kReserved = 'r';      // it holds its reservations here: what is being decided waits for it
+constexpr char kOperating = 'o';
 
 }  // namespace
 
@@ -44,6 +38,12 @@ std::vector<std::string> OperationResult::not_restored(const NodeName& self) con
     return tags;
 }
 
+Tag own_tag(const Plan& part, const NodeName& self) {
+    for (const auto& step : part.steps)
+        if (step.node == self) return step.tag;
+    return {};
+}
+
 void Engine::Impl::serve() {
     const std::weak_ptr<Impl> weak = weak_from_this();
     const auto job = [&](std::string_view method, auto member) {
@@ -57,15 +57,8 @@ void Engine::Impl::serve() {
     job(kTakeoverMethod, &Impl::serve_takeover);
     globals.serve();
     peers->serve(std::string(kViewMethod),
-                 [weak](const NodeName& caller, std::string_view asked, auto answer) {
-                     const auto self = weak.lock();
-                     if (!self) return;
-                     // A node that is not ready yet takes nothing over before it has initialised itself.
-                     const bool takes_over = self->ready && !self->deciding.empty();
-                     if (self->deciding.contains(caller) || (takes_over && asked == kInitialising))
-                         answer(std::string(1, kBusy));
-                     else
-                         answer(kConfiguration + config::encode(self->database.own()));
+                 [weak](const NodeName& caller, std::string_view question, auto answer) {
+                     if (const auto self = weak.lock()) self->serve_view(caller, question, answer);
                  });
     peers->serve(std::string(kReleaseMethod),
                  [weak](const NodeName&, std::string_view operation, auto answer) {
@@ -122,11 +115,23 @@ ClusterView Engine::Impl::view() const {
     return result;
 }
 
-runtime::Task<Result<config::NodeConfig>> Engine::Impl::ask(NodeName peer) {
+void Engine::Impl::serve_view(const NodeName& caller, std::string_view question, const Peers::Done& answer) {
+    const char kind = question.empty() ? kOperating : question.front();
+    reservations.lives_as(caller, std::string(question.substr(std::min<std::size_t>(1, question.size()))));
+    // A node that is not ready yet takes nothing over before it has initialised itself.
+    const bool decides = deciding.contains(caller) || (ready && !deciding.empty() && kind == kInitialising);
+    if (decides && kind != kReserved)
+        answer(std::string(1, kBusy));
+    else
+        answer(kConfiguration + config::encode(database.own()));
+}
+
+runtime::Task<Result<config::NodeConfig>> Engine::Impl::ask(NodeName peer, bool reserved) {
     const auto give_up = world.clock.now() + kBusyLimit;
+    const auto question = (reserved ? kReserved : ready ? kOperating : kInitialising) + jobs.life();
     while (true) {
-        auto answer = co_await call(*peers, world.tasks, peer, std::string(kViewMethod),
-                                    std::string(ready ? std::string_view() : kInitialising), kShortCall);
+        auto answer =
+            co_await call(*peers, world.tasks, peer, std::string(kViewMethod), question, kShortCall);
         if (!answer) co_return fail(answer.error());
         const char kind = answer->empty() ? '\0' : answer->front();
         if (kind == kConfiguration) {
@@ -142,7 +147,7 @@ runtime::Task<Result<config::NodeConfig>> Engine::Impl::ask(NodeName peer) {
     }
 }
 
-runtime::Task<ClusterView> Engine::Impl::ask_everyone(NodeName except) {
+runtime::Task<ClusterView> Engine::Impl::ask_everyone(NodeName except, bool reserved) {
     // The owner is asked, not the cached copy: it may be a moment old (Spec: CMD-118, CLU-095).
     std::map<NodeName, config::NodeConfig> fresh;
     std::set<NodeName> names;
@@ -150,7 +155,7 @@ runtime::Task<ClusterView> Engine::Impl::ask_everyone(NodeName except) {
         names.insert(pair.other_node);
     for (const auto& name : names) {
         if (name == except || !alive(name)) continue;
-        auto config = co_await ask(name);
+        auto config = co_await ask(name, reserved);
         if (config)
             fresh[name] = std::move(*config);
         else
@@ -161,66 +166,6 @@ runtime::Task<ClusterView> Engine::Impl::ask_everyone(NodeName except) {
         if (name != except && result.nodes.contains(name) && result.nodes.at(name).alive)
             result.nodes.at(name).config = fresh.contains(name) ? fresh.at(name) : config::NodeConfig{};
     co_return result;
-}
-
-runtime::Task<Result<bool>> Engine::Impl::reserve(std::string id, Needed needed, Operation operation) {
-    // In the order of the nodes' names everywhere, so that two operations cannot wait for each other.
-    bool may_have_changed = false;
-    for (const auto& [node, tags] : needed) {
-        if (node == database.self()) {
-            OperationOwner owner{id, node, operation.pid > 0 ? operation.pid : options.pid};
-            auto waited = co_await reservations.acquire(std::move(owner), tags, reservation_limit());
-            if (!waited) co_return fail(waited.error());
-            may_have_changed = may_have_changed || *waited;
-            continue;
-        }
-        may_have_changed = true;
-        config::Command command;
-        command.name = kReserveMethod;
-        command.options = {{"operation", id}, {"pid", std::to_string(operation.pid)}};
-        for (const auto& tag : tags)
-            command.arguments.push_back(tag.str());
-        auto reserved = co_await jobs.run(node, std::string(kReserveMethod), std::move(command));
-        if (!reserved)
-            co_return with_context(reserved.error(), fmt::format("reserving resources on {}", node.str()));
-    }
-    co_return may_have_changed;
-}
-
-void Engine::Impl::release(const std::string& id, const Needed& needed) {
-    for (const auto& [node, tags] : needed) {
-        if (node == database.self())
-            reservations.release(id);
-        else
-            scope.spawn(release_on(node, id));
-    }
-}
-
-runtime::Task<> Engine::Impl::release_on(NodeName node, std::string id) {
-    constexpr int kTries = 3;
-    for (int i = 0; i < kTries && alive(node); ++i) {
-        const auto released =
-            co_await call(*peers, world.tasks, node, std::string(kReleaseMethod), id, kShortCall);
-        if (released) co_return;
-    }
-    if (alive(node)) messages::warning("{} may keep the reservation of {} until its limit", node.str(), id);
-}
-
-runtime::Task<config::Reply> Engine::Impl::serve_reserve(NodeName caller, config::Command command) {
-    const auto pid = text::to_int(command.get("pid")).value_or(0);
-    OperationOwner owner{command.get("operation"), caller, static_cast<int>(pid)};
-    const auto id = owner.operation;
-    std::vector<Tag> tags;
-    for (const auto& tag : command.arguments)
-        tags.emplace_back(tag);
-    auto acquired = co_await reservations.acquire(std::move(owner), tags, reservation_limit());
-    if (!acquired) co_return config::failure(acquired.error());
-    if (!alive(caller)) {
-        reservations.release(id);
-        co_return config::failure({Code::unreachable, fmt::format("{} was lost", caller.str()), 0});
-    }
-    reservations.mark(id, tags, config::Reservation::remove);
-    co_return config::success();
 }
 
 runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::Command command) {
@@ -239,133 +184,108 @@ runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::C
     co_return config::success();
 }
 
-void Engine::Impl::mark_own(const std::string& id, const Plan& plan) {
-    std::map<config::Reservation, std::vector<Tag>> marks;
-    for (const auto& step : plan.steps) {
-        if (step.node != database.self()) continue;
-        if (step.action == Action::restore) marks[config::Reservation::restore].push_back(step.tag);
-        if (step.action == Action::remove) marks[config::Reservation::remove].push_back(step.tag);
+runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed& held, Operation& operation) {
+    const auto give_up = world.clock.now() + reservation_limit();
+    const auto let_go = [&] {
+        release(id, std::exchange(held, {}));
+        id = jobs.new_id();  // a late release must not meet the new reservation
+    };
+    std::optional<Plan> made = std::exchange(operation.plan, std::nullopt);
+    Error last{Code::failure, "the cluster kept changing; try again", 0};
+    for (int attempt = 0; attempt < kMaxPlanAttempts;) {
+        if (!made) {
+            const ClusterView seen = co_await ask_everyone(operation.dead, !held.empty());
+            auto planned = plan(seen, operation.request);
+            if (!planned) co_return fail(planned.error());
+            made = std::move(*planned);
+        }
+        auto needed = needed_for(*made);
+        if (needed.empty() || !operation.reserve || covers(held, needed)) co_return std::move(*made);
+        if (!held.empty()) let_go();
+        held = needed;
+        const auto reserved = co_await reserve(id, needed, operation, give_up);
+        // Nothing can have happened since it was planned.
+        if (reserved && *reserved == Waited::no) co_return std::move(*made);
+        made.reset();
+        if (reserved && *reserved == Waited::in_vain) {
+            let_go();
+            if (world.clock.now() >= give_up)
+                co_return fail(Code::failure, "another operation still works on the same resources");
+            continue;
+        }
+        ++attempt;
+        if (reserved) continue;
+        // A peer that was lost meanwhile is not asked next time, one that was restarted can answer again.
+        if (reserved.error().code != Code::unreachable || world.clock.now() >= give_up)
+            co_return fail(reserved.error());
+        last = reserved.error();
+        let_go();
     }
-    for (const auto& [kind, tags] : marks)
-        reservations.mark(id, tags, kind);
-}
-
-std::optional<runtime::Duration> Engine::Impl::overslept() const {
-    runtime::Duration shortest = runtime::Duration::max();
-    for (const auto& path : database.own().paths)
-        shortest =
-            std::min(shortest, runtime::Duration(std::chrono::milliseconds(path.interval_ms)) * path.misses);
-    const auto gap = world.clock.now() - last_awake;
-    if (!watching || gap <= shortest) return std::nullopt;
-    return gap;
-}
-
-void Engine::Impl::look_for_absence() {
-    if (const auto gap = overslept()) on_absence(*gap);
-}
-
-void Engine::Impl::watch_absence() {
-    ++under_way;
-    if (std::exchange(watching, true)) return;
-    last_awake = world.clock.now();
-    scope.spawn(keep_awake());
-}
-
-void Engine::Impl::unwatch_absence() {
-    --under_way;
-}
-
-runtime::Task<> Engine::Impl::keep_awake() {
-    while (under_way > 0) {
-        last_awake = world.clock.now();
-        co_await runtime::sleep_for(world.tasks, kPoll);
-        look_for_absence();
-    }
-    watching = false;
+    co_return fail(last);
 }
 
 runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     OperationResult result;
     const auto before = operation.absences.value_or(absences);
     auto id = jobs.new_id();
-    const auto except = operation.takeover ? operation.takeover->dead : NodeName();
     Needed held;
-    bool settled = false;
-    std::optional<Plan> made = std::exchange(operation.plan, std::nullopt);
-    for (int attempt = 0; attempt < kMaxPlanAttempts && !settled; ++attempt) {
-        if (!made) {
-            const ClusterView seen = co_await ask_everyone(except);
-            auto planned = plan(seen, operation.request);
-            if (!planned) {
-                result.outcome.result = fail(planned.error());
-                break;
-            }
-            made = std::move(*planned);
-        }
-        result.plan = std::move(*made);
-        made.reset();
-        auto needed = touched(result.plan);
-        if (needed.empty() || !operation.reserve) {
-            settled = true;
-            break;
-        }
-        const bool covered = std::all_of(needed.begin(), needed.end(), [&](const auto& entry) {
-            const auto at = held.find(entry.first);
-            return at != held.end() &&
-                   std::all_of(entry.second.begin(), entry.second.end(), [&](const Tag& tag) {
-                       return std::find(at->second.begin(), at->second.end(), tag) != at->second.end();
-                   });
-        });
-        if (covered) {
-            settled = true;
-            break;
-        }
-        if (!held.empty()) {
-            release(id, held);
-            id = jobs.new_id();  // a late release must not meet the new reservation
-        }
-        held = needed;
-        const auto reserved = co_await reserve(id, needed, operation);
-        if (!reserved) {
-            result.outcome.result = fail(reserved.error());
-            break;
-        }
-        settled = !*reserved;  // nothing can have happened since it was planned
-    }
-    if (!settled && result.outcome.result)
-        result.outcome.result =
-            fail(Code::failure, "{}: the cluster kept changing; try again", operation.what);
-    if (!result.outcome.result) {
-        messages::error("{}: {}", operation.what, result.outcome.result.error().text);
+    auto planned = co_await plan_reserved(id, held, operation);
+    if (!planned) {
+        result.outcome.result = with_context(planned.error(), operation.what);
+        messages::error("{}", result.outcome.result.error().text);
         release(id, held);
         if (operation.reserved) operation.reserved();
         co_return result;
     }
+    result.plan = std::move(*planned);
     mark_own(id, result.plan);
+    const auto start = start_of(result.plan, operation);
+    starts.push_back(start);
     if (operation.reserved) operation.reserved();
     if (!result.plan.does_nothing()) messages::info("{}:\n{}", operation.what, describe(result.plan));
 
     Executor::Run run{id, operation.reserve, operation.arguments, {}, operation.comes_again};
-    const auto takeover = operation.takeover;
     const bool must_hold = operation.reserve && held.contains(database.self());
-    const bool starts = !result.not_restored(database.self()).empty();
-    run.may_go_on = [this, id, takeover, must_hold, starts, before]() -> Result<> {
-        look_for_absence();  // cancels takeovers before their next step
-        if (starts && !takeover && absences != before)
+    run.may_go_on = [this, id, start, must_hold, before]() -> Result<> {
+        look_for_absence();
+        if (!start->tags.empty() && absences != before)
             return fail(Code::failure,
                         "this node stood still meanwhile and peers may have acted; look at the cluster and "
                         "try again");
         if (must_hold && !reservations.holds(id))
             return fail(Code::failure, "its reservation was broken by another operation");
-        if (takeover && !takeover->cancelled.empty()) return fail(Code::failure, "{}", takeover->cancelled);
+        if (!start->cancelled.empty()) return fail(Code::failure, "{}", start->cancelled);
         return {};
     };
     run.prepared = operation.prepared;
     watch_absence();
     result.outcome = co_await executor.execute(result.plan, std::move(run));
     unwatch_absence();
+    starts.remove(start);
     release(id, held);
+    result.start = *start;
     co_return result;
+}
+
+std::shared_ptr<Start> Engine::Impl::start_of(const Plan& plan, const Operation& operation) const {
+    auto start = std::make_shared<Start>();
+    start->dead = operation.dead;
+    start->comes_again = operation.comes_again;
+    for (const auto& step : plan.steps) {
+        if (step.node != database.self()) continue;
+        if (step.action != Action::restore && step.action != Action::set_isp) continue;
+        const auto members = hierarchy_of(database.own(), step.tag);
+        start->tags.insert(members.begin(), members.end());
+    }
+    for (const auto& pair : database.own().equivalencies)
+        if (!alive(pair.other_node)) start->absent.insert(pair.other_node);
+    return start;
+}
+
+runtime::Task<> Engine::Impl::give_back(Tag tag, std::string why) {
+    Operation back{fmt::format("giving up {} ({})", tag.str(), why), StopRequest{tag}};
+    const auto given = co_await operate(std::move(back));
+    if (!given.outcome.result) messages::error("{}", given.outcome.result.error().text);
 }
 
 runtime::Task<> Engine::Impl::next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
@@ -374,6 +294,7 @@ runtime::Task<> Engine::Impl::next_of(std::deque<Operation>& waiting, std::vecto
         const std::size_t index = results.size() - waiting.size();
         Operation operation = std::move(waiting.front());
         waiting.pop_front();
+        if (index >= kMaxParallelHierarchies) operation.plan.reset();  // it waited for others
         results[index] = co_await operate(std::move(operation));
     }
     if (--open == 0) all_ended.set({});

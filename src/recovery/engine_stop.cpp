@@ -43,6 +43,7 @@ runtime::Task<> Engine::Impl::stop(bool leave_running, std::function<void(std::s
                         say(fmt::format("taking {} out of service", step.tag.str()));
                 Operation operation{"stop", StopRequest{part.steps.front().tag}};
                 operation.plan = std::move(part);
+                operation.asked_by_person = true;
                 operations.push_back(std::move(operation));
             }
         // Once around all of them. Spec: CMD-052

@@ -9,10 +9,6 @@ namespace {
 
 using config::State;
 
-bool is_up(State state) {
-    return state == State::isp || state == State::isu;
-}
-
 double seconds(runtime::Duration duration) {
     return std::chrono::duration<double>(duration).count();
 }
@@ -137,11 +133,12 @@ void Executor::skipped(Progress& progress, std::size_t index, const Error& why, 
     if (stopped && progress.run.comes_again) return;
     const auto* instance = database_.own().find(step.tag);
     if (instance == nullptr) return;
-    // A failing child leaves its parents out of service (Spec: CLU-129). What kept running cannot be called
-    // so.
-    if (instance->state == State::illstate)
+    // A failing child leaves its parents out of service (Spec: CLU-129). What kept running, or may run,
+    // cannot be called so.
+    const bool may_run = instance->reason.starts_with(kNotAffirmed);
+    if (instance->state == State::illstate && !may_run)
         database_.set_state(step.tag, State::osu, fmt::format("not started: {}", why.text));
-    else if (step.force && is_up(instance->state))
+    else if (instance->state == State::illstate || (step.force && is_in_service(instance->state)))
         database_.set_state(step.tag, State::osf, fmt::format("{}: {}", kNotAffirmed, why.text));
 }
 
@@ -184,7 +181,7 @@ runtime::Task<Result<>> Executor::local(Step step, Run run) {
             if (instance.state == State::isp && !step.force) co_return Result<>{};
             break;
         case Action::remove:
-            if (!is_up(instance.state) && !step.force) co_return Result<>{};
+            if (!is_in_service(instance.state) && !step.force) co_return Result<>{};
             break;
     }
     reservations_.begin_use(run.operation);

@@ -33,7 +33,10 @@ struct Jobs::Job {
 };
 
 Jobs::Jobs(runtime::World world, Peers& peers, NodeName self)
-    : world_(world), peers_(peers), self_(std::move(self)), life_(fmt::format("{:x}", world.random.next())) {
+    : world_(world),
+      peers_(peers),
+      self_(std::move(self)),
+      life_(fmt::format("{}/{:x}/", self_.str(), world.random.next())) {
     peers_.serve(std::string(kOutcomeMethod), [this, alive = std::weak_ptr<bool>(alive_)](
                                                   const NodeName&, std::string_view payload, Answer answer) {
         if (!alive.expired()) asked(payload, answer);
@@ -43,7 +46,7 @@ Jobs::Jobs(runtime::World world, Peers& peers, NodeName self)
 Jobs::~Jobs() = default;
 
 std::string Jobs::new_id() {
-    return fmt::format("{}/{}/{}", self_.str(), life_, next_++);
+    return fmt::format("{}{}", life_, next_++);
 }
 
 void Jobs::serve(const std::string& method, Work work) {

@@ -40,8 +40,10 @@ class Jobs {
     /// Runs it on `node` and waits for its end. The result is the reply's output; a failed reply is an error
     /// with its code and text.
     runtime::Task<Result<std::string>> run(NodeName node, std::string method, config::Command command);
-    /// A name that no other operation in the cluster has.
+    /// A name that no other operation in the cluster has; it starts with life().
     std::string new_id();
+    /// What the ids of this daemon's life, and of no other, start with.
+    [[nodiscard]] const std::string& life() const { return life_; }
 
   private:
     struct Job;

@@ -26,6 +26,10 @@ struct ClusterView {
     std::map<NodeName, NodeView> nodes;
 };
 
+[[nodiscard]] inline bool is_in_service(config::State state) {
+    return state == config::State::isp || state == config::State::isu;
+}
+
 enum class Scope {
     related,  // restore: below and above T up to all related roots; remove: T and everything above it
     below,    // -b

@@ -362,16 +362,17 @@ Result<> PlanBuilder::up(const Tag& tag, std::string why) {
 }
 
 void PlanBuilder::remove_upward(const Tag& top, std::string why) {
-    for (const auto& tag : graph_.upward(top)) {
-        if (!in_service(tag)) continue;
-        Step step{
-            view_.self, tag,  Action::remove, tag == top ? why : fmt::format("depends on {}", top.str()),
-            {},         false};
-        for (const auto& parent : graph_.parents(tag))
-            if (const auto at = last_step_.find({view_.self, parent}); at != last_step_.end())
-                step.needs.push_back(at->second);
-        add(std::move(step));
-    }
+    for (const auto& tag : graph_.upward(top))
+        if (in_service(tag))
+            remove_one(tag, tag == top ? why : fmt::format("depends on {}", top.str()), false);
+}
+
+void PlanBuilder::remove_one(const Tag& tag, std::string why, bool force) {
+    Step step{view_.self, tag, Action::remove, std::move(why), {}, force};
+    for (const auto& parent : graph_.parents(tag))
+        if (const auto at = last_step_.find({view_.self, parent}); at != last_step_.end())
+            step.needs.push_back(at->second);
+    add(std::move(step));
 }
 
 }  // namespace understudy::recovery

@@ -73,6 +73,8 @@ class PlanBuilder {
     Result<> release_elsewhere(const Tag& tag, std::vector<std::size_t>& needs);
     /// Takes `tag` and what is in service above it out of service on `self`. Spec: CMD-120.
     void remove_upward(const Tag& tag, std::string why);
+    /// Takes `tag` out of service on `self`, after what was done to its parents.
+    void remove_one(const Tag& tag, std::string why, bool force);
 
     [[nodiscard]] std::vector<std::size_t> steps_of_children(const Tag& tag) const;
     [[nodiscard]] Plan finish() && { return std::move(plan_); }
@@ -98,10 +100,6 @@ class PlanBuilder {
     std::set<Tag> visited_up_;
     Plan plan_;
 };
-
-[[nodiscard]] inline bool is_in_service(config::State state) {
-    return state == config::State::isp || state == config::State::isu;
-}
 
 /// Whether `hierarchy` is meant by a request that names `only` (empty: all are).
 [[nodiscard]] bool is_meant(const std::vector<Tag>& hierarchy, const Tag& only);

@@ -51,10 +51,22 @@ Hierarchy look_at(const PlanBuilder& builder, const std::map<NodeName, Graph>& g
     return found;
 }
 
+/// ILLSTATE becomes OSU. Where a script was interrupted the daemon cannot know what runs: only a remove, of
+/// what needs it first, makes it so.
+void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why) {
+    if (builder.holding(view.self, tag) != Holding::may_hold) {
+        builder.add({view.self, tag, Action::set_osu, why, {}, false});
+        return;
+    }
+    for (const auto& member : builder.graph().upward(tag))
+        if (builder.state(member) == State::illstate &&
+            builder.holding(view.self, member) == Holding::may_hold)
+            builder.remove_one(member, why, true);
+}
+
 void all_osu(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found, const std::string& why) {
     for (const auto& tag : found.members)
-        if (builder.state(tag) == State::illstate)
-            builder.add({view.self, tag, Action::set_osu, why, {}, false});
+        if (builder.state(tag) == State::illstate) out_of_service(builder, view, tag, why);
 }
 
 /// The peer that comes before `self` for this hierarchy, if one is alive and starts too or has a part of it.
@@ -80,9 +92,7 @@ Result<> by_method(PlanBuilder& builder, const ClusterView& view, const Tag& tag
     const auto& children = builder.graph().children(tag);
     const auto down = std::find_if(children.begin(), children.end(),
                                    [&](const Tag& child) { return !builder.in_service(child); });
-    const auto osu = [&](std::string why) {
-        builder.add({view.self, tag, Action::set_osu, std::move(why), {}, false});
-    };
+    const auto osu = [&](const std::string& why) { out_of_service(builder, view, tag, why); };
     switch (instance.init) {
         case config::Init::init_osu:
             osu("INIT_OSU: an administrator starts it");

@@ -23,8 +23,8 @@ Reservations::~Reservations() {
     if (timer_) world_.tasks.cancel(*timer_);
 }
 
-runtime::Task<Result<bool>> Reservations::acquire(OperationOwner owner, std::vector<Tag> tags,
-                                                  runtime::Duration limit) {
+runtime::Task<Result<Waited>> Reservations::acquire(OperationOwner owner, std::vector<Tag> tags,
+                                                    runtime::Duration limit, Breaking breaking) {
     if (waiters_.size() >= kMaxWaitingOperations)
         co_return fail(Code::failure,
                        "{} operations are waiting for resources of {} already; try again later",
@@ -36,20 +36,19 @@ runtime::Task<Result<bool>> Reservations::acquire(OperationOwner owner, std::vec
         waiter->tags.insert(members.begin(), members.end());
     }
     waiter->owner = std::move(owner);
-    waiter->limit = limit;
+    waiter->breaking = breaking;
     waiter->give_up = world_.clock.now() + limit;
     waiters_.push_back(waiter);
     grant();
-    if (waiter->granted.ready()) co_return false;
+    if (waiter->granted.ready()) co_return Waited::no;
     tick();  // what is in the way may belong to the dead
     const auto blockers = in_the_way(*waiter);
     if (!blockers.empty())
         messages::info("{} waits for {}, which works on the same resources", waiter->owner.operation,
                        blockers.front());
-    const runtime::OneShot<Result<>> granted = waiter->granted;
-    const Result<> result = co_await granted;
-    if (!result) co_return fail(result.error());
-    co_return true;
+    const runtime::OneShot<Result<Waited>> granted = waiter->granted;
+    auto result = co_await granted;
+    co_return result;
 }
 
 std::vector<std::string> Reservations::in_the_way(const Waiter& waiter) const {
@@ -72,7 +71,7 @@ void Reservations::grant() {
         auto& holder = holders_[waiter->owner.operation];
         holder.owner = waiter->owner;
         holder.tags.insert(waiter->tags.begin(), waiter->tags.end());
-        waiter->granted.set(Result<>{});
+        waiter->granted.set(Waited::yes);
         at = waiters_.erase(at);
     }
     arm();
@@ -95,20 +94,32 @@ void Reservations::tick() {
     const auto now = world_.clock.now();
     const auto waiters = waiters_;  // breaking one grants others
     for (const auto& waiter : waiters) {
-        if (waiter->granted.ready()) continue;
-        const bool expired = now >= waiter->give_up;
-        if (expired) waiter->give_up = now + waiter->limit;
-        for (const auto& operation : in_the_way(*waiter)) {
-            const auto& owner = holders_.at(operation).owner;
-            const bool gone =
-                owner.node == database_.self() && owner.pid > 0 && !world_.processes.alive(owner.pid);
-            if (!gone && !expired) continue;
-            messages::warning("breaking the reservation of {} (pid {} on {}): {}", operation, owner.pid,
-                              owner.node.str(), gone ? "its process is gone" : "it was held for too long");
-            drop(operation);
-        }
+        if (waiter->granted.ready() || break_what_is_in_the_way(*waiter) || now < waiter->give_up) continue;
+        waiters_.remove(waiter);
+        waiter->granted.set(Waited::in_vain);
     }
     grant();
+}
+
+bool Reservations::break_what_is_in_the_way(const Waiter& waiter) {
+    const bool expired = world_.clock.now() >= waiter.give_up;
+    bool free = true;
+    for (const auto& operation : in_the_way(waiter)) {
+        const auto& holder = holders_.at(operation);
+        const auto& owner = holder.owner;
+        const bool gone =
+            owner.node == database_.self() && owner.pid > 0 && !world_.processes.alive(owner.pid);
+        const bool may_break =
+            waiter.breaking == Breaking::all || (waiter.breaking == Breaking::idle && holder.in_use == 0);
+        if (!gone && !(expired && may_break)) {
+            free = false;
+            continue;
+        }
+        messages::warning("breaking the reservation of {} (pid {} on {}): {}", operation, owner.pid,
+                          owner.node.str(), gone ? "its process is gone" : "it was held for too long");
+        drop(operation);
+    }
+    return free;
 }
 
 void Reservations::mark(const std::string& operation, const std::vector<Tag>& tags,
@@ -149,6 +160,11 @@ void Reservations::end_use(const std::string& operation) {
 }
 
 void Reservations::release(const std::string& operation) {
+    waiters_.remove_if([&](const auto& waiter) {
+        if (waiter->owner.operation != operation) return false;
+        waiter->granted.set(fail(Code::failure, "the operation was given up"));
+        return true;
+    });
     const auto at = holders_.find(operation);
     if (at == holders_.end()) return;
     if (at->second.in_use > 0) {
@@ -160,15 +176,26 @@ void Reservations::release(const std::string& operation) {
 }
 
 void Reservations::node_died(const NodeName& node) {
-    std::vector<std::string> theirs;
+    end_where([&](const OperationOwner& owner) { return owner.node == node; },
+              fmt::format("{} died", node.str()));
+}
+
+void Reservations::lives_as(const NodeName& node, const std::string& life) {
+    end_where(
+        [&](const OperationOwner& owner) { return owner.node == node && !owner.operation.starts_with(life); },
+        fmt::format("the daemon of {} was restarted", node.str()));
+}
+
+void Reservations::end_where(const std::function<bool(const OperationOwner&)>& over, const std::string& why) {
+    std::vector<std::string> ended;
     for (const auto& [operation, holder] : holders_)
-        if (holder.owner.node == node) theirs.push_back(operation);
+        if (over(holder.owner)) ended.push_back(operation);
     waiters_.remove_if([&](const auto& waiter) {
-        if (waiter->owner.node != node) return false;
-        waiter->granted.set(fail(Code::unreachable, "{} died", node.str()));
+        if (!over(waiter->owner)) return false;
+        waiter->granted.set(fail(Code::unreachable, "{}", why));
         return true;
     });
-    for (const auto& operation : theirs)
+    for (const auto& operation : ended)
         release(operation);
     grant();
 }

@@ -10,6 +10,7 @@
 #include "config/database.h"
 #include "runtime/task.h"
 
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -22,8 +23,21 @@ namespace understudy::recovery {
 /// More operations waiting than this are refused.
 inline constexpr std::size_t kMaxWaitingOperations = 256;
 
+/// What may be broken when the wait is over. Spec: CMD-113.
+enum class Breaking {
+    nothing,
+    idle,  // what has no script running here: its operation may be gone, but nobody is cut off at work
+    all,   // a person asks
+};
+
+enum class Waited {
+    no,
+    yes,
+    in_vain,  // nothing was acquired
+};
+
 struct OperationOwner {
-    std::string operation;  // unique in the cluster
+    std::string operation;  // unique in the cluster: Jobs::new_id()
     NodeName node;          // that runs it
     int pid = 0;            // of the command on that node; 0: the daemon itself
 };
@@ -35,9 +49,10 @@ class Reservations {
     Reservations& operator=(const Reservations&) = delete;
     ~Reservations();
 
-    /// Waits for the hierarchies of `tags`, at most `limit` before it breaks what is in the way. True when it
-    /// had to wait. Errors: too many are waiting; the owner's node died while it waited.
-    runtime::Task<Result<bool>> acquire(OperationOwner owner, std::vector<Tag> tags, runtime::Duration limit);
+    /// Waits for the hierarchies of `tags`; after `limit` breaks what it may. Errors: too many are waiting;
+    /// the owner's node died, or released it, while it waited.
+    runtime::Task<Result<Waited>> acquire(OperationOwner owner, std::vector<Tag> tags,
+                                          runtime::Duration limit, Breaking breaking);
     /// Shows in the database what the operation is going to do. Tags it does not hold are left alone.
     void mark(const std::string& operation, const std::vector<Tag>& tags, config::Reservation kind);
     /// Whether the operation still has all it acquired.
@@ -47,7 +62,10 @@ class Reservations {
     /// Between begin_use and end_use a script of the operation runs: release waits for its end.
     void begin_use(const std::string& operation);
     void end_use(const std::string& operation);
+    /// Also gives up its wait.
     void release(const std::string& operation);
+    /// The daemon of `node` lives as `life` (Jobs::life()) now: operations of earlier lives are over.
+    void lives_as(const NodeName& node, const std::string& life);
     /// Releases what operations of this node held here.
     void node_died(const NodeName& node);
 
@@ -63,15 +81,18 @@ class Reservations {
         explicit Waiter(runtime::Tasks& tasks) : granted(tasks) {}
         OperationOwner owner;
         std::set<Tag> tags;
-        runtime::Duration limit{};
+        Breaking breaking = Breaking::nothing;
         runtime::TimePoint give_up;
-        runtime::OneShot<Result<>> granted;
+        runtime::OneShot<Result<Waited>> granted;
     };
     [[nodiscard]] std::vector<std::string> in_the_way(const Waiter& waiter) const;
     void grant();
     void tick();
     void arm();
     void drop(const std::string& operation);
+    bool break_what_is_in_the_way(const Waiter& waiter);
+    /// Ends waits and reservations of operations that `over` tells.
+    void end_where(const std::function<bool(const OperationOwner&)>& over, const std::string& why);
 
     runtime::World world_;
     config::Database& database_;

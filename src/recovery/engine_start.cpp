@@ -1,0 +1,150 @@
+// Start and initialisation. Spec: sections 7 and 12 of the cluster core.
+
+#include "base/text.h"
+#include "messages/messages.h"
+#include "recovery/engine_impl.h"
+
+#include <algorithm>
+
+namespace understudy::recovery {
+
+void Engine::Impl::start() {
+    const FlagName stopped{kStoppedFlag};
+    const bool orderly = database.has_flag(stopped);
+    const bool anew = options.host_rebooted || orderly;
+    std::vector<config::Edit> edits;
+    if (orderly) edits.emplace_back(config::DropFlag{stopped});
+    for (const auto& [tag, instance] : database.own().instances) {
+        auto changed = instance;
+        const bool restoring = instance.reservation == config::Reservation::restore;
+        changed.reservation = config::Reservation::none;
+        changed.reserving_pid = 0;
+        if (anew) {
+            changed.state = config::State::illstate;
+            changed.reason = "the engine started";
+        } else if (is_in_service(instance.state)) {
+            changed.reason = kKeptRunning;
+        } else if (restoring) {
+            // How far the script came is unknown; a peer must run remove before it restores this.
+            changed.state = config::State::illstate;
+            changed.reason = fmt::format("{}: the daemon ended during its restore", kNotAffirmed);
+        }
+        if (!(changed == instance)) edits.emplace_back(config::PutInstance{std::move(changed)});
+    }
+    if (!edits.empty()) database.commit(std::move(edits));
+    messages::info("engine start on {}: {}", database.self().str(),
+                   options.host_rebooted ? "the host booted"
+                   : orderly             ? "after an orderly stop"
+                                         : "the daemon was restarted, applications kept running");
+    scope.spawn(initialise());
+}
+
+runtime::Duration Engine::Impl::longest_detection() const {
+    runtime::Duration longest{};
+    for (const auto& path : database.own().paths)
+        longest =
+            std::max(longest, runtime::Duration(std::chrono::milliseconds(path.interval_ms)) * path.misses);
+    return longest;
+}
+
+runtime::Task<> Engine::Impl::wait_for_peers() {
+    // A node that just booted must not start what a peer already runs. Spec: CLU-127.
+    std::set<NodeName> expected;
+    for (const auto& path : database.own().paths)
+        expected.insert(path.remote);
+    peers_had_their_time = false;
+    const auto limit =
+        options.init_peer_wait > runtime::Duration{} ? options.init_peer_wait : longest_detection();
+    // Only time that this process ran counts: while it stood still it could hear nobody.
+    runtime::Duration waited{};
+    auto last = world.clock.now();
+    auto seen_absences = absences;
+    while (true) {
+        look_for_absence();
+        const auto now = world.clock.now();
+        waited += std::min(now - std::exchange(last, now), 2 * kPoll);
+        if (std::exchange(seen_absences, absences) != absences) waited = {};
+        // After a long one the peers' states mean nothing either until the paths were confirmed or had their
+        // time again. Communication learns of it a tick later than this.
+        const bool confirmed = absences == 0 || waited >= longest_detection() + kDetectionMargin ||
+                               (waited > 2 * kPoll && peers->settled());
+        const bool all =
+            std::all_of(expected.begin(), expected.end(), [&](const auto& n) { return alive(n); });
+        if (confirmed && (all || waited >= limit)) break;
+        co_await runtime::sleep_for(world.tasks, kPoll);
+    }
+    for (const auto& name : expected)
+        if (!alive(name))
+            messages::warning("{} did not answer within its time and is taken for dead", name.str());
+    peers_had_their_time = true;
+}
+
+runtime::Task<> Engine::Impl::initialise() {
+    watch_absence();
+    std::uint64_t before = absences;
+    do {
+        // Every stand-still lasted longer than a failure takes to be noticed: peers may have acted.
+        co_await wait_for_peers();
+        before = absences;
+        co_await initialise_once(before);
+        look_for_absence();
+    } while (absences != before);
+    unwatch_absence();
+    ready = true;
+    journal(Event::start_complete, "engine", database.self().str(), "start complete");
+    messages::info("engine start on {} complete", database.self().str());
+}
+
+runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
+    // What was answered before a peer was lost says nothing of who takes over from it now.
+    auto known = losses;
+    ClusterView seen = co_await ask_everyone(NodeName());
+    while (losses != known) {
+        known = losses;
+        seen = co_await ask_everyone(NodeName());
+    }
+    look_for_absence();
+    if (absences != before) co_return;
+    auto planned = plan(seen, InitialiseRequest{});
+    if (!planned) {
+        messages::error("initialisation: {}", planned.error().text);
+        journal(Event::none, "engine", database.self().str(),
+                "initialisation failed: " + planned.error().text);
+        co_return;
+    }
+    std::vector<Operation> operations;
+    for (auto& part : by_hierarchy(seen, *planned)) {
+        Operation operation{"initialisation", InitialiseRequest{own_tag(part, database.self())}};
+        operation.plan = std::move(part);
+        operation.absences = before;
+        operation.comes_again = true;
+        operations.push_back(std::move(operation));
+    }
+    std::vector<Tag> tags;
+    for (const auto& operation : operations)
+        tags.push_back(std::get<InitialiseRequest>(operation.request).only);
+    const auto results = co_await operate_all(std::move(operations));
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        const auto& result = results[i];
+        if (result.start.give_back) {
+            // A peer that was absent lives and has it: now the rule for that case applies.
+            Operation anew{"initialisation", InitialiseRequest{*result.start.tags.begin()}};
+            anew.absences = before;
+            anew.comes_again = true;
+            const auto again = co_await operate(std::move(anew));
+            if (again.outcome.result) continue;
+        }
+        if (!result.outcome.result)
+            journal(Event::none, "engine", tags[i].str(),
+                    "initialisation did not succeed: " + result.outcome.result.error().text);
+    }
+}
+
+runtime::Task<bool> Engine::Impl::wait_ready(runtime::Duration limit) {
+    const auto give_up = world.clock.now() + limit;
+    while (!ready && world.clock.now() < give_up)
+        co_await runtime::sleep_for(world.tasks, kPoll);
+    co_return ready;
+}
+
+}  // namespace understudy::recovery
