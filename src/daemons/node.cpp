@@ -37,6 +37,12 @@ bool is_read_only(const Command& command) {
     return std::find(std::begin(kReadOnly), std::end(kReadOnly), command.name) != std::end(kReadOnly);
 }
 
+/// What a stopping node still does: a mirror's source must be able to record here that it goes on alone, or
+/// its writes would wait until this node is DEAD. Spec: REP-079.
+bool is_done_while_stopping(const Command& command) {
+    return command.name == "flg_create" || command.name == "flg_remove" || command.name == "lcdsync";
+}
+
 struct Node::Impl {
     runtime::World world;
     NodeOptions options;
@@ -62,7 +68,7 @@ struct Node::Impl {
           cluster(world, {.self = options.self, .software_version = "0.1.0"}),
           engine(world, *database, cluster, engine_options(options, *database)),
           replication(world, *database, cluster),
-          membership(world, *database, cluster, options),
+          membership(world, *database, options),
           status(world, *database, cluster, engine, options),
           equivalencies(world, *database, cluster),
           history(world, *database, cluster),
@@ -234,7 +240,7 @@ struct Node::Impl {
     }
 
     void execute(const Command& command, const Progress& progress, const Done& done) {
-        if (stopping && !is_read_only(command))
+        if (stopping && !is_read_only(command) && !is_done_while_stopping(command))
             return done(config::failure({Code::failure, "the engine is stopping", 0}));
         if (const NodeName destination(command.get("d")); command.has("d") && destination != options.self)
             return forward(command, destination, done);
