@@ -130,6 +130,29 @@ TEST_F(Priorities, OneNodesPriorityIsSetAndDuplicatesAreRefused) {
     EXPECT_EQ(priorities(c).at(a), std::set<int>{5});
 }
 
+TEST_F(Priorities, WhatCannotBeNotedIsNotBegun) {
+    c.host(a).set_disk_full(true);
+    const auto reply = run(a, swap_first_two());
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->exit_code, 1);
+    EXPECT_EQ(priorities(c), kBefore);
+    c.host(a).set_disk_full(false);
+    EXPECT_EQ(run(a, swap_first_two())->exit_code, 0);
+    EXPECT_EQ(priorities(c), kAfter);
+}
+
+TEST_F(Priorities, AFullDiskInTheMiddleOfAChangeIsWaitedOutAndEndsWhole) {
+    c.node(a)->priorities.run(swap_first_two(), [](const Reply&) {});
+    ASSERT_TRUE(c.sim.run_until([&] { return priorities(c).at(b) == std::set<int>{1001}; }, 30s));
+    c.host(a).set_disk_full(true);
+    c.sim.run_for(30s);
+    EXPECT_TRUE(c.node(a)->priorities.unfinished());
+    c.host(a).set_disk_full(false);
+    ASSERT_TRUE(c.sim.run_until([&] { return !c.node(a)->priorities.unfinished(); }, 60s));
+    const auto now = priorities(c);
+    EXPECT_TRUE(now == kBefore || now == kAfter);
+}
+
 TEST_F(Priorities, NoOtherChangeRunsMeanwhile) {
     auto first = std::make_shared<std::optional<Reply>>();
     auto second = std::make_shared<std::optional<Reply>>();

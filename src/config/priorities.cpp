@@ -56,6 +56,9 @@ std::set<NodeName> PriorityChange::members() const {
 
 Result<> PriorityChange::check() const {
     const auto nodes = members();
+    if (wanted.size() > kMaxChangedPriorities)
+        return fail(Code::out_of_range, "at most {} systems' priorities can be changed at once",
+                    kMaxChangedPriorities);
     for (const auto& [node, value] : wanted) {
         if (!nodes.contains(node))
             return fail(Code::not_found, "the hierarchy is not extended to {}", node.str());

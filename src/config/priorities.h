@@ -19,6 +19,9 @@ namespace understudy::config {
 /// The first temporary value; the n-th node of a change gets this plus n.
 inline constexpr int kFirstTemporaryPriority = Priority::kMaxForPeople + 1;
 
+/// As many nodes as there are temporary values.
+inline constexpr std::size_t kMaxChangedPriorities = Priority::kMax - kFirstTemporaryPriority + 1;
+
 /// Equivalent resources: each node's tag.
 using EquivalentTags = std::map<NodeName, Tag>;
 /// What a node's records say: by its own tag, the priority of each node.

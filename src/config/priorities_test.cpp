@@ -124,6 +124,10 @@ TEST_F(PrioritiesTest, EqualAndIllegalPrioritiesAndStrangersAreRefused) {
     EXPECT_EQ(change({{kA, {0}}}).check().error().number, 133);
     EXPECT_EQ(change({{NodeName("nodeX"), {3}}}).check().error().code, Code::not_found);
     EXPECT_TRUE(change({{kA, {10}}, {kB, {1}}}).check());
+    std::map<NodeName, Priority> many;
+    for (int i = 0; i <= static_cast<int>(kMaxChangedPriorities); ++i)
+        many[NodeName(fmt::format("n{}", i))] = Priority{i + 1};
+    EXPECT_EQ(change(many).check().error().code, Code::out_of_range);
 }
 
 TEST_F(PrioritiesTest, AResourceWithoutEquivalentsHasNoPriorities) {

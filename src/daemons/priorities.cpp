@@ -300,9 +300,7 @@ Task<Result<>> PriorityService::carry_out() {
     if (written) written = keep(Phase::final);
     if (written) written = co_await write_step(Phase::final);
     if (written) co_return forget_journal();
-    // Without the note a restart would complete what is being put back: then it stays to the next attempt.
-    if (const auto noted = keep(Phase::roll_back); !noted)
-        co_return with_context(noted.error(), "the change of priorities is left as it is and put back later");
+    journal_->phase = Phase::roll_back;
     const auto back = co_await finish();
     if (!back)
         co_return fail(
@@ -315,7 +313,9 @@ Task<Result<>> PriorityService::carry_out() {
 
 Task<Result<>> PriorityService::finish() {
     const auto phase = journal_->phase;
-    Result<> written;
+    // First the note: after a restart nobody may complete what was being put back.
+    auto written = keep(phase);
+    if (!written) co_return written;
     if (phase == Phase::final) {
         written = co_await write_step(Phase::final);
     } else {
