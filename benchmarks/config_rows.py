@@ -17,7 +17,7 @@ from rows import Row, at_most, ratio_row
 
 INSTANCES = 10_000
 PEERS = 7  # with this node eight
-OF_PEERS = 1_250  # what each of them has: the cluster's 10,000 once more
+OF_PEERS = 1_250  # what each of them has
 
 
 def tool(*words: str, timeout: float = 120) -> list[str]:
