@@ -22,8 +22,7 @@ Reply rejected(Code code, std::string text) {
 
 }  // namespace
 
-Membership::Membership(runtime::World world, config::Database& database, comm::Cluster& cluster,
-                       const NodeOptions& options)
+Membership::Membership(runtime::World world, config::Database& database, const NodeOptions& options)
     : world_(world),
       database_(database),
       options_(options),
@@ -33,9 +32,7 @@ Membership::Membership(runtime::World world, config::Database& database, comm::C
                   .accept_paths =
                       [this](const NodeName& joiner, std::vector<config::Path> proposed) {
                           return accept_paths(joiner, std::move(proposed));
-                      }}) {
-    (void)cluster;
-}
+                      }}) {}
 
 void Membership::start() {
     if (!world_.files.exists(options_.layout.pki() + "/node.pem")) return;

@@ -1,7 +1,6 @@
 #pragma once
 // `understudy init`, `invite`, `join`: how a host becomes a node, and how a node lets another in.
 
-#include "comm/cluster.h"
 #include "comm/enrolment.h"
 #include "config/command.h"
 #include "config/database.h"
@@ -15,8 +14,7 @@ namespace understudy::daemons {
 class Membership {
   public:
     using Done = std::function<void(config::Reply)>;
-    Membership(runtime::World world, config::Database& database, comm::Cluster& cluster,
-               const NodeOptions& options);
+    Membership(runtime::World world, config::Database& database, const NodeOptions& options);
     Membership(const Membership&) = delete;
     Membership& operator=(const Membership&) = delete;
     /// Serves enrolment when this node belongs to a cluster.
