@@ -23,11 +23,12 @@ class LoopTasks final : public runtime::Tasks {
     }
     runtime::TimerId after(runtime::Duration, Function) override { std::abort(); }  // not used by config/
     void cancel(runtime::TimerId) override { std::abort(); }
-    void run_blocking(Function work, Function done) override {
+    bool run_blocking(Function work, Function done) override {
         post_from_thread([work = std::move(work), done = std::move(done)] {
             work();
             done();
         });
+        return true;
     }
 
     /// Runs what is queued now.

@@ -18,13 +18,16 @@ struct ProcessSpec {
     std::map<std::string, std::string> environment;  // complete: nothing is inherited (Spec: CLU-150)
     std::string directory;                           // working directory, empty: "/"
     std::optional<Duration> limit;                   // killed with its process group after it
-    std::size_t max_output = 1UL << 20;              // bytes of output kept; the rest is discarded
+    std::size_t max_output = 1UL << 20;  // bytes kept of `output`, and of `errors`; the rest is discarded
+    bool separate_errors = false;        // standard error goes to `errors` instead of `output`
 };
 
 struct ProcessResult {
     int exit_code = -1;  // 128 + signal when it was killed
     bool timed_out = false;
-    std::string output;  // stdout and stderr, merged in order
+    std::string output;      // stdout and stderr, merged in order
+    std::string errors;      // stderr, with ProcessSpec::separate_errors
+    bool truncated = false;  // there was more than max_output
 };
 
 enum class ProcessHandle : std::uint64_t {};

@@ -27,9 +27,10 @@ class ManualTasks final : public Tasks {
         std::erase_if(timers_, [&](const auto& entry) { return entry.second.first == timer; });
     }
     void post_from_thread(Function function) override { post(std::move(function)); }
-    void run_blocking(Function work, Function done) override {
+    bool run_blocking(Function work, Function done) override {
         work();
         post(std::move(done));
+        return true;
     }
 
     void run_posted() {

@@ -2,6 +2,7 @@
 // Time and the event loop.
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 
@@ -30,6 +31,9 @@ class Clock {
 
 enum class TimerId : std::uint64_t {};
 
+/// Jobs of Tasks::run_blocking that wait for a worker, at most.
+inline constexpr std::size_t kMaxBlockingJobs = 256;
+
 /// One event loop on one thread. Callbacks run one at a time, in order of time, then of posting.
 class Tasks {
   public:
@@ -44,8 +48,9 @@ class Tasks {
     /// Like post, callable from any thread (a worker's completion).
     virtual void post_from_thread(Function function) = 0;
     /// Runs `work` off the loop (SQLite's fsync, DNS), then `done` on the loop. At most a small fixed number
-    /// of workers; `work` must not touch loop-owned data.
-    virtual void run_blocking(Function work, Function done) = 0;
+    /// of workers; `work` must not touch loop-owned data. False, and neither runs, when kMaxBlockingJobs wait
+    /// already.
+    [[nodiscard]] virtual bool run_blocking(Function work, Function done) = 0;
 };
 
 }  // namespace understudy::runtime

@@ -158,8 +158,9 @@ void EventLoop::cancel(TimerId timer) {
     impl_->timers.erase(at);
 }
 
-void EventLoop::run_blocking(Function work, Function done) {
-    workers_.run(std::move(work), std::move(done), [this](Function f) { post_from_thread(std::move(f)); });
+bool EventLoop::run_blocking(Function work, Function done) {
+    return workers_.run(std::move(work), std::move(done),
+                        [this](Function f) { post_from_thread(std::move(f)); });
 }
 
 std::unique_ptr<Watch> EventLoop::watch(int fd) {

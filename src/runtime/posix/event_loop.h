@@ -38,7 +38,7 @@ class EventLoop final : public Clock, public Tasks {
     TimerId after(Duration delay, Function function) override;
     void cancel(TimerId timer) override;
     void post_from_thread(Function function) override;
-    void run_blocking(Function work, Function done) override;
+    [[nodiscard]] bool run_blocking(Function work, Function done) override;
 
     /// `fd` must be pollable (socket, pipe, pidfd) and non-blocking.
     [[nodiscard]] std::unique_ptr<Watch> watch(int fd);

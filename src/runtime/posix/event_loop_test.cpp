@@ -109,7 +109,7 @@ TEST(EventLoop, BlockingWorkDoesNotStopTheLoopAndItsEndComesBackToIt) {
     std::thread::id worker;
     std::thread::id back;
     bool done = false;
-    loop.run_blocking(
+    const bool taken = loop.run_blocking(
         [&, released] {
             worker = std::this_thread::get_id();
             released.wait_for(20s);
@@ -118,6 +118,7 @@ TEST(EventLoop, BlockingWorkDoesNotStopTheLoopAndItsEndComesBackToIt) {
             back = std::this_thread::get_id();
             done = true;
         });
+    EXPECT_TRUE(taken);
     bool timer_fired = false;
     loop.after(1ms, [&] {
         timer_fired = true;
@@ -129,14 +130,30 @@ TEST(EventLoop, BlockingWorkDoesNotStopTheLoopAndItsEndComesBackToIt) {
     EXPECT_EQ(back, std::this_thread::get_id());
 }
 
+TEST(EventLoop, RefusesBlockingWorkWhenTooMuchOfItWaits) {
+    EventLoop loop;
+    std::promise<void> release;
+    auto released = release.get_future().share();
+    std::size_t taken = 0;
+    std::size_t done = 0;
+    constexpr std::size_t kMost = kMaxBlockingJobs + kBlockingWorkers;
+    while (taken <= kMost && loop.run_blocking([released] { released.wait_for(20s); }, [&] { ++done; }))
+        ++taken;
+    EXPECT_GE(taken, kMaxBlockingJobs);
+    EXPECT_LE(taken, kMost);
+    release.set_value();
+    ASSERT_TRUE(run_until(loop, [&] { return done == taken; }));
+    EXPECT_TRUE(loop.run_blocking([] {}, [] {})) << "there is room again";
+}
+
 TEST(EventLoop, RunsAtMostItsNumberOfBlockingJobsAtOnce) {
     EventLoop loop;
     std::atomic<int> running = 0;
     std::atomic<int> most = 0;
     int done = 0;
     constexpr int kJobs = 16;
-    for (int i = 0; i < kJobs; ++i)
-        loop.run_blocking(
+    for (int i = 0; i < kJobs; ++i) {
+        const bool taken = loop.run_blocking(
             [&] {
                 const int now = ++running;
                 int seen = most;
@@ -146,6 +163,8 @@ TEST(EventLoop, RunsAtMostItsNumberOfBlockingJobsAtOnce) {
                 --running;
             },
             [&] { ++done; });
+        EXPECT_TRUE(taken);
+    }
     ASSERT_TRUE(run_until(loop, [&] { return done == kJobs; }));
     EXPECT_LE(most, kBlockingWorkers);
 }

@@ -36,7 +36,9 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
           on_exit_(std::move(on_exit)),
           forget_(std::move(forget)),
           exit_watch_(loop.watch(process_.exit.get())),
-          output_watch_(loop.watch(process_.output.get())) {}
+          output_watch_(loop.watch(process_.output.get())) {
+        if (process_.errors) error_watch_ = loop.watch(process_.errors.get());
+    }
 
     void begin(std::optional<Duration> limit) {
         if (limit) {
@@ -47,6 +49,7 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
             });
         }
         wait_for_output();
+        if (error_watch_) wait_for_errors();
         wait_for_exit();
     }
 
@@ -69,6 +72,7 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
     void abandon() {
         stop_timer();
         output_watch_.reset();
+        error_watch_.reset();
         exit_watch_.reset();
         on_line_ = {};
         on_exit_ = {};
@@ -89,21 +93,46 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
         if (read_once() != 0 && output_watch_) wait_for_output();
     }
 
-    /// Bytes read; 0: the end of the stream; -1: nothing now.
-    ssize_t read_once() {
+    void wait_for_errors() {
+        error_watch_->wait_readable([self = shared_from_this()] {
+            if (self->read_errors() != 0 && self->error_watch_) self->wait_for_errors();
+        });
+    }
+
+    /// Bytes read into `text`; 0: the end of the stream; -1: nothing now.
+    static ssize_t read_from(const Descriptor& pipe, std::string_view& text) {
         static thread_local std::array<char, kReadBytes> buffer;
         ssize_t got;
         do {
-            got = ::read(process_.output.get(), buffer.data(), buffer.size());
+            got = ::read(pipe.get(), buffer.data(), buffer.size());
         } while (got < 0 && errno == EINTR);
         if (got < 0) return errno == EAGAIN ? -1 : 0;
-        take(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
+        text = std::string_view(buffer.data(), static_cast<std::size_t>(got));
         return got;
     }
 
+    ssize_t read_once() {
+        std::string_view text;
+        const auto got = read_from(process_.output, text);
+        if (got > 0) take(text);
+        return got;
+    }
+
+    ssize_t read_errors() {
+        std::string_view text;
+        const auto got = read_from(process_.errors, text);
+        if (got > 0) keep(result_.errors, text);
+        return got;
+    }
+
+    void keep(std::string& kept, std::string_view text) {
+        const std::size_t space = max_output_ - std::min(max_output_, kept.size());
+        if (text.size() > space) result_.truncated = true;
+        kept.append(text.substr(0, space));
+    }
+
     void take(std::string_view text) {
-        const std::size_t space = max_output_ - std::min(max_output_, result_.output.size());
-        result_.output.append(text.substr(0, space));
+        keep(result_.output, text);
         if (!on_line_) return;
         while (!text.empty()) {
             const auto newline = text.find('\n');
@@ -142,6 +171,12 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
             if (got <= 0) break;
             drained += static_cast<std::size_t>(got);
         }
+        drained = 0;
+        while (error_watch_ && drained < kDrainBytes) {
+            const ssize_t got = read_errors();
+            if (got <= 0) break;
+            drained += static_cast<std::size_t>(got);
+        }
         report();
     }
 
@@ -151,7 +186,9 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
         if (!line_.empty()) emit(std::exchange(line_, {}));
         if (std::exchange(reported_, true)) return;
         output_watch_.reset();
+        error_watch_.reset();
         process_.output.reset();
+        process_.errors.reset();
         on_line_.reset();
         const auto on_exit = std::exchange(on_exit_, nullptr);
         std::exchange(forget_, nullptr)();
@@ -172,6 +209,7 @@ class PosixProcesses::Child : public std::enable_shared_from_this<Child> {
     std::function<void()> forget_;
     std::unique_ptr<Watch> exit_watch_;  // the watches go before their descriptors
     std::unique_ptr<Watch> output_watch_;
+    std::unique_ptr<Watch> error_watch_;  // null unless standard error is separate
     std::optional<TimerId> timer_;
     ProcessResult result_;
     std::string line_;

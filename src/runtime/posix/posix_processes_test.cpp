@@ -79,6 +79,27 @@ TEST_F(PosixProcessesTest, ReportsExitCodeAndMergedOutputInOrder) {
     EXPECT_THAT(outcome.lines, ElementsAre("one", "two", "three"));
 }
 
+TEST_F(PosixProcessesTest, KeepsStandardErrorApartWhenAsked) {
+    auto spec = shell("echo out; echo err >&2; echo more");
+    spec.separate_errors = true;
+    const auto outcome = run(spec);
+    ASSERT_TRUE(outcome.result);
+    EXPECT_EQ(outcome.result->output, "out\nmore\n");
+    EXPECT_EQ(outcome.result->errors, "err\n");
+    EXPECT_FALSE(outcome.result->truncated);
+}
+
+TEST_F(PosixProcessesTest, TellsThatOutputWasLeftOut) {
+    auto spec = shell("printf 123456; printf 1234567 >&2");
+    spec.separate_errors = true;
+    spec.max_output = 6;
+    const auto outcome = run(spec);
+    ASSERT_TRUE(outcome.result);
+    EXPECT_EQ(outcome.result->output, "123456");
+    EXPECT_EQ(outcome.result->errors, "123456");
+    EXPECT_TRUE(outcome.result->truncated);
+}
+
 TEST_F(PosixProcessesTest, SplitsLinesWhereverTheyAreCut) {
     const auto outcome = run(shell("printf 'a'; sleep 0.02; printf 'b\\n\\nc'; sleep 0.02; printf d"));
     EXPECT_THAT(outcome.lines, ElementsAre("ab", "", "cd"));

@@ -65,22 +65,35 @@ void reset_oom_protection(int pid) {
     if (its) (void)!::write(its.get(), "0", 1);  // gone already: nothing to protect
 }
 
+struct Pipe {
+    Descriptor read_end;
+    Descriptor write_end;
+};
+
+Result<Pipe> make_pipe(const ProcessSpec& spec) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+        return fail(Code::failure, "cannot run {}: no pipe for its output: {}", spec.path, strerror(errno));
+    // Only our end: the program expects an ordinary, blocking stdout.
+    ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    return Pipe{Descriptor(ends[0]), Descriptor(ends[1])};
+}
+
 }  // namespace
 
 Result<SpawnedProcess> spawn(const ProcessSpec& spec) {
     const std::string directory = spec.directory.empty() ? "/" : spec.directory;
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0)
-        return fail(Code::failure, "cannot run {}: no pipe for its output: {}", spec.path, strerror(errno));
-    Descriptor read_end(ends[0]);
-    const Descriptor write_end(ends[1]);
-    // Only our end: the program expects an ordinary, blocking stdout.
-    ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
+    UNDERSTUDY_TRY(auto output, make_pipe(spec));
+    Pipe errors;
+    if (spec.separate_errors) {
+        UNDERSTUDY_TRY(errors, make_pipe(spec));
+    }
+    const auto& error_end = spec.separate_errors ? errors.write_end : output.write_end;
 
     SpawnParameters p;
     ::posix_spawn_file_actions_addopen(&p.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&p.actions, write_end.get(), STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&p.actions, write_end.get(), STDERR_FILENO);
+    ::posix_spawn_file_actions_adddup2(&p.actions, output.write_end.get(), STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&p.actions, error_end.get(), STDERR_FILENO);
     ::posix_spawn_file_actions_addclosefrom_np(&p.actions, STDERR_FILENO + 1);
     ::posix_spawn_file_actions_addchdir_np(&p.actions, directory.c_str());
     sigset_t none;
@@ -111,7 +124,8 @@ Result<SpawnedProcess> spawn(const ProcessSpec& spec) {
         ::waitpid(out.pid, nullptr, 0);
         return fail(Code::failure, "cannot watch {}: {}", spec.path, strerror(why));
     }
-    out.output = std::move(read_end);
+    out.output = std::move(output.read_end);
+    out.errors = std::move(errors.read_end);
     return out;
 }
 

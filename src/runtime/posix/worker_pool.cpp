@@ -16,13 +16,14 @@ WorkerPool::~WorkerPool() {
         thread.join();
 }
 
-void WorkerPool::run(Function work, Function done, const std::function<void(Function)>& hand_back) {
+bool WorkerPool::run(Function work, Function done, const std::function<void(Function)>& hand_back) {
     {
         const std::lock_guard lock(mutex_);
+        if (jobs_.size() >= kMaxBlockingJobs) return false;
         jobs_.push_back({std::move(work), std::move(done), hand_back});
     }
     changed_.notify_one();
-    if (threads_.size() == kBlockingWorkers) return;
+    if (threads_.size() == kBlockingWorkers) return true;
     // Signals belong to the loop's thread; a worker must not be interrupted in the middle of an fsync.
     sigset_t all;
     sigset_t before;
@@ -30,6 +31,7 @@ void WorkerPool::run(Function work, Function done, const std::function<void(Func
     pthread_sigmask(SIG_SETMASK, &all, &before);
     threads_.emplace_back([this] { serve(); });
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return true;
 }
 
 void WorkerPool::serve() {

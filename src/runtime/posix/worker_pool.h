@@ -1,6 +1,8 @@
 #pragma once
 // A few threads for work that blocks (SQLite's fsync, DNS), so that the loop never does.
 
+#include "runtime/tasks.h"
+
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -12,8 +14,8 @@ namespace understudy::runtime {
 
 inline constexpr int kBlockingWorkers = 2;
 
-/// Runs jobs in the order given, on at most kBlockingWorkers threads that start with the first job.
-/// The queue is bounded by its users: each waits for its `done` before it asks again.
+/// Runs jobs in the order given, on at most kBlockingWorkers threads that start with the first job. At most
+/// kMaxBlockingJobs wait.
 class WorkerPool {
   public:
     using Function = std::function<void()>;
@@ -23,8 +25,8 @@ class WorkerPool {
     /// Waits for the jobs that run; forgets those that have not started.
     ~WorkerPool();
     /// `work` runs on a worker, which then gives `done` to `hand_back`. What both own goes back with it and
-    /// is never destroyed on a worker. One calling thread.
-    void run(Function work, Function done, const std::function<void(Function)>& hand_back);
+    /// is never destroyed on a worker. False when too many wait already. One calling thread.
+    [[nodiscard]] bool run(Function work, Function done, const std::function<void(Function)>& hand_back);
 
   private:
     struct Job {

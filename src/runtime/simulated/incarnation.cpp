@@ -34,15 +34,19 @@ void Incarnation::cancel(TimerId timer) {
     host_.queue.cancel(static_cast<EventId>(timer));
 }
 
-void Incarnation::run_blocking(Function work, Function done) {
+bool Incarnation::run_blocking(Function work, Function done) {
+    if (blocking_jobs_ >= kMaxBlockingJobs) return false;
+    ++blocking_jobs_;
     const auto some_time = [this] {
         return std::chrono::microseconds(1 + host_.random.next() % kMostWorkMicroseconds);
     };
     schedule(host_.queue.now() + some_time(),
              [this, some_time, work = std::move(work), done = std::move(done)] {
                  work();
+                 --blocking_jobs_;
                  schedule(host_.queue.now() + some_time(), done);
              });
+    return true;
 }
 
 Result<std::unique_ptr<Listener>> Incarnation::listen(const Endpoint& at, Security security,

@@ -57,7 +57,7 @@ class Incarnation : public EventOwner,
     TimerId after(Duration delay, Function function) override;
     void cancel(TimerId timer) override;
     void post_from_thread(Function function) override { post(std::move(function)); }
-    void run_blocking(Function work, Function done) override;
+    [[nodiscard]] bool run_blocking(Function work, Function done) override;
     // Network
     Result<std::unique_ptr<Listener>> listen(const Endpoint& at, Security security,
                                              AcceptHandler on_accept) override;
@@ -80,6 +80,7 @@ class Incarnation : public EventOwner,
     HostContext& host_;
     int pid_;
     bool dead_ = false;
+    std::size_t blocking_jobs_ = 0;  // that wait for their worker
 };
 
 }  // namespace understudy::runtime::simulated

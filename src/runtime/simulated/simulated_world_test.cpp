@@ -75,7 +75,7 @@ TEST_F(SimulatedWorldTest, CancellingAFiredTimerDoesNotHitTheOneThatReusesItsPla
 
 TEST_F(SimulatedWorldTest, BlockingWorkRunsBeforeItsCompletionAndNotOnTheCallersStack) {
     auto w = boot();
-    w.tasks.run_blocking(say("work"), say("done"));
+    EXPECT_TRUE(w.tasks.run_blocking(say("work"), say("done")));
     EXPECT_TRUE(log.empty());
     sim.run_for(1s);
     EXPECT_EQ(log, (std::vector<std::string>{"work", "done"}));
@@ -85,7 +85,7 @@ TEST_F(SimulatedWorldTest, PowerOffDestroysTheProgramAndNoneOfItsCallbacksRunsAg
     auto w = boot();
     auto held = std::make_shared<int>();
     w.tasks.after(1s, [held, this] { log.push_back("from the grave"); });
-    w.tasks.run_blocking([held] {}, say("done"));
+    EXPECT_TRUE(w.tasks.run_blocking([held] {}, say("done")));
     node.power_off();
     EXPECT_EQ(lives, 0);
     EXPECT_EQ(held.use_count(), 1);

@@ -259,8 +259,9 @@ Task<Result<>> ReactorHost::stop_export(bool forced) {
     if (!result && !device->empty()) {
         OneShot<std::string> named(world_.tasks);
         auto users = std::make_shared<std::string>();
-        world_.tasks.run_blocking([users, device] { *users = used_by(*device); },
-                                  [named, users] { named.set(*users); });
+        if (!world_.tasks.run_blocking([users, device] { *users = used_by(*device); },
+                                       [named, users] { named.set(*users); }))
+            named.set(std::string());
         const std::string who = co_await named;
         if (!who.empty()) result = fail(result.error().code, "{} Held by: {}.", result.error().text, who);
     }
