@@ -19,7 +19,7 @@ Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers>
       scripts(world, options.lkroot, options.settings, options.environment),
       reservations(world, database),
       jobs(world, *peers, database.self()),
-      globals(database, scripts, jobs),
+      globals(world, database, scripts, jobs),
       executor(world, database, scripts, jobs, reservations, globals) {}
 
 void Engine::Impl::journal(Event event, std::string kind, std::string subject, std::string text) {
@@ -65,6 +65,10 @@ void Engine::perform_action(const config::Command& command, std::function<void(c
 
 void Engine::lcdrecover(const config::Command& command, std::function<void(config::Reply)> done) {
     impl_->scope.spawn(impl_->reply_with(impl_->globals.lcdrecover(command), std::move(done)));
+}
+
+void Engine::set_admin_lock(GlobalScripts::AdminLock lock) {
+    impl_->globals.set_admin_lock(std::move(lock));
 }
 
 void Engine::switchover(const Tag& tag, const NodeName& to, std::function<void(config::Reply)> done) {

@@ -10,6 +10,7 @@
 #include "config/command.h"
 #include "config/database.h"
 #include "recovery/gate.h"
+#include "recovery/global_scripts.h"
 #include "recovery/peers.h"
 #include "recovery/plan.h"
 
@@ -55,6 +56,8 @@ class Engine {
 
     /// The command perform_action. Spec: CMD-109 to CMD-124.
     void perform_action(const config::Command& command, std::function<void(config::Reply)> done);
+    /// The lock that global postrestore scripts run under; none until it is set. Before start().
+    void set_admin_lock(GlobalScripts::AdminLock lock);
     /// The command lcdrecover with -g or -G: global pre and post scripts. Spec: CMD-034 to CMD-036.
     void lcdrecover(const config::Command& command, std::function<void(config::Reply)> done);
     /// Brings TAG's whole hierarchy in service on NODE, from wherever it runs. Spec: CLU-144.

@@ -38,6 +38,7 @@ inline constexpr std::string_view kReleaseMethod = "recovery.release";
 inline constexpr std::string_view kSwitchoverMethod = "recovery.perform";
 inline constexpr std::string_view kTakeoverMethod = "recovery.takeover";
 inline constexpr std::string_view kStoppingMethod = "recovery.stopping";
+inline constexpr std::string_view kStartedMethod = "recovery.started";
 
 /// Exported event numbers. Spec: CLU-082.
 enum class Event {
@@ -183,6 +184,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     // engine_stop.cpp
     runtime::Task<> stop(bool leave_running, std::function<void(std::string)> progress,
                          std::function<void(Result<>)> done);
+    runtime::Task<> tell_started(NodeName peer);
 
     void journal(Event event, std::string kind, std::string subject, std::string text);
     [[nodiscard]] runtime::Duration reservation_limit() const;  // RESRVTIMEOUT

@@ -43,6 +43,7 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
             // Seen starting: the mark of its orderly stop has done its service. Spec: CLU-219.
             if (database.has_flag(no_failover_flag(event.peer)))
                 database.set_flag(no_failover_flag(event.peer), false);
+            if (!stopping) scope.spawn(tell_started(event.peer));
             scope.spawn(node_returned(event.peer));
             return;
     }
@@ -75,9 +76,11 @@ runtime::Task<> Engine::Impl::take_over(NodeName peer, std::function<void()> dec
     auto refused = co_await refused_by_gates(peer);
     const auto expected = plan(view(), FailoverRequest{peer, {}, {}});
     const bool global = refused.empty() && expected && !expected->does_nothing();
-    if (global) (void)co_await globals.before("restore", {});
+    GlobalScripts::Arguments waits_for_no_lock;  // Spec: CLU-214
+    waits_for_no_lock.emplace_back(kInsideLock);
+    if (global) (void)co_await globals.before("restore", waits_for_no_lock);
     co_await take_over_now(peer, std::move(decided), std::move(refused));
-    if (global) (void)co_await globals.after("restore", {});
+    if (global) (void)co_await globals.after("restore", waits_for_no_lock);
 }
 
 runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::function<void()> decided,

@@ -67,6 +67,13 @@ void Engine::Impl::serve() {
                      self->reservations.release(std::string(operation));
                      answer(std::string());
                  });
+    peers->serve(std::string(kStartedMethod), [weak](const NodeName& caller, std::string_view, auto answer) {
+        const auto self = weak.lock();
+        if (!self) return;
+        if (self->database.has_flag(no_failover_flag(caller)))
+            self->database.set_flag(no_failover_flag(caller), false);
+        answer(std::string());
+    });
     // Spec: CLU-021, CLU-219
     peers->serve(std::string(kStoppingMethod), [weak](const NodeName& caller, std::string_view, auto answer) {
         const auto self = weak.lock();

@@ -64,4 +64,14 @@ runtime::Task<> Engine::Impl::stop(bool leave_running, std::function<void(std::s
     done(durable);
 }
 
+/// A stop and start within the time that makes a path DEAD is no COMM_UP for the peer, and the mark of the
+/// stop would stay there: the next loss of this node would be taken for that stop.
+runtime::Task<> Engine::Impl::tell_started(NodeName peer) {
+    const auto told =
+        co_await call(*peers, world.tasks, peer, std::string(kStartedMethod), std::string(), kShortCall);
+    // Lost again meanwhile: its next COMM_UP tells.
+    if (!told)
+        messages::info("{} was not told that this node has started: {}", peer.str(), told.error().text);
+}
+
 }  // namespace understudy::recovery

@@ -22,8 +22,8 @@ FlagName global_flag(const std::string& action, const NodeName& peer) {
     return FlagName(fmt::format("!{}!{}", action, peer.str()));
 }
 
-GlobalScripts::GlobalScripts(config::Database& database, Scripts& scripts, Jobs& jobs)
-    : database_(database), scripts_(scripts), jobs_(jobs) {}
+GlobalScripts::GlobalScripts(runtime::World world, config::Database& database, Scripts& scripts, Jobs& jobs)
+    : database_(database), scripts_(scripts), jobs_(jobs), tasks_(world.tasks) {}
 
 void GlobalScripts::serve() {
     jobs_.serve(std::string(kMethod), [this](NodeName caller, config::Command command) {
@@ -47,6 +47,22 @@ runtime::Task<Result<bool>> GlobalScripts::run_all(std::string name, Arguments a
     co_return !paths.empty();
 }
 
+runtime::Task<Result<bool>> GlobalScripts::run_post(std::string action, Arguments arguments) {
+    const bool locked =
+        action == "restore" && lock_ && (arguments.empty() || arguments.front() != kInsideLock);
+    Release release;
+    if (locked) {
+        const runtime::OneShot<Result<Release>> granted(tasks_);
+        lock_([granted](Result<Release> result) { granted.set(std::move(result)); });
+        auto got = co_await granted;
+        if (!got) co_return with_context(got.error(), "the global postrestore scripts did not run");
+        release = std::move(*got);
+    }
+    auto ran = co_await run_all("post" + action, std::move(arguments));
+    if (release) release();
+    co_return ran;
+}
+
 runtime::Task<Result<bool>> GlobalScripts::before(std::string action, Arguments arguments) {
     ++open_[action];
     // Before the scripts, so that a crash in the middle of them leaves it to be seen.
@@ -56,7 +72,7 @@ runtime::Task<Result<bool>> GlobalScripts::before(std::string action, Arguments 
 }
 
 runtime::Task<Result<>> GlobalScripts::after(std::string action, Arguments arguments) {
-    auto ran = co_await run_all("post" + action, std::move(arguments));
+    auto ran = co_await run_post(action, std::move(arguments));
     // Operations on several hierarchies may run at once: the last one clears the flag.
     if (--open_[action] == 0) database_.set_flag(global_flag(action), false);
     if (!ran) co_return fail(ran.error());
@@ -101,7 +117,7 @@ runtime::Task<Result<>> GlobalScripts::after_on_peers(std::string action, Argume
 runtime::Task<Result<>> GlobalScripts::repair(std::string action, Arguments arguments) {
     // Nothing ran before it, so nothing is to follow. Spec: CMD-035.
     if (!database_.has_flag(global_flag(action)) && owed(action).empty()) co_return Result<>{};
-    auto ran = co_await run_all("post" + action, arguments);
+    auto ran = co_await run_post(action, arguments);
     database_.set_flag(global_flag(action), false);
     Result<> first;
     if (!ran) first = fail(ran.error());

@@ -15,18 +15,28 @@
 #include "recovery/jobs.h"
 #include "recovery/scripts.h"
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 namespace understudy::recovery {
 
+/// First argument of scripts that run while their caller holds the admin lock.
+inline constexpr std::string_view kInsideLock = "-m";
+
 class GlobalScripts {
   public:
     /// The references outlive it.
-    GlobalScripts(config::Database& database, Scripts& scripts, Jobs& jobs);
+    GlobalScripts(runtime::World world, config::Database& database, Scripts& scripts, Jobs& jobs);
     /// Serves the peers' requests.
     void serve();
+
+    using Release = std::function<void()>;
+    /// Takes the cluster-wide admin lock; `granted` runs once, never on the caller's stack.
+    using AdminLock = std::function<void(std::function<void(Result<Release>)> granted)>;
+    /// The post-scripts of restore run under this lock unless their first argument is -m. Spec: CMD-037.
+    void set_admin_lock(AdminLock lock) { lock_ = std::move(lock); }
 
     using Arguments = std::vector<std::string>;
     /// Runs the pre-scripts of "restore", "remove" or "delete". The value: whether there was any.
@@ -42,6 +52,7 @@ class GlobalScripts {
 
   private:
     runtime::Task<Result<bool>> run_all(std::string name, Arguments arguments);
+    runtime::Task<Result<bool>> run_post(std::string action, Arguments arguments);
     runtime::Task<Result<>> repair(std::string action, Arguments arguments);
     runtime::Task<config::Reply> serve_request(NodeName caller, config::Command command);
     [[nodiscard]] std::vector<NodeName> owed(const std::string& action) const;
@@ -49,6 +60,8 @@ class GlobalScripts {
     config::Database& database_;
     Scripts& scripts_;
     Jobs& jobs_;
+    runtime::Tasks& tasks_;
+    AdminLock lock_;
     std::map<std::string, int> open_;  // operations between before() and after(), by action
 };
 

@@ -148,6 +148,29 @@ TEST(GlobalScripts, TheSynopsisIsAdheredTo) {
     EXPECT_EQ(c.take_trace(), "");
 }
 
+// Spec: CMD-037, CMD-013, CLU-215
+TEST(GlobalScripts, PostrestoreTakesTheAdminLockUnlessItsCallerHasIt) {
+    Web c;
+    c.boot_with_scripts();
+    int taken = 0;
+    int released = 0;
+    auto& tasks = c.host("A").daemon->tasks;
+    c.host("A").daemon->engine->set_admin_lock(
+        [&](std::function<void(Result<GlobalScripts::Release>)> granted) {
+            ++taken;
+            tasks.post(
+                [&released, granted] { granted(GlobalScripts::Release([&released] { ++released; })); });
+        });
+    EXPECT_EQ(c.perform("A", "-a remove -t web.0").exit_code, 0);
+    EXPECT_EQ(taken, 0) << "only restore's post-scripts want it";
+    EXPECT_EQ(c.perform("A", "-a restore -t web.0").exit_code, 0);
+    EXPECT_EQ(taken, 1);
+    EXPECT_EQ(released, 1);
+    EXPECT_EQ(c.perform("A", "-a remove -t web.0").exit_code, 0);
+    EXPECT_EQ(c.perform("A", "-a restore -t web.0 -- -m").exit_code, 0);
+    EXPECT_EQ(taken, 1);
+}
+
 // Spec: CMD-052
 TEST(GlobalScripts, RunOnceAroundAStop) {
     Web c;

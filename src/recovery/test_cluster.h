@@ -40,6 +40,7 @@ class TestCluster;
 struct Daemon {
     Daemon(runtime::World world, MemoryStore& store, const NodeName& self, bool host_rebooted,
            std::map<std::string, std::string> settings);
+    runtime::Tasks& tasks;
     std::unique_ptr<config::Database> database;
     std::unique_ptr<comm::Cluster> cluster;
     std::unique_ptr<Engine> engine;
