@@ -83,7 +83,7 @@ Result<> PriorityChange::check() const {
             }
             const auto [at, added] = taken.emplace(value, node);
             if (!added)
-                return fail(Error{Code::exists,
+                return fail(Error{Code::bad_argument,
                                   fmt::format("{} and {} would both have priority {} for {}",
                                               at->second.str(), node.str(), value.value, tag.str()),
                                   kDuplicate});

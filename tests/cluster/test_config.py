@@ -78,7 +78,7 @@ def test_priorities_change_on_all_systems_or_not_at_all(pair: tuple[Host, Host])
     define(left, right)
     left.command("understudy", "priorities", "ip", "left=10", "right=1")
     assert priorities(left) == {"10/1"} and priorities(right) == {"1/10"}
-    assert left.run("hry_setpri", "-t", "web", "-p", "1", code=4).stderr.count("134") == 1
+    assert left.run("hry_setpri", "-t", "web", "-p", "1", code=5).stderr.count("134") == 1
     left.command("hry_setpri", "-d", "right", "-t", "web", "-p", "5")
     assert priorities(left) == {"10/5"} and priorities(right) == {"5/10"}
     right.power_off()
