@@ -13,9 +13,10 @@
 namespace understudy::cli {
 
 enum class Server {
-    daemon,  // understudyd's socket
-    mirror,  // mirrord's socket
-    local,   // answered by the client itself
+    daemon,   // understudyd's socket
+    mirror,   // mirrord's socket
+    local,    // the client itself does it, perhaps with the daemons' help
+    program,  // a program of its own
 };
 
 struct OptionSpec {
@@ -39,7 +40,12 @@ struct CommandSpec {
         60;  // how long the client waits for the answer; 0: as long as it takes (scripts have no limit)
 };
 
+/// Most source files of one lcdrcp.
+inline constexpr std::size_t kMaxCopiedFiles = 1000;
+
 std::span<const CommandSpec> command_table();
+/// What command_table() keeps, sorted by name; command_specs.cpp.
+std::vector<CommandSpec> make_command_table();
 /// nullptr when there is none of that name.
 const CommandSpec* find_command(std::string_view name);
 

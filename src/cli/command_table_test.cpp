@@ -37,6 +37,46 @@ TEST(CommandLine, TheSeparatorIsExactlyOneCharacter) {
     EXPECT_TRUE(parse_words("flg_create", {"-f", "Maintenance_F"}));  // -f is a flag's name there
 }
 
+// Spec: CMD-009, CMD-103
+TEST(CommandLine, TheLastLetterOfAClusterMayTakeAValue) {
+    for (const auto& words : {std::vector<std::string>{"-vf", "file"}, {"-vffile"}, {"-v", "-f", "file"}}) {
+        const auto command = parse_words("lk_chg_value", words);
+        ASSERT_TRUE(command) << words.front();
+        EXPECT_TRUE(command->has("v"));
+        EXPECT_EQ(command->get("f"), "file");
+    }
+    EXPECT_EQ(parse_words("lk_chg_value", {"-vf"}).error().code, Code::syntax);
+    EXPECT_EQ(parse_words("lk_chg_value", {"-vx"}).error().code, Code::syntax);
+}
+
+// Spec: CMD-015
+TEST(CommandLine, TheIndexSaysWhichCommandsTakeASystemAndASeparator) {
+    const auto has = [](const char* command, std::string_view option, std::string_view value) {
+        const auto* spec = find_command(command);
+        EXPECT_NE(spec, nullptr) << command;
+        return spec != nullptr &&
+               std::any_of(spec->options.begin(), spec->options.end(), [&](const OptionSpec& each) {
+                   return each.name == option && each.value == value;
+               });
+    };
+    for (const auto* command :
+         {"app_create", "app_remove", "typ_create", "typ_remove",    "app_list",   "typ_list",
+          "ins_create", "ins_setas",  "ins_setin",  "ins_setchkint", "ins_setit",  "ins_setlocalrecover",
+          "ins_setst",  "ins_remove", "ins_list",   "ins_gettag",    "dep_create", "dep_remove",
+          "eqv_create", "eqv_remove", "dep_list",   "eqv_list",      "sys_create", "sys_remove",
+          "sys_list",   "sys_getds",  "sys_getst",  "flg_create",    "flg_remove", "flg_list",
+          "flg_test",   "lcdsync",    "net_list",   "net_remove",    "net_create"})
+        EXPECT_TRUE(has(command, "d", "destsys")) << command;
+    for (const auto* command : {"typ_list", "ins_list", "dep_list", "eqv_list", "net_list"})
+        EXPECT_TRUE(has(command, "f", "C")) << command;
+    for (const auto* command : {"app_list", "ins_gettag", "sys_list", "flg_list"})
+        EXPECT_FALSE(has(command, "f", "C")) << command;
+    for (const auto* command :
+         {"lcdrecover", "perform_action", "lk_err", "lkstart", "lkstop", "lk_chg_value"})
+        EXPECT_FALSE(has(command, "d", "destsys")) << command;
+    EXPECT_TRUE(find_command("lcdremexec")->options.back().required) << "the system is mandatory";
+}
+
 // Spec: CMD-080, CMD-050
 TEST(CommandLine, ExclusiveOptionsAreRefusedTogether) {
     EXPECT_EQ(parse_words("dep_list", {"-C", "a", "-p", "b"}).error().code, Code::syntax);

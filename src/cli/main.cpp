@@ -2,6 +2,8 @@
 
 #include "base/text.h"
 #include "cli/client.h"
+#include "cli/log_message.h"
+#include "cli/remote.h"
 #include "cli/start.h"
 #include "messages/messages.h"
 
@@ -50,6 +52,37 @@ void take_root(std::vector<std::string>& words) {
     }
 }
 
+int print_reply(const CommandSpec& spec, const config::Reply& reply) {
+    print(stdout, reply.out);
+    if (reply.raw)
+        print(stderr, reply.err);
+    else if (reply.exit_code == 0 && !reply.err.empty())
+        print(stderr, reply.err + "\n");  // a warning
+    else if (!reply.err.empty())
+        fail_with(spec.name, Error{static_cast<Code>(reply.exit_code), reply.err, reply.message_number});
+    return reply.exit_code;
+}
+
+/// Commands that the client does itself, perhaps with a daemon's help.
+int run_local(const config::Layout& layout, const CommandSpec& spec, const config::Command& command) {
+    if (spec.name == "understudy completion") {
+        print(stdout, bash_completion());
+        return 0;
+    }
+    if (spec.name == "lk_err") {
+        const auto logged = log_message(layout, command);
+        return logged ? 0 : fail_with(spec.name, logged.error());
+    }
+    if (spec.name == "lcdrcp") {
+        const auto reply = copy_files(layout, command);
+        return reply ? print_reply(spec, *reply) : fail_with(spec.name, reply.error());
+    }
+    const auto started = start_engine(layout, command);
+    if (!started) return fail_with(spec.name, started.error());
+    print(stdout, *started + "\n");
+    return 0;
+}
+
 int run_command(const CommandSpec& spec, const std::vector<std::string>& words) {
     for (const auto& word : words) {
         if (word == "--") break;
@@ -64,15 +97,10 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
         return static_cast<int>(command.error().code);
     }
     const auto layout = layout_from_environment();
-    if (spec.name == "understudy completion") {
-        print(stdout, bash_completion());
-        return 0;
-    }
-    if (spec.name == "lkstart") {
-        const auto started = start_engine(layout, *command);
-        if (!started) return fail_with(spec.name, started.error());
-        print(stdout, *started + "\n");
-        return 0;
+    if (spec.server == Server::local) return run_local(layout, spec, *command);
+    if (spec.name == "lcdremexec" && runs_here(layout, *command)) {
+        const auto code = run_here(layout, *command);
+        return code ? *code : fail_with(spec.name, code.error());
     }
     const int daemon = spec.name == "lkstop" ? server_pid(layout, Server::daemon) : 0;
     command->pid = static_cast<int>(getpid());
@@ -84,10 +112,7 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
         std::fflush(stdout);
     });
     if (!reply) return fail_with(spec.name, reply.error());
-    print(stdout, reply->out);
-    if (reply->exit_code == 0 && !reply->err.empty()) print(stderr, reply->err + "\n");  // a warning
-    if (reply->exit_code != 0 && !reply->err.empty())
-        fail_with(spec.name, Error{static_cast<Code>(reply->exit_code), reply->err, reply->message_number});
+    print_reply(spec, *reply);
     if (reply->exit_code == 0)
         if (const auto ended = wait_for_end(daemon); !ended) return fail_with(spec.name, ended.error());
     return reply->exit_code;

@@ -96,6 +96,7 @@ std::string encode(const Reply& reply) {
     out.set_out(reply.out);
     out.set_err(reply.err);
     out.set_message_number(reply.message_number);
+    out.set_raw(reply.raw);
     std::string frame(1, kReplyFrame);
     out.AppendToString(&frame);
     return frame;
@@ -104,7 +105,7 @@ std::string encode(const Reply& reply) {
 Result<Reply> decode_reply(std::string_view data) {
     wire::Reply in;
     UNDERSTUDY_CHECK(parse_frame(in, kReplyFrame, data, "reply"));
-    return Reply{in.exit_code(), in.out(), in.err(), in.message_number()};
+    return Reply{in.exit_code(), in.out(), in.err(), in.message_number(), in.raw()};
 }
 
 }  // namespace understudy::config

@@ -39,6 +39,7 @@ struct Reply {
     std::string
         err;  // to standard error: the message text, without the "Process:" layout (the client adds it)
     int message_number = 0;
+    bool raw = false;  // `err` is what a program wrote, to be copied byte for byte (lcdremexec)
 };
 
 /// The command as it would be typed, without what must stay secret. For logs and the history.

@@ -97,12 +97,15 @@ Result<Reply> dep_create(Context&);
 Result<Reply> dep_list(Context&);
 Result<Reply> dep_remove(Context&);
 Result<Reply> eqv_list(Context&);
+Result<Reply> lcdrecover(Context&);
 // lcdi_systems.cpp
 Result<Reply> sys_create(Context&);
 Result<Reply> sys_list(Context&);
 Result<Reply> sys_getst(Context&);
 Result<Reply> sys_getds(Context&);
 Result<Reply> sys_remove(Context&);
+Result<Reply> lcduname(Context&);
+Result<Reply> delallsys(Context&);
 Result<Reply> net_create(Context&);
 Result<Reply> net_list(Context&);
 Result<Reply> net_remove(Context&);

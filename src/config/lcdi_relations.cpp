@@ -197,6 +197,24 @@ Result<Reply> eqv_list(Context& context) {
     return success(lines.take());
 }
 
+/// -p and -o; the daemon runs the scripts of -g and -G. Spec: CMD-039, CMD-040.
+Result<Reply> lcdrecover(Context& context) {
+    const auto& command = context.command;
+    if (command.has("p") == command.has("o")) return fail(Code::syntax, "give one of -g, -G, -p and -o");
+    UNDERSTUDY_TRY(const auto* instance, find_instance(context, command.get(command.has("p") ? "p" : "o")));
+    const auto pairs = context.own().equivalents(instance->tag);
+    if (command.has("p")) {
+        const bool primary = std::all_of(pairs.begin(), pairs.end(), [](const Equivalency& each) {
+            return each.priority < each.other_priority;
+        });
+        return success(primary ? "primary\n" : "secondary\n");
+    }
+    std::string systems;
+    for (const auto& each : pairs)
+        systems += each.other_node.str() + "\n";
+    return success(std::move(systems));
+}
+
 }  // namespace lcdi
 
 Equivalency EquivalencyPair::record_on(const NodeName& node) const {

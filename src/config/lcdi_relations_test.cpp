@@ -28,6 +28,21 @@ class Relations : public ::testing::Test {
     }
 };
 
+// Spec: CMD-039, CMD-040
+TEST_F(Relations, ThePrimaryHasTheBestPriority) {
+    shell.database->commit({PutSystem{NodeName("nodeB")}, PutSystem{NodeName("nodeC")},
+                            PutEquivalency{equivalency("Vol.E", "nodeC", 10, 20)},
+                            PutEquivalency{equivalency("Vol.E", "nodeB", 10, 1)},
+                            PutEquivalency{equivalency("ip.0", "nodeB", 1, 10)}});
+    expect("lcdrecover -p Vol.E", 0, "secondary\n");
+    expect("lcdrecover -o Vol.E", 0, "nodeB\nnodeC\n");
+    expect("lcdrecover -p ip.0", 0, "primary\n");
+    expect("lcdrecover -p web.0", 0, "primary\n");
+    expect("lcdrecover -o web.0", 0, "");
+    expect("lcdrecover -o none", 7);
+    expect("lcdrecover", 2);
+}
+
 // Acceptance scenario 6. Spec: CMD-080, CMD-008
 TEST_F(Relations, DependenciesAreListedByDirection) {
     expect("dep_list -f|", 0, "web.0|ip.0\nweb.0|Vol.E\ndb.0|Vol.E\n");

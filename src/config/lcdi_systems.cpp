@@ -93,6 +93,10 @@ Result<> fill_disk(const Context& context, Path& path) {
         if (other.transport == "DISK" && other.remote == path.remote && other.device != path.device)
             return fail(Code::bad_argument, "there already is a DISK path to {}: {}", path.remote.str(),
                         other.device);
+    if (!context.live.disk_paths)
+        return fail(Code::failure,
+                    "{} is a legal path, but this version cannot send heartbeats over a disk; use a TCP path",
+                    path.device);
     return {};
 }
 
@@ -191,6 +195,46 @@ Result<Reply> sys_remove(Context& context) {
                                  reply.err.empty() ? "" : "\n", path.device, system.str());
     }
     edits.emplace_back(DropSystem{system});
+    context.database.commit(std::move(edits));
+    return reply;
+}
+
+Result<Reply> lcduname(Context& context) {
+    return success(context.self().str() + "\n");
+}
+
+/// The daemon makes it durable before it answers. Spec: CMD-135.
+Result<Reply> delallsys(Context& context) {
+    const auto& own = context.own();
+    UNDERSTUDY_TRY(const auto name, required(context.command, "f", "lost system"));
+    const NodeName lost(name);
+    if (lost == context.self())
+        return messages::fail(Code::bad_argument, messages::remove_local_system, name);
+    const auto involved = [&](const auto& records, auto node_of) {
+        return std::any_of(records.begin(), records.end(),
+                           [&](const auto& record) { return record.*node_of == lost; });
+    };
+    if (!own.systems.contains(lost) && !involved(own.equivalencies, &Equivalency::other_node) &&
+        !involved(own.paths, &Path::remote))
+        return fail(Code::not_found, "there is no system \"{}\" known to {}", name, context.self().str());
+    auto reply = success();
+    if (state_of(context, lost) == "ALIVE")
+        reply.err = fmt::format("{} is ALIVE: its own records of {} stay; run delallsys -f {} there too",
+                                name, context.self().str(), context.self().str());
+    std::vector<Edit> edits;
+    for (const auto& each : own.equivalencies) {
+        if (each.other_node != lost) continue;
+        edits.emplace_back(DropEquivalency{each.tag, each.other_node, each.other_tag});
+        reply.out += fmt::format("Removing equivalency {} -> {} on {}...\n", each.tag.str(),
+                                 each.other_tag.str(), name);
+    }
+    for (const auto& path : own.paths) {
+        if (path.remote != lost) continue;
+        edits.emplace_back(DropPath{path.device});
+        reply.out += fmt::format("Removing network comm path(s) {} -> {}...\n", path.local_address,
+                                 path.remote_address);
+    }
+    edits.emplace_back(DropSystem{lost});
     context.database.commit(std::move(edits));
     return reply;
 }

@@ -89,6 +89,27 @@ TEST_F(Systems, PathsAreListedWithNineteenFields) {
     EXPECT_EQ(std::count(out.begin(), out.end(), '\x01'), 2 * 18);
 }
 
+// Spec: CMD-135, CMD-097
+TEST_F(Systems, ALostSystemGoesWithItsPathsAndEquivalencies) {
+    expect("lcduname", 0, "nodeA\n");
+    expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0);
+    expect("net_create -s nodeC -D TCP:1510 -n TLI -r 10.0.0.3 -l 10.0.0.1 -p 1", 0);
+    expect("delallsys -f nodeB", 0, "Removing network comm path(s) 10.0.0.1 -> 10.0.0.2...\n");
+    expect("sys_list", 0, "nodeA\nnodeC\n");
+    expect("delallsys -f nodeB", 7);
+    expect("delallsys -f nodeA", 5);
+    expect("delallsys", 2);
+}
+
+// Spec: CLU-046, CMD-134
+TEST_F(Systems, ADiskPathThatCannotRunIsRefusedAfterItsArgumentsWereChecked) {
+    shell.live.disk_paths = false;
+    expect("net_create -s nodeB -D DISK:/dev/sdx1 -n DISK -r 10.0.0.2 -p 61", 2);
+    expect("net_create -s nodeB -D DISK: -n DISK -p 61", 5);
+    expect("net_create -s nodeB -D DISK:/dev/sdx1 -n DISK -p 61", 1);
+    expect("sys_list", 0, "nodeA\n");
+}
+
 // Spec: CLU-056, CLU-057, CLU-100
 TEST_F(Systems, TheFirstPathMakesASystemKnownAndRemovalKeepsIt) {
     expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0);

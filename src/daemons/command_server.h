@@ -11,6 +11,9 @@
 
 namespace understudy::daemons {
 
+/// More clients than this at one time are told to come again.
+inline constexpr std::size_t kMaxClients = 256;
+
 class CommandServer {
   public:
     CommandServer(runtime::World world, Node& node, config::Layout layout, const config::Settings& settings);
@@ -23,7 +26,10 @@ class CommandServer {
 
   private:
     void accept(std::unique_ptr<runtime::Channel> channel);
+    void refuse(std::unique_ptr<runtime::Channel> channel);
     void handle(std::uint64_t client, std::string_view frame);
+    void check_role(std::uint64_t client, config::Command command);
+    void serve(std::uint64_t client, const config::Command& command);
     void answer(std::uint64_t client, const config::Reply& reply);
     void drop(std::uint64_t client);
     const std::string& user_name(std::uint32_t uid);
@@ -31,11 +37,13 @@ class CommandServer {
     runtime::World world_;
     Node& node_;
     config::Layout layout_;
-    std::string admin_group_;
+    /// Members of a group may do what its role may, and what the roles below it may. Spec: CMD-002.
+    std::map<Role, std::string> groups_;
     std::unique_ptr<runtime::Listener> listener_;
     std::map<std::uint64_t, std::unique_ptr<runtime::Channel>> clients_;
     std::uint64_t next_client_ = 1;
     std::map<std::uint32_t, std::string> names_;  // of uids seen: account databases are slow
+    std::size_t refused_ = 0;                     // being told so
 };
 
 }  // namespace understudy::daemons

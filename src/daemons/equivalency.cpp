@@ -115,6 +115,14 @@ void EquivalencyService::create(const Command& command, const Done& done) {
     cluster_.call(peer, kPrivate, config::encode(half(theirs, "check")), kCallLimit, commit_theirs);
 }
 
+runtime::Task<Result<>> EquivalencyService::drop_on_peer(config::Equivalency ours) {
+    const Equivalency theirs{ours.other_tag, database_.self(), ours.tag, ours.other_priority, ours.priority};
+    const auto payload = config::encode(half(theirs, "remove"));
+    auto dropped = co_await cluster_.call(ours.other_node, std::string(kPrivate), payload, kCallLimit);
+    if (!dropped) co_return fail(dropped.error());
+    co_return Result<>{};
+}
+
 void EquivalencyService::remove(const Command& command, const Done& done) {
     const auto& self = database_.self();
     const auto pair = config::parse_eqv_remove(command, self);

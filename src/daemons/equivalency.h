@@ -18,6 +18,8 @@ class EquivalencyService {
     void start();
     /// False when the command is not one of these.
     bool run(const config::Command& command, const Done& done);
+    /// Drops the other node's record of a pair that this node has given up.
+    runtime::Task<Result<>> drop_on_peer(config::Equivalency ours);
 
   private:
     [[nodiscard]] Result<config::EquivalencyPair> involving_us(Result<config::EquivalencyPair> pair) const;

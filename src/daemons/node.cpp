@@ -9,8 +9,11 @@
 #include "daemons/locks.h"
 #include "daemons/membership.h"
 #include "daemons/priorities.h"
+#include "daemons/remote_commands.h"
+#include "daemons/removal.h"
 #include "daemons/status.h"
 #include "messages/messages.h"
+#include "recovery/scripts.h"
 
 namespace understudy::daemons {
 namespace {
@@ -19,22 +22,39 @@ using config::Command;
 using config::Reply;
 
 // A forwarded command that runs no script; scripts have no limit (Spec: CMD-112).
-constexpr auto kForwardLimit = std::chrono::seconds(60);
+constexpr runtime::Duration kForwardLimit = std::chrono::seconds(60);
+constexpr runtime::Duration kNoLimit = std::chrono::hours(24 * 365);
 
-constexpr std::string_view kReadOnly[] = {"app_list",          "typ_list",
-                                          "ins_list",          "ins_gettag",
-                                          "dep_list",          "eqv_list",
-                                          "sys_list",          "sys_getst",
-                                          "sys_getds",         "net_list",
-                                          "flg_list",          "flg_test",
-                                          "engine-ready",      "understudy config export",
-                                          "understudy status", "understudy events",
-                                          "understudy plan"};
+constexpr std::string_view kReadOnly[] = {"app_list",
+                                          "typ_list",
+                                          "ins_list",
+                                          "ins_gettag",
+                                          "dep_list",
+                                          "eqv_list",
+                                          "sys_list",
+                                          "sys_getst",
+                                          "sys_getds",
+                                          "net_list",
+                                          "flg_list",
+                                          "flg_test",
+                                          "lcduname",
+                                          "engine-ready",
+                                          "understudy status",
+                                          "understudy events",
+                                          "understudy plan",
+                                          "understudy history",
+                                          "understudy config export"};
 
 }  // namespace
 
-bool is_read_only(const Command& command) {
-    return std::find(std::begin(kReadOnly), std::end(kReadOnly), command.name) != std::end(kReadOnly);
+Role role_needed(const Command& command) {
+    if (std::find(std::begin(kReadOnly), std::end(kReadOnly), command.name) != std::end(kReadOnly))
+        return Role::guest;
+    if (command.name == "lcdrecover" && (command.has("p") || command.has("o"))) return Role::guest;
+    const auto action = command.get("a");
+    if (command.name == "perform_action" && (action == "restore" || action == "remove")) return Role::operate;
+    if (command.name == "understudy switchover") return Role::operate;
+    return Role::administer;
 }
 
 /// What a stopping node still does: a mirror's source must be able to record here that it goes on alone, or
@@ -57,6 +77,8 @@ struct Node::Impl {
     LockService locks;
     PriorityService priorities;
     DefinitionService definition;
+    RemovalService removal;
+    RemoteCommands remote;
     std::function<void()> stopped;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
     bool stopping = false;
@@ -77,7 +99,9 @@ struct Node::Impl {
           definition(world, *database, cluster, options,
                      [this](const Command& command, const DefinitionService::Done& done) {
                          run(command, options.self, {}, done);
-                     }) {}
+                     }),
+          removal(world, *database, engine, equivalencies),
+          remote(world, *database, cluster, options, script_environment(options)) {}
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
     ~Impl() { *alive = false; }
@@ -87,8 +111,7 @@ struct Node::Impl {
         recovery::Engine::Options result;
         result.lkroot = options.layout.lkroot();
         result.settings = options.settings.all();
-        result.environment["UNDERSTUDY_ROOT"] = options.layout.root;
-        result.environment["LKROOT"] = options.layout.lkroot();
+        result.environment = own_variables(options);
         result.init_peer_wait = std::chrono::seconds(options.settings.integer("INIT_PEER_WAIT"));
         if (result.init_peer_wait <= runtime::Duration::zero())  // auto. Spec: CLU-127
             for (const auto& path : effective_paths(options, database))
@@ -97,6 +120,16 @@ struct Node::Impl {
         result.host_rebooted = options.host_rebooted;
         result.pid = options.pid;
         return result;
+    }
+
+    static std::map<std::string, std::string> own_variables(const NodeOptions& options) {
+        return {{"UNDERSTUDY_ROOT", options.layout.root}, {"LKROOT", options.layout.lkroot()}};
+    }
+
+    /// What action scripts get, for commands of other nodes too.
+    std::map<std::string, std::string> script_environment(const NodeOptions& of) const {
+        return recovery::Scripts(world, of.layout.lkroot(), of.settings.all(), own_variables(of))
+            .environment();
     }
 
     config::LiveView live_view() {
@@ -132,6 +165,7 @@ struct Node::Impl {
             return world.files.make_directories(options.layout.lkroot() + "/" + below_lkroot);
         };
         live.now_s = std::chrono::floor<std::chrono::seconds>(world.clock.wall()).time_since_epoch().count();
+        live.disk_paths = false;
         live.allow_fast_heartbeats = options.settings.boolean("ALLOW_FAST_HEARTBEATS");
         return live;
     }
@@ -197,11 +231,18 @@ struct Node::Impl {
         locks.start();
         priorities.start();
         definition.start();
+        engine.set_admin_lock([this](const std::function<void(Result<std::function<void()>>)>& granted) {
+            locks.acquire("Restore_hierarchy", kLockWait, [this, granted](const Result<config::LockId>& id) {
+                if (!id) return granted(fail(id.error()));
+                granted(std::function<void()>([this, held = *id] { locks.release(held); }));
+            });
+        });
         register_kits();
         replication.start();
         membership.start();
         status.start();
         equivalencies.start();
+        remote.start();
         engine.start();
         apply_paths();
     }
@@ -225,7 +266,9 @@ struct Node::Impl {
                  0}));
         auto there = command;
         there.options.erase("d");
-        cluster.call(to, "command", config::encode(there), kForwardLimit,
+        // Delete scripts have no limit; the death of the other node ends the wait.
+        const auto limit = command.name == "ins_remove" ? kNoLimit : kForwardLimit;
+        cluster.call(to, "command", config::encode(there), limit,
                      [done, to](const Result<std::string>& answer) {
                          if (!answer) return done(config::failure(answer.error()));
                          auto reply = config::decode_reply(*answer);
@@ -234,17 +277,26 @@ struct Node::Impl {
     }
 
     void run(const Command& command, const NodeName& from, const Progress& progress, const Done& done) {
-        if (is_read_only(command)) return execute(command, progress, done);
+        if (role_needed(command) == Role::guest) return execute(command, progress, done);
         const auto watch = history.watch(command, from, done);
         execute(command, progress, watch.done);
     }
 
     void execute(const Command& command, const Progress& progress, const Done& done) {
-        if (stopping && !is_read_only(command) && !is_done_while_stopping(command))
+        if (stopping && role_needed(command) != Role::guest && !is_done_while_stopping(command))
             return done(config::failure({Code::failure, "the engine is stopping", 0}));
+        if (remote.run(command, done)) return;
         if (const NodeName destination(command.get("d")); command.has("d") && destination != options.self)
             return forward(command, destination, done);
-        if (auto reply = config::run_lcdi(*database, live_view(), command)) return done(*reply);
+        if (command.name == "lcdrecover" && (command.has("g") || command.has("G")))
+            return engine.lcdrecover(command, done);
+        if (auto reply = config::run_lcdi(*database, live_view(), command)) {
+            if (command.name != "delallsys" || reply->exit_code != 0) return done(*reply);
+            return database->sync([done, result = *reply](const Result<>& synced) {
+                done(synced ? result : config::failure(synced.error()));
+            });
+        }
+        if (removal.run(command, done)) return;
         if (equivalencies.run(command, done) || membership.run(command, done) || status.run(command, done) ||
             history.run(command, done) || locks.run(command, done) || priorities.run(command, done) ||
             definition.run(command, progress, done))

@@ -58,8 +58,8 @@ class Node {
     std::unique_ptr<Impl> impl_;
 };
 
-/// Whether a caller with this uid may run the command when it is neither root nor in the admin group. Spec:
-/// CMD-002.
-bool is_read_only(const config::Command& command);
+/// What a command asks of its caller. Spec: CMD-002.
+enum class Role { guest, operate, administer };
+Role role_needed(const config::Command& command);
 
 }  // namespace understudy::daemons

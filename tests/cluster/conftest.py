@@ -35,6 +35,15 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
                     print(f"--- {host.name}: {log.name}\n" + "\n".join(text))
 
 
+@pytest.fixture(scope="module")
+def module_lab() -> Iterator[Lab]:
+    """A lab that the tests of one file share."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: hosts are made of namespaces")
+    with Lab() as made:
+        yield made
+
+
 @pytest.fixture
 def pair(lab: Lab) -> tuple[Host, Host]:
     """Two hosts in one cluster, heartbeats 200 ms x 3 on two paths."""
