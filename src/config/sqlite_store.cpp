@@ -211,7 +211,8 @@ void SqliteStore::read_history(const HistoryQuery& query,
             *found = with_context(entries.error().error, "cannot read the history");
     };
     auto search = [tasks = &impl_->world.tasks, work, found, done] {
-        tasks->run_blocking(work, [found, done] { done(std::move(*found)); });
+        if (!tasks->run_blocking(work, [found, done] { done(std::move(*found)); }))
+            done(fail(Code::failure, "too many jobs wait for the disk already; try again"));
     };
     impl_->enqueue(true, [&] {
         if (impl_->reads.size() < kMaxReads)
