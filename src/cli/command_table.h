@@ -38,6 +38,8 @@ struct CommandSpec {
     std::vector<std::vector<std::string_view>> exclusive = {};
     int limit_s =
         60;  // how long the client waits for the answer; 0: as long as it takes (scripts have no limit)
+    /// The first operand is a file, - for standard input; the server gets what is in it.
+    bool reads_file = false;
 };
 
 /// Most source files of one lcdrcp.

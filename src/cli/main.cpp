@@ -9,7 +9,10 @@
 
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -50,6 +53,24 @@ void take_root(std::vector<std::string>& words) {
             return;
         }
     }
+}
+
+/// A file's content, or standard input's for "-".
+Result<std::string> read_operand(const std::string& file) {
+    constexpr std::size_t kMost = 8UL << 20;  // what fits into a request
+    std::FILE* from = file == "-" ? stdin : std::fopen(file.c_str(), "re");
+    if (from == nullptr) return fail(Code::not_found, "cannot read {}: {}", file, std::strerror(errno));
+    std::string content;
+    std::array<char, 65536> piece;
+    std::size_t count = 0;
+    while (content.size() <= kMost && (count = std::fread(piece.data(), 1, piece.size(), from)) > 0)
+        content.append(piece.data(), count);
+    const int error = std::ferror(from) != 0 ? errno : 0;
+    if (from != stdin) std::fclose(from);
+    if (error != 0) return fail(Code::failure, "cannot read {}: {}", file, std::strerror(error));
+    if (content.size() > kMost)
+        return fail(Code::bad_argument, "{} is larger than {} MiB", file, kMost >> 20);
+    return content;
 }
 
 int print_reply(const CommandSpec& spec, const config::Reply& reply) {
@@ -95,6 +116,11 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
     if (!command) {
         print(stderr, fmt::format("{}: {}\nusage: {}\n", spec.name, command.error().text, synopsis(spec)));
         return static_cast<int>(command.error().code);
+    }
+    if (spec.reads_file) {
+        auto content = read_operand(command->arguments.front());
+        if (!content) return fail_with(spec.name, content.error());
+        command->arguments.front() = std::move(*content);
     }
     const auto layout = layout_from_environment();
     if (spec.server == Server::local) return run_local(layout, spec, *command);

@@ -40,22 +40,28 @@ class Protected:
                      "--target-address", right.address(2), "--type", self.mode, timeout=120)
         device = str(left.root / "dev/understudy" / VOLUME)
         left.run("mkfs.ext4", "-q", "-E", "nodiscard", device, timeout=120)
-        resources = [("filesys", "volume", f"Vol.{VOLUME}", VOLUME, f"mount={self.mount} fs=ext4 options=noatime"),
-                     ("comm", "ip", ADDRESS, ADDRESS, "device=eth0 prefix=24"),
-                     ("database", "pgsql", ROOT_TAG, str(PORT), f"data={self.mount}/pg user=postgres")]
-        for application, kind, tag, identity, info in resources:
-            for host in (left, right):
-                left.command("ins_create", "-d", host.name, "-a", application, "-r", kind, "-t", tag, "-i", identity,
-                             "-v", info)
-            left.command("eqv_create", "-t", tag, "-S", right.name, "-o", tag, "-p", "1", "-r", "10", "-e", "SHARED")
-        for child in (f"Vol.{VOLUME}", ADDRESS):
-            for host in (left, right):
-                left.command("dep_create", "-d", host.name, "-p", ROOT_TAG, "-c", child)
+        definition = left.root / "cluster.yaml"
+        definition.write_text(left.command("understudy", "config", "export").replace("resources:\n  []", self.resources()))
+        left.command("understudy", "config", "apply", str(definition), timeout=120)
         left.command("perform_action", "-b", "-a", "restore", "-t", f"Vol.{VOLUME}")
         self._make_database()
         left.command("perform_action", "-a", "restore", "-t", ROOT_TAG, timeout=120)
         left.run("psql", "-h", ADDRESS, "-U", "postgres", "-c", "CREATE TABLE rows (n bigint PRIMARY KEY)")
         left.command("lcdsync")
+
+    def resources(self) -> str:
+        """The hierarchy, as a definition has it."""
+        both = f"on: {{{self.left.name}: 1, {self.right.name}: 10}}"
+        return f"""resources:
+  - {{tag: Vol.{VOLUME}, type: filesys/volume, id: {VOLUME}, info: "mount={self.mount} fs=ext4 options=noatime", {both}}}
+  - {{tag: {ADDRESS}, type: comm/ip, id: {ADDRESS}, info: "device=eth0 prefix=24", {both}}}
+  - tag: {ROOT_TAG}
+    type: database/pgsql
+    id: "{PORT}"
+    info: "data={self.mount}/pg user=postgres"
+    needs: [Vol.{VOLUME}, {ADDRESS}]
+    {both}
+"""
 
     def _make_database(self) -> None:
         left = self.left
