@@ -60,11 +60,6 @@ class ConfigCluster {
             auto& host = sim.add_node(names.back().str(), {address(i)});
             static_cast<void>(host.files().make_directories("/run"));
             static_cast<void>(host.files().make_directories("/state"));
-            host.set_process_model([](const runtime::ProcessSpec& spec) {
-                runtime::SimulatedOutcome outcome;
-                outcome.takes = std::chrono::seconds(std::stoi(spec.arguments.at(0)));
-                return outcome;
-            });
         }
         for (const auto& name : names)
             disks[name].own.systems.insert(names.begin(), names.end());
@@ -120,10 +115,7 @@ class ConfigCluster {
     }
     /// Starts a process on the host that ends after so many seconds; its pid.
     int start_process(const NodeName& name, int seconds) {
-        auto& processes = node(name)->world.processes;
-        return processes.pid(processes.start(
-            {.path = "/bin/holder", .arguments = {std::to_string(seconds)}}, [](std::string_view) {},
-            [](const auto&) {}));
+        return host(name).start_foreign_process(std::chrono::seconds(seconds));
     }
 
     runtime::Simulation sim;

@@ -43,6 +43,16 @@ ProcessHandle ProcessTable::start(const std::shared_ptr<Incarnation>& starter, c
     return static_cast<ProcessHandle>(pid);
 }
 
+int ProcessTable::start_foreign(Duration lives) {
+    const auto pid = next_pid();
+    auto& process = running_[pid];
+    process.what = "another program";
+    process.foreign = true;
+    process.end = queue_.schedule(queue_.now() + lives, &host_, [this, pid] { end(pid, false, false); });
+    trace_(fmt::format("process {} starts: {}", pid, process.what));
+    return pid;
+}
+
 void ProcessTable::kill(ProcessHandle handle) {
     const auto pid = static_cast<int>(handle);
     const auto at = running_.find(pid);
@@ -103,7 +113,7 @@ void ProcessTable::forget_starter(const Incarnation& starter) {
 void ProcessTable::end_unfinished() {
     std::vector<int> left;
     for (const auto& [pid, process] : running_)
-        if (!process.starter) left.push_back(pid);
+        if (!process.starter && !process.foreign) left.push_back(pid);
     for (const auto pid : left) {
         queue_.cancel(running_.at(pid).end);
         end(pid, true, false);

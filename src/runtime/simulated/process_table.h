@@ -22,6 +22,8 @@ class ProcessTable {
 
     ProcessHandle start(const std::shared_ptr<Incarnation>& starter, const ProcessSpec& spec,
                         Processes::LineHandler on_line, Processes::ExitHandler on_exit);
+    /// A process that is none of the program's, such as an administrator's shell; its pid.
+    int start_foreign(Duration lives);
     void kill(ProcessHandle process);
     [[nodiscard]] int pid(ProcessHandle process) const;
     [[nodiscard]] bool alive(int pid) const;
@@ -38,7 +40,8 @@ class ProcessTable {
         std::string what;
         SimulatedOutcome outcome;
         std::size_t max_output = 0;
-        std::shared_ptr<Incarnation> starter;  // null when it has died
+        bool foreign = false;
+        std::shared_ptr<Incarnation> starter;  // null when it has died, and for foreign ones
         Processes::LineHandler on_line;
         Processes::ExitHandler on_exit;
         EventId end = 0;

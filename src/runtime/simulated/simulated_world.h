@@ -189,6 +189,9 @@ class SimulatedNode {
     void set_process_model(ProcessModel model);
     /// Marks an executable as existing, for Files::executable.
     void install_executable(const std::string& path);
+    /// Starts a process that is none of the program's, such as an administrator's shell; its pid. It lives so
+    /// long, whatever becomes of the program, unless the power goes.
+    int start_foreign_process(Duration lives);
     /// Processes that are running, the program not counted.
     [[nodiscard]] std::size_t processes() const;
 

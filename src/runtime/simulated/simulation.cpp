@@ -424,6 +424,10 @@ void SimulatedNode::install_executable(const std::string& path) {
     impl_->disk.install(path);
 }
 
+int SimulatedNode::start_foreign_process(Duration lives) {
+    return impl_->processes.start_foreign(lives);
+}
+
 std::size_t SimulatedNode::processes() const {
     return impl_->processes.count();
 }
