@@ -58,8 +58,8 @@ std::vector<DefinedPath> paths_of(const Configs& nodes) {
                                 path.priority,  path.interval_ms, path.misses};
             if (path.transport == "DISK") {
                 const auto& there = nodes.at(path.remote)->paths;
-                const auto end = std::find_if(there.begin(), there.end(), [&](const Path& other) {
-                    return other.transport == "DISK" && other.remote == node;
+                const auto end = std::find_if(there.begin(), there.end(), [&here = node](const Path& other) {
+                    return other.transport == "DISK" && other.remote == here;
                 });
                 constexpr auto kPrefix = std::string_view("DISK:").size();
                 defined.ends[node] = path.device.substr(kPrefix);
