@@ -27,12 +27,22 @@ std::map<NodeName, Tag> equivalents_of(const Configs& nodes, const Place& start)
     return found;
 }
 
+/// The node's priority as its own record has it, or, when that is missing, as a peer's has.
+std::optional<Priority> priority_of(const Configs& nodes, const std::map<NodeName, Tag>& places,
+                                    const NodeName& node) {
+    if (const auto own = nodes.at(node)->priority(places.at(node))) return own;
+    for (const auto& [peer, tag] : places)
+        for (const auto& pair : nodes.at(peer)->equivalents(tag))
+            if (pair.other_node == node) return pair.other_priority;
+    return std::nullopt;
+}
+
 DefinedResource resource_of(const Configs& nodes, const std::map<NodeName, Tag>& places) {
     DefinedResource resource;
     for (const auto& [node, tag] : places) {
         const auto& instance = *nodes.at(node)->find(tag);
         resource.on[node] = {tag, instance.id, instance.info,
-                             places.size() > 1 ? nodes.at(node)->priority(tag) : std::nullopt};
+                             places.size() > 1 ? priority_of(nodes, places, node) : std::nullopt};
     }
     const auto best =
         std::min_element(resource.on.begin(), resource.on.end(), [](const auto& a, const auto& b) {

@@ -32,6 +32,11 @@ class Differ {
         for (const auto& resource : current_.resources)
             for (const auto& [node, instance] : resource.on)
                 places_.emplace(Place(node, instance.tag), &resource);
+        for (const auto& resource : wanted.resources) {
+            wanted_names_[resource.name()].push_back(&resource);
+            for (const auto& [node, instance] : resource.on)
+                wanted_places_.emplace(Place(node, instance.tag), &resource);
+        }
     }
 
     Result<Difference> run() {
@@ -216,12 +221,9 @@ class Differ {
         return text::join(names, ", ");
     }
 
-    [[nodiscard]] bool is_wanted(const NodeName& node, const Tag& tag) const {
-        return std::any_of(wanted_.resources.begin(), wanted_.resources.end(),
-                           [&](const DefinedResource& each) {
-                               const auto at = each.on.find(node);
-                               return at != each.on.end() && at->second.tag == tag;
-                           });
+    [[nodiscard]] const DefinedResource* wanted_at(const NodeName& node, const Tag& tag) const {
+        const auto at = wanted_places_.find({node, tag});
+        return at == wanted_places_.end() ? nullptr : at->second;
     }
 
     /// Pairs, then dependencies, then instances; dependents before what they need.
@@ -229,7 +231,7 @@ class Differ {
         std::vector<std::pair<NodeName, const DefinedInstance*>> unwanted;
         for (auto resource = current_.resources.rbegin(); resource != current_.resources.rend(); ++resource)
             for (const auto& [node, instance] : resource->on) {
-                if (!wanted_.nodes.contains(node) || is_wanted(node, instance.tag)) continue;
+                if (!wanted_.nodes.contains(node) || wanted_at(node, instance.tag) != nullptr) continue;
                 if (options_.prune)
                     unwanted.emplace_back(node, &instance);
                 else
@@ -266,16 +268,10 @@ class Differ {
                         fmt::format("{} needs {} on {}", instance.tag.str(), child.str(), node.str());
                     if (options_.prune)
                         add("- " + text, node, "dep_remove", {{"p", instance.tag.str()}, {"c", child.str()}});
-                    else if (is_wanted(node, instance.tag))
+                    else if (wanted_at(node, instance.tag) != nullptr)
                         result_.kept.push_back(text);
                 }
             }
-    }
-    [[nodiscard]] const DefinedResource* wanted_at(const NodeName& node, const Tag& tag) const {
-        for (const auto& each : wanted_.resources)
-            if (const auto at = each.on.find(node); at != each.on.end() && at->second.tag == tag)
-                return &each;
-        return nullptr;
     }
     [[nodiscard]] bool wants_dependency(const NodeName& node, const Tag& parent, const Tag& child) const {
         const auto* above = wanted_at(node, parent);
@@ -372,50 +368,43 @@ class Differ {
         std::vector<std::string> arguments{resource.on.begin()->second.tag.str()};
         for (const auto& [node, priority] : changed)
             arguments.push_back(fmt::format("{}={}", node.str(), priority.value));
-        const bool done = std::any_of(prioritised_.begin(), prioritised_.end(), [&](const auto& before) {
-            return before.second == changed && connected(*before.first, resource);
-        });
-        if (done) return;
-        prioritised_.emplace_back(&resource, changed);
+        const auto before = prioritised_.find({resource.on.begin()->first, resource.on.begin()->second.tag});
+        if (before != prioritised_.end() && before->second == changed) return;
+        for (const auto& [node, instance] : resource.on)
+            for (const auto& tag : hierarchy_of(*nodes_.at(node), instance.tag))
+                prioritised_[{node, tag}] = changed;
         std::vector<std::string> values(arguments.begin() + 1, arguments.end());
         add(fmt::format("~ priorities of {} and its hierarchy: {}", resource.name().str(),
                         text::join(values, ", ")),
             resource.on.begin()->first, "understudy priorities", {}, std::move(arguments));
     }
 
-    /// Whether the two belong to one hierarchy in the cluster as it is.
-    [[nodiscard]] bool connected(const DefinedResource& a, const DefinedResource& b) const {
-        const auto& node = a.on.begin()->first;
-        const auto there = b.on.find(node);
-        if (there == b.on.end()) return false;
-        const auto& config = *nodes_.at(node);
-        std::set<Tag> seen{a.on.begin()->second.tag};
-        std::deque<Tag> open(seen.begin(), seen.end());
+    /// Everything that dependencies connect with the tag, in the cluster as it is.
+    static std::set<Tag> hierarchy_of(const NodeConfig& config, const Tag& start) {
+        std::set<Tag> seen{start};
+        std::deque<Tag> open{start};
         while (!open.empty()) {
             const auto tag = std::move(open.front());
             open.pop_front();
-            if (tag == there->second.tag) return true;
             for (const auto& near : {config.children(tag), config.parents(tag)})
                 for (const auto& next : near)
                     if (seen.insert(next).second) open.push_back(next);
         }
-        return false;
+        return seen;
     }
 
     void depend(const DefinedResource& resource) {
         for (const auto& need : resource.needs)
-            for (const auto& [node, instance] : resource.on) {
-                const auto child = std::find_if(wanted_.resources.begin(), wanted_.resources.end(),
-                                                [&, &at = node](const DefinedResource& each) {
-                                                    return each.name() == need && each.on.contains(at);
-                                                });
-                if (child == wanted_.resources.end()) continue;
-                const auto& there = child->on.at(node).tag;
-                const auto children = nodes_.at(node)->children(instance.tag);
-                if (std::find(children.begin(), children.end(), there) != children.end()) continue;
-                add(fmt::format("+ {} needs {} on {}", instance.tag.str(), there.str(), node.str()), node,
-                    "dep_create", {{"p", instance.tag.str()}, {"c", there.str()}});
-            }
+            for (const auto* child : wanted_names_.at(need))
+                for (const auto& [node, instance] : resource.on) {
+                    const auto there = child->on.find(node);
+                    if (there == child->on.end()) continue;
+                    const auto& needed = there->second.tag;
+                    const auto children = nodes_.at(node)->children(instance.tag);
+                    if (std::find(children.begin(), children.end(), needed) != children.end()) continue;
+                    add(fmt::format("+ {} needs {} on {}", instance.tag.str(), needed.str(), node.str()),
+                        node, "dep_create", {{"p", instance.tag.str()}, {"c", needed.str()}});
+                }
     }
 
     void set(const NodeName& node, const NodeSettings& wanted) {
@@ -441,11 +430,13 @@ class Differ {
     const Definition& wanted_;
     const DifferenceOptions& options_;
     const Definition current_;
-    std::map<Place, const DefinedResource*> places_;  // of current_
+    std::map<Place, const DefinedResource*> places_;         // of current_
+    std::map<Place, const DefinedResource*> wanted_places_;  // of wanted_
+    std::map<Tag, std::vector<const DefinedResource*>> wanted_names_;
     std::map<const DefinedResource*, std::set<const DefinedResource*>> matched_;
     std::set<std::pair<NodeName, AppName>> made_apps_;
     std::set<std::pair<NodeName, ResourceType>> made_types_;
-    std::vector<std::pair<const DefinedResource*, std::map<NodeName, Priority>>> prioritised_;
+    std::map<Place, std::map<NodeName, Priority>> prioritised_;  // what a change before gives to each place
     Difference result_;
 };
 

@@ -224,6 +224,44 @@ TEST(Definition, TheOnlyPathIsNotMadeAnew) {
     EXPECT_NE(refused.error().text.find("no other path between its nodes stays as it is"), std::string::npos);
 }
 
+// Spec: CLU-096
+TEST(Definition, APairWithOneRecordMissingStillHasBothPriorities) {
+    Fleet fleet({"left", "right"});
+    ASSERT_TRUE(fleet.apply(kPostgres));
+    const auto whole = fleet.definition();
+    fleet.shell("right").database->commit(
+        {DropEquivalency{Tag("Vol.data"), NodeName("left"), Tag("Vol.data")}});
+    const auto read = parse_definition(to_yaml(fleet.definition()));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(*read, whole);
+}
+
+TEST(Definition, AnotherDefinitionOfTenThousandResourcesIsComparedWithoutLookingAtAllPairs) {
+    Definition wanted;
+    wanted.nodes[NodeName("left")];
+    wanted.nodes[NodeName("right")];
+    for (int i = 0; i < 10'000; ++i) {
+        DefinedResource resource;
+        resource.app = AppName("gen");
+        resource.type = TypeName("app");
+        const auto tag = fmt::format("r{}", i);
+        for (const auto& [node, priority] : {std::pair("left", 1), std::pair("right", 10)})
+            resource.on[NodeName(node)] = {Tag(tag), ResourceId(tag), "", Priority{priority}};
+        if (i % 10 != 0) resource.needs.emplace_back(fmt::format("r{}", i - 1));
+        wanted.resources.push_back(std::move(resource));
+    }
+    Fleet fleet({"left", "right"});
+    const auto made = fleet.apply(parse_definition(to_yaml(wanted)).value());
+    ASSERT_TRUE(made) << made.error().text;
+    EXPECT_EQ(made->size(), 10'000U * 3 + 9'000U * 2 + 4) << "instances, pairs, dependencies, types";
+    for (auto& resource : wanted.resources)
+        for (auto& [node, instance] : resource.on)
+            instance.priority = Priority{node == NodeName("left") ? 3 : 2};
+    const auto changed = difference(fleet.configs(), fleet.settings, wanted, {NodeName("left"), true});
+    ASSERT_TRUE(changed) << changed.error().text;
+    EXPECT_EQ(changed->changes.size(), 1'000U) << "one for each hierarchy";
+}
+
 TEST(Definition, RefusesWhatCannotBeChangedInPlace) {
     Fleet fleet({"left", "right"});
     ASSERT_TRUE(fleet.apply(kPostgres));

@@ -392,16 +392,18 @@ class Parser {
 
     /// Each need is defined where it is needed, and nothing needs itself.
     Result<> check_needs() const {
+        std::map<Tag, std::vector<const DefinedResource*>> by_name;
+        for (const auto& resource : definition_.resources)
+            by_name[resource.name()].push_back(&resource);
         for (const auto& resource : definition_.resources)
             for (const auto& need : resource.needs) {
-                const bool found = std::any_of(
-                    definition_.resources.begin(), definition_.resources.end(),
-                    [&](const DefinedResource& each) {
-                        return each.name() == need &&
-                               std::any_of(each.on.begin(), each.on.end(),
-                                           [&](const auto& at) { return resource.on.contains(at.first); });
-                    });
-                if (!found)
+                const auto named = by_name.find(need);
+                const auto shares_a_node = [&](const DefinedResource* each) {
+                    return std::any_of(each->on.begin(), each->on.end(),
+                                       [&](const auto& at) { return resource.on.contains(at.first); });
+                };
+                if (named == by_name.end() ||
+                    std::none_of(named->second.begin(), named->second.end(), shares_a_node))
                     return fail(Code::not_found, "{} needs {}, which is not defined on any of its nodes",
                                 resource.name().str(), need.str());
             }
