@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/definition.h"
+#include "config/interval.h"
 
 #include <fmt/format.h>
 
@@ -15,10 +16,6 @@ namespace {
 
 using Configs = std::map<NodeName, const NodeConfig*>;
 using Place = std::pair<NodeName, Tag>;
-
-std::string seconds_or_ms(int interval_ms) {
-    return interval_ms % 1000 == 0 ? fmt::format("{}", interval_ms / 1000) : fmt::format("{}ms", interval_ms);
-}
 
 class Differ {
   public:
@@ -107,7 +104,7 @@ class Differ {
                         {"D", device(path, node)},
                         {"n", path.transport},
                         {"p", std::to_string(path.priority)},
-                        {"h", seconds_or_ms(path.interval_ms)},
+                        {"h", interval_text(path.interval_ms)},
                         {"c", std::to_string(path.misses)}};
         if (path.transport != "DISK") {
             options["l"] = path.ends.at(node);

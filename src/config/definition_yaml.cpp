@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "config/address.h"
 #include "config/definition.h"
+#include "config/interval.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
@@ -20,11 +21,6 @@ constexpr std::int64_t kMaxCheckIntervalS = 604800;
 constexpr std::size_t kMaxFileBytes = 64 << 20;
 
 // --- writing
-
-std::string interval_text(int interval_ms) {
-    return interval_ms % 1000 == 0 ? fmt::format("{}s", interval_ms / 1000)
-                                   : fmt::format("{}ms", interval_ms);
-}
 
 void write(YAML::Emitter& out, const DefinedPath& path) {
     const DefinedPath defaults;
@@ -250,27 +246,15 @@ class Parser {
         UNDERSTUDY_TRY(path.misses, reader.number("misses", path.misses, 1, 1000));
         if (reader.has("interval")) {
             UNDERSTUDY_TRY(const auto text, reader.word("interval"));
-            UNDERSTUDY_TRY(path.interval_ms, interval(reader.at("interval"), text));
+            const auto interval = parse_interval_ms(text);
+            if (!interval)
+                return fail(Code::bad_argument,
+                            "line {}: an interval is seconds or milliseconds (5s, 200ms), not \"{}\"",
+                            Reader::line(reader.at("interval")), text);
+            path.interval_ms = *interval;
         }
         definition_.paths.push_back(std::move(path));
         return {};
-    }
-
-    static Result<int> interval(const YAML::Node& where, std::string_view text) {
-        std::string_view digits = text;
-        int unit = 1000;
-        if (digits.ends_with("ms")) {
-            digits.remove_suffix(2);
-            unit = 1;
-        } else if (digits.ends_with("s")) {
-            digits.remove_suffix(1);
-        }
-        const auto value = text::to_int(digits);
-        if (!value || *value < 1 || *value > 1000000)
-            return fail(Code::bad_argument,
-                        "line {}: an interval is seconds or milliseconds (5s, 200ms), not \"{}\"",
-                        Reader::line(where), text);
-        return static_cast<int>(*value) * unit;
     }
 
     Result<> resource(const YAML::Node& node) {

@@ -1,6 +1,7 @@
 // Systems, communication paths and flags. Spec: CMD-091 to CMD-102, CLU-055 to CLU-059, CLU-100.
 
 #include "config/address.h"
+#include "config/interval.h"
 #include "config/lcdi_internal.h"
 #include "messages/messages.h"
 
@@ -28,24 +29,14 @@ Result<int> path_number(const std::string& text, int least, int most, std::strin
     return value;
 }
 
-/// "6" and "6s" are seconds, "200ms" is what it says.
 Result<int> interval_ms(const std::string& text, bool allow_fast) {
-    std::string_view digits = text;
-    int unit = 1000;
-    if (digits.ends_with("ms")) {
-        digits.remove_suffix(2);
-        unit = 1;
-    } else if (digits.ends_with("s")) {
-        digits.remove_suffix(1);
-    }
     const int least = allow_fast ? kMinFastIntervalMs : kMinIntervalMs;
-    const auto value = text::to_int(digits);
-    if (!value || *value < 0 || *value > kMaxIntervalMs || *value * unit < least ||
-        *value * unit > kMaxIntervalMs)
+    const auto interval = parse_interval_ms(text);
+    if (!interval || *interval < least || *interval > kMaxIntervalMs)
         return fail(Code::bad_argument, "heartbeat interval \"{}\" is not within {} to {} s{}", text,
                     allow_fast ? "0.1" : "4", kMaxIntervalMs / 1000,
                     allow_fast ? "" : " (shorter ones need ALLOW_FAST_HEARTBEATS=1)");
-    return static_cast<int>(*value) * unit;
+    return *interval;
 }
 
 Result<Address> path_address(const std::string& text) {

@@ -1,6 +1,7 @@
 #include "daemons/membership.h"
 
 #include "base/text.h"
+#include "config/interval.h"
 #include "config/lcdi.h"
 #include "messages/messages.h"
 
@@ -150,14 +151,11 @@ Result<std::vector<config::Path>> Membership::wanted_paths(const Command& comman
     config::Path model;
     model.transport = "TLI";
     if (command.has("interval")) {
-        auto number = command.get("interval");
-        const bool milliseconds = number.ends_with("ms");
-        if (milliseconds) number.resize(number.size() - 2);
-        const auto interval = text::to_int(number);
-        if (!interval || *interval < 1 || *interval > 100000)
+        const auto interval = config::parse_interval_ms(command.get("interval"));
+        if (!interval)
             return fail(Code::bad_argument, "--interval takes seconds, or milliseconds with ms, not \"{}\"",
                         command.get("interval"));
-        model.interval_ms = static_cast<int>(*interval) * (milliseconds ? 1 : 1000);
+        model.interval_ms = *interval;
     }
     if (command.has("misses")) {
         const auto misses = text::to_int(command.get("misses"));
