@@ -25,6 +25,13 @@ std::string lines_of(const std::vector<DefinitionChange>& changes) {
     return text;
 }
 
+std::map<NodeName, const config::NodeConfig*> pointers(const std::map<NodeName, config::NodeConfig>& nodes) {
+    std::map<NodeName, const config::NodeConfig*> result;
+    for (const auto& [node, config] : nodes)
+        result[node] = &config;
+    return result;
+}
+
 /// `text` with the value of `key` replaced where it stands, or put at the end.
 std::string with_setting(const std::string& text, const std::string& key, const std::string& value) {
     auto lines = text::split(text, '\n');
@@ -42,6 +49,15 @@ std::string with_setting(const std::string& text, const std::string& key, const 
 }
 
 }  // namespace
+
+Definition DefinitionService::Picture::define() const {
+    return config::define(pointers(nodes), settings);
+}
+
+Result<config::Difference> DefinitionService::Picture::difference(
+    const Definition& wanted, const config::DifferenceOptions& how) const {
+    return config::difference(pointers(nodes), settings, wanted, how);
+}
 
 DefinitionService::DefinitionService(runtime::World world, config::Database& database, comm::Cluster& cluster,
                                      const NodeOptions& options, Run run)
@@ -110,7 +126,7 @@ Task<DefinitionService::Picture> DefinitionService::look() {
         const auto* config = database_.of(node);
         const auto values = answer ? json::parse(*answer, nullptr, false) : json();
         if (config == nullptr || !values.is_object()) continue;
-        picture.nodes[node] = config;
+        picture.nodes[node] = *config;
         for (const auto& [key, value] : values.items())
             if (value.is_string()) picture.settings[node][key] = value.get<std::string>();
     }
@@ -118,55 +134,94 @@ Task<DefinitionService::Picture> DefinitionService::look() {
     co_return picture;
 }
 
+Task<Result<>> DefinitionService::off_the_loop(std::function<void()> work) {
+    const runtime::OneShot<runtime::Done> finished(world_.tasks);
+    const bool taken = world_.tasks.run_blocking(work, [finished] { finished.set({}); });
+    if (!taken) co_return fail(Code::failure, "too much is waiting on {}; try again", database_.self().str());
+    co_await finished;
+    co_return Result<>{};
+}
+
 Task<void> DefinitionService::export_all(Done done) {
-    const Picture picture = co_await look();
-    Reply reply = config::success(config::to_yaml(config::define(picture.nodes, picture.settings)));
-    if (!picture.missing.empty())
-        reply.err = fmt::format("*WARNING* the file is incomplete: {}", picture.missing);
+    // The worker may outlive this sequence: what it works on is its own.
+    Picture seen = co_await look();
+    const auto picture = std::make_shared<const Picture>(std::move(seen));
+    const auto yaml = std::make_shared<std::string>();
+    const std::function<void()> write = [picture, yaml] { *yaml = config::to_yaml(picture->define()); };
+    const Result<> written = co_await off_the_loop(write);
+    if (!written) {
+        done(config::failure(written.error()));
+        co_return;
+    }
+    Reply reply = config::success(*yaml);
+    if (!picture->missing.empty())
+        reply.err = fmt::format("*WARNING* the file is incomplete: {}", picture->missing);
     done(reply);
 }
 
+Task<Result<DefinitionService::Plan>> DefinitionService::plan(Command command) {
+    Picture seen = co_await look();
+    const auto picture = std::make_shared<const Picture>(std::move(seen));
+    const auto file = std::make_shared<const std::string>(
+        command.arguments.empty() ? std::string() : command.arguments.front());
+    const config::DifferenceOptions how{database_.self(), command.has("prune")};
+    const auto result = std::make_shared<Result<Plan>>(fail(Code::internal, "nothing was compared"));
+    const std::function<void()> compare = [picture, file, how, result] {
+        const auto wanted = config::parse_definition(*file);
+        if (!wanted) {
+            *result = fail(wanted.error());
+            return;
+        }
+        auto found = picture->difference(*wanted, how);
+        if (found)
+            *result = Plan{std::move(*found), picture->define()};
+        else
+            *result = fail(found.error());
+    };
+    const Result<> compared = co_await off_the_loop(compare);
+    if (!compared) co_return fail(compared.error());
+    co_return std::move(*result);
+}
+
 Task<void> DefinitionService::apply(Command command, Progress progress, Done done) {
-    const auto wanted = config::parse_definition(command.arguments.empty() ? "" : command.arguments.front());
-    if (!wanted) {
-        done(config::failure(wanted.error()));
-        co_return;
-    }
     if (applying_) {
         done(config::failure(
             {Code::failure, "another definition is being applied; try again when it is done", 0}));
         co_return;
     }
     applying_ = true;
-    const Picture picture = co_await look();
-    const config::DifferenceOptions how{database_.self(), command.has("prune")};
-    const auto found = config::difference(picture.nodes, picture.settings, *wanted, how);
+    const Result<Plan> planned = co_await plan(command);
     Reply reply;
-    if (!found) {
-        reply = config::failure(found.error());
-    } else if (command.has("dry-run") || found->changes.empty()) {
-        reply = config::success(found->changes.empty() ? "nothing to change\n" : lines_of(found->changes));
-    } else {
-        const auto before = config::define(picture.nodes, picture.settings);
-        const Result<> made = co_await run_all(found->changes, command, progress);
-        if (made) {
-            const bool settings =
-                std::any_of(found->changes.begin(), found->changes.end(),
-                            [](const auto& change) { return change.command.name == config::kSetSettings; });
-            if (settings)
-                reply.err = "settings that are read at start take effect when the engine is restarted";
-        } else {
-            const std::string undone = co_await undo(before, command, progress);
-            reply = config::failure(made.error());
-            reply.err += "; " + undone;
-        }
-    }
-    if (found)
-        for (const auto& kept : found->kept)
+    if (!planned)
+        reply = config::failure(planned.error());
+    else if (planned->difference.changes.empty())
+        reply = config::success("nothing to change\n");
+    else if (command.has("dry-run"))
+        reply = config::success(lines_of(planned->difference.changes));
+    else
+        reply = co_await carry_out(*planned, command, progress);
+    if (planned)
+        for (const auto& kept : planned->difference.kept)
             reply.err += fmt::format("{}not in the file, kept: {} (--prune removes it)",
                                      reply.err.empty() ? "" : "\n", kept);
     applying_ = false;
     done(reply);
+}
+
+Task<Reply> DefinitionService::carry_out(Plan plan, Command as, Progress progress) {
+    const auto& changes = plan.difference.changes;
+    const Result<> made = co_await run_all(changes, as, progress);
+    if (!made) {
+        const std::string undone = co_await undo(plan.before, as, progress);
+        Reply reply = config::failure(made.error());
+        reply.err += "; " + undone;
+        co_return reply;
+    }
+    Reply reply;
+    if (std::any_of(changes.begin(), changes.end(),
+                    [](const auto& change) { return change.command.name == config::kSetSettings; }))
+        reply.err = "settings that are read at start take effect when the engine is restarted";
+    co_return reply;
 }
 
 /// Runs the commands for the caller of `as`, telling each before it is run.
@@ -189,11 +244,19 @@ Task<Result<>> DefinitionService::run_all(std::vector<DefinitionChange> changes,
 /// What was undone, for the end of the error's text.
 Task<std::string> DefinitionService::undo(Definition before, Command as, Progress progress) {
     // Whoever answers has sent its commits before: the copies here are up to date then.
-    const Picture picture = co_await look();
+    Picture seen = co_await look();
+    const auto picture = std::make_shared<const Picture>(std::move(seen));
     const config::DifferenceOptions how{database_.self(), true};
-    const auto back = config::difference(picture.nodes, picture.settings, before, how);
-    if (!back) co_return fmt::format("what was done before it cannot be undone: {}", back.error().text);
-    const auto changes = back->changes;
+    const auto back =
+        std::make_shared<Result<config::Difference>>(fail(Code::internal, "nothing was compared"));
+    const std::function<void()> compare = [picture, how, back, before] {
+        *back = picture->difference(before, how);
+    };
+    const Result<> compared = co_await off_the_loop(compare);
+    if (!compared || !*back)
+        co_return fmt::format("what was done before it cannot be undone: {}",
+                              (compared ? back->error() : compared.error()).text);
+    const auto changes = (*back)->changes;
     const Result<> undone = co_await run_all(changes, as, progress);
     if (!undone) co_return fmt::format("undoing what was done before it failed: {}", undone.error().text);
     co_return changes.empty() ? std::string("nothing was changed")
