@@ -20,7 +20,7 @@ Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers>
       reservations(world, database),
       jobs(world, *peers, database.self()),
       globals(world, database, scripts, jobs),
-      executor(world, database, scripts, jobs, reservations, globals) {}
+      executor(world, database, scripts, jobs, reservations) {}
 
 void Engine::Impl::journal(Event event, std::string kind, std::string subject, std::string text) {
     database.journal(static_cast<int>(event), std::move(kind), std::move(subject), std::move(text));

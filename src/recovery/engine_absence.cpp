@@ -8,18 +8,14 @@
 
 namespace understudy::recovery {
 
-std::optional<runtime::Duration> Engine::Impl::overslept() const {
+void Engine::Impl::look_for_absence() {
+    if (!watching) return;
     runtime::Duration shortest = runtime::Duration::max();
     for (const auto& path : database.own().paths)
         shortest =
             std::min(shortest, runtime::Duration(std::chrono::milliseconds(path.interval_ms)) * path.misses);
     const auto gap = world.clock.now() - last_awake;
-    if (!watching || gap <= shortest) return std::nullopt;
-    return gap;
-}
-
-void Engine::Impl::look_for_absence() {
-    if (const auto gap = overslept()) on_absence(*gap);
+    if (gap > shortest) on_absence(gap);
 }
 
 void Engine::Impl::watch_absence() {

@@ -190,6 +190,32 @@ TEST(Reservations, ASecondOperationWaitsForTheFirstUnlessToldOtherwise) {
     EXPECT_EQ(c.take_trace(), "A: remove ip.0");
 }
 
+// What it is about is not in service yet, or still: there is something to do all the same.
+// Spec: CMD-113
+TEST(Reservations, ARemoveWaitsForTheRestoreThatIsRunningAndARestoreForTheRemove) {
+    One c;
+    c.boot_all();
+    EXPECT_EQ(c.perform("A", "-t Vol.E -a remove").exit_code, 0);
+    c.take_trace();
+    c.host("A").slow = {{"restore Vol.E", 20s}, {"remove Vol.E", 20s}};
+    const auto restore = c.begin("A", "-s -t Vol.E -a restore");
+    c.run(1s);
+    const auto remove = c.begin("A", "-t Vol.E -a remove");
+    c.run(1s);
+    EXPECT_FALSE(remove->has_value());
+    EXPECT_EQ(c.perform("A", "-n -t Vol.E -a remove").exit_code, 0) << "-n does not wait";
+    ASSERT_TRUE(c.wait([&] { return restore->has_value(); }, 30s));
+    c.run(5s);
+    EXPECT_EQ(c.take_trace(), "A: restore Vol.E, A: remove Vol.E");
+    const auto again = c.begin("A", "-s -t Vol.E -a restore");
+    c.run(1s);
+    EXPECT_FALSE(again->has_value());
+    ASSERT_TRUE(c.wait([&] { return remove->has_value() && again->has_value(); }, 60s));
+    EXPECT_EQ((*remove)->exit_code, 0);
+    EXPECT_EQ((*again)->exit_code, 0);
+    EXPECT_EQ(c.state("A", "Vol.E"), "ISP");
+}
+
 // Spec: CMD-114
 TEST(Reservations, TheReservationOfADeadProcessIsBrokenAtOnceAndOthersAfterTheLimit) {
     constexpr int kNoSuchProcess = 999999;

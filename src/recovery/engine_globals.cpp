@@ -20,13 +20,14 @@ runtime::Task<OperationResult> Engine::Impl::operate_with_globals(Operation oper
     // Nothing to do: no global script either (Spec: CMD-117). The operation itself plans anew, after its
     // reservations: the pre-scripts may have changed something.
     const auto expected = plan(view(), operation.request);
-    const bool around = !operation.global.empty() && expected && runs_scripts(*expected);
+    const bool waits = operation.reserve && !contested(operation.request).empty();
+    const bool around = !operation.global.empty() && expected && (waits || runs_scripts(*expected));
     const auto action = operation.global;
     const auto arguments = operation.arguments;
     // What a script does wrong is in the log; the operation goes on all the same.
     if (around) {
         (void)co_await globals.before(action, arguments);
-        operation.prepared = std::make_shared<std::set<NodeName>>();
+        operation.prepares_peers = true;
     }
     auto result = co_await operate(std::move(operation));
     if (around) {
@@ -35,6 +36,16 @@ runtime::Task<OperationResult> Engine::Impl::operate_with_globals(Operation oper
         if (!elsewhere) messages::warning("{}", elsewhere.error().text);
     }
     co_return result;
+}
+
+runtime::Task<> Engine::Impl::prepare_peers(Plan plan) {
+    std::set<NodeName> touched;  // Spec: CMD-118
+    for (const auto& step : plan.steps)
+        if (step.node != database.self() && step.action == Action::remove) touched.insert(step.node);
+    for (const auto& peer : touched) {
+        const auto ran = co_await globals.before_on(peer, "remove");
+        if (!ran) messages::warning("{}", ran.error().text);
+    }
 }
 
 }  // namespace understudy::recovery

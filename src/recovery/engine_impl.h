@@ -25,6 +25,8 @@ inline constexpr runtime::Duration kDetectionMargin = std::chrono::seconds(10);
 /// An operation that waits for another one looks at the cluster again after this long: what it wanted may be
 /// done, or not be its business any more.
 inline constexpr runtime::Duration kReserveAgain = std::chrono::seconds(2);
+/// Between attempts to tell a peer that an operation has ended.
+inline constexpr runtime::Duration kReleaseAgain = std::chrono::seconds(1);
 /// Plans of one operation, not counting those after a wait in vain. Each further one follows a change.
 inline constexpr int kMaxPlanAttempts = 8;
 /// Hierarchies that one event works on at the same time.
@@ -79,9 +81,9 @@ struct Operation {
     std::function<void()> reserved = {};  // once, when the reservations stand or nothing will be done
     /// Engine::Impl::absences when its plan was looked for; empty: it is now. A change ends the operation.
     std::optional<std::uint64_t> absences = {};
-    bool comes_again = false;  // see Executor::Run
-    std::string global = {};   // the global scripts around it: "restore", "remove"; empty: none (-G)
-    std::shared_ptr<std::set<NodeName>> prepared = {};  // see Executor::Run
+    bool comes_again = false;     // see Executor::Run
+    std::string global = {};      // the global scripts around it: "restore", "remove"; empty: none (-G)
+    bool prepares_peers = false;  // runs the global pre-scripts on the peers that it takes something from
 };
 
 /// What an operation reserves on a node: tags, of which the first `removed` are taken down there.
@@ -116,6 +118,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<OperationResult> operate(Operation operation);
     /// operate() between the global scripts that the operation names. engine_globals.cpp
     runtime::Task<OperationResult> operate_with_globals(Operation operation);
+    runtime::Task<> prepare_peers(Plan plan);
     runtime::Task<std::vector<OperationResult>> operate_all(std::vector<Operation> operations);
     runtime::Task<> next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
                             std::size_t& open, runtime::OneShot<runtime::Done> all_ended);
@@ -126,7 +129,11 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<config::Reply> serve_step(NodeName caller, config::Command command);
 
     // engine_reserving.cpp
-    [[nodiscard]] Needed needed_for(const Plan& plan) const;
+    [[nodiscard]] Needed needed_for(const Plan& plan, const Request& request) const;
+    /// The whole hierarchies of which the plan starts something here.
+    [[nodiscard]] std::set<Tag> started(const Plan& plan) const;
+    /// The request's own tag, when another operation is doing the opposite with it; else empty.
+    [[nodiscard]] Tag contested(const Request& request) const;
     [[nodiscard]] static bool covers(const Needed& held, const Needed& needed);
     /// Until `give_up`, then what is in the way is broken if it may be.
     runtime::Task<Result<Waited>> reserve(std::string id, Needed needed, Operation operation,
@@ -137,13 +144,11 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     void mark_own(const std::string& id, const Plan& plan);
 
     // engine_absence.cpp
-    /// How long this process stood still, when that is longer than its peers wait for a heartbeat: they may
-    /// have taken over, and what is under way must not go on (a frozen machine, SIGSTOP).
-    [[nodiscard]] std::optional<runtime::Duration> overslept() const;
     runtime::Task<> keep_awake();
     void watch_absence();  // from here to the matching unwatch: keep_awake() looks for stand-stills
     void unwatch_absence();
-    /// Looks for a stand-still that no timer has told of yet.
+    /// Looks for a stand-still that no timer has told of yet: longer than peers wait for a heartbeat, so that
+    /// they may have taken over (a frozen machine, SIGSTOP).
     void look_for_absence();
     void on_absence(runtime::Duration absent);
     runtime::Task<> reconsider(std::set<NodeName> dead, std::vector<Tag> interrupted);

@@ -206,7 +206,7 @@ runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed&
             if (!planned) co_return fail(planned.error());
             made = std::move(*planned);
         }
-        auto needed = needed_for(*made);
+        auto needed = needed_for(*made, operation.request);
         if (needed.empty() || !operation.reserve || covers(held, needed)) co_return std::move(*made);
         if (!held.empty()) let_go();
         held = needed;
@@ -264,8 +264,8 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
         if (!start->cancelled.empty()) return fail(Code::failure, "{}", start->cancelled);
         return {};
     };
-    run.prepared = operation.prepared;
     watch_absence();
+    if (operation.prepares_peers) co_await prepare_peers(result.plan);
     result.outcome = co_await executor.execute(result.plan, std::move(run));
     unwatch_absence();
     starts.remove(start);
@@ -278,12 +278,7 @@ std::shared_ptr<Start> Engine::Impl::start_of(const Plan& plan, const Operation&
     auto start = std::make_shared<Start>();
     start->dead = operation.dead;
     start->comes_again = operation.comes_again;
-    for (const auto& step : plan.steps) {
-        if (step.node != database.self()) continue;
-        if (step.action != Action::restore && step.action != Action::set_isp) continue;
-        const auto members = hierarchy_of(database.own(), step.tag);
-        start->tags.insert(members.begin(), members.end());
-    }
+    start->tags = started(plan);
     for (const auto& pair : database.own().equivalencies)
         if (!alive(pair.other_node)) start->absent.insert(pair.other_node);
     return start;

@@ -23,7 +23,28 @@ void add(std::vector<Tag>& to, const Tag& tag) {
 
 }  // namespace
 
-Needed Engine::Impl::needed_for(const Plan& plan) const {
+std::set<Tag> Engine::Impl::started(const Plan& plan) const {
+    std::set<Tag> tags;
+    for (const auto& step : plan.steps) {
+        if (step.node != database.self()) continue;
+        if (step.action != Action::restore && step.action != Action::set_isp) continue;
+        const auto members = hierarchy_of(database.own(), step.tag);
+        tags.insert(members.begin(), members.end());
+    }
+    return tags;
+}
+
+Tag Engine::Impl::contested(const Request& request) const {
+    const auto* restore = std::get_if<RestoreRequest>(&request);
+    const auto* remove = std::get_if<RemoveRequest>(&request);
+    if (restore == nullptr && remove == nullptr) return {};
+    const auto& tag = restore != nullptr ? restore->tag : remove->tag;
+    const auto opposite = restore != nullptr ? config::Reservation::remove : config::Reservation::restore;
+    const auto* instance = database.own().find(tag);
+    return instance != nullptr && instance->reservation == opposite ? tag : Tag();
+}
+
+Needed Engine::Impl::needed_for(const Plan& plan, const Request& request) const {
     Needed needed;
     // What is going to be removed on a peer comes first: the peer shows that.
     for (const auto& step : plan.steps) {
@@ -31,13 +52,13 @@ Needed Engine::Impl::needed_for(const Plan& plan) const {
         add(needed[step.node].tags, step.tag);
         needed[step.node].removed = needed[step.node].tags.size();
     }
-    for (const auto& step : plan.steps) {
-        if (step.node != database.self()) continue;
-        if (step.action != Action::restore && step.action != Action::set_isp) continue;
-        for (const auto& member : hierarchy_of(database.own(), step.tag))
-            for (const auto& pair : database.own().equivalents(member))
-                if (alive(pair.other_node)) add(needed[pair.other_node].tags, pair.other_tag);
-    }
+    for (const auto& member : started(plan))
+        for (const auto& pair : database.own().equivalents(member))
+            if (alive(pair.other_node)) add(needed[pair.other_node].tags, pair.other_tag);
+    // Nothing to do as long as the other operation has not come to its end: that is waited for.
+    if (needed.empty())
+        if (auto tag = contested(request); !tag.empty())
+            needed[database.self()].tags.push_back(std::move(tag));
     return needed;
 }
 
@@ -129,13 +150,15 @@ void Engine::Impl::release(const std::string& id, const Needed& needed) {
 }
 
 runtime::Task<> Engine::Impl::release_on(NodeName node, std::string id) {
-    constexpr int kTries = 3;
-    for (int i = 0; i < kTries && alive(node); ++i) {
+    // Not only while this node sees it: it may have seen this one all the time, and kept the reservation.
+    // After the limit those who wait there break it by themselves.
+    const auto give_up = world.clock.now() + reservation_limit();
+    while (true) {
         const auto released =
             co_await call(*peers, world.tasks, node, std::string(kReleaseMethod), id, kShortCall);
-        if (released) co_return;
+        if (released || world.clock.now() >= give_up) co_return;
+        co_await runtime::sleep_for(world.tasks, kReleaseAgain);
     }
-    if (alive(node)) messages::warning("{} may keep the reservation of {} until its limit", node.str(), id);
 }
 
 void Engine::Impl::mark_own(const std::string& id, const Plan& plan) {

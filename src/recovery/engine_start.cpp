@@ -113,26 +113,24 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
         co_return;
     }
     std::vector<Operation> operations;
+    std::vector<Tag> tags;
     for (auto& part : by_hierarchy(seen, *planned)) {
-        Operation operation{"initialisation", InitialiseRequest{own_tag(part, database.self())}};
+        tags.push_back(own_tag(part, database.self()));
+        Operation operation{"initialisation", InitialiseRequest{tags.back()}};
         operation.plan = std::move(part);
         operation.absences = before;
         operation.comes_again = true;
         operations.push_back(std::move(operation));
     }
-    std::vector<Tag> tags;
-    for (const auto& operation : operations)
-        tags.push_back(std::get<InitialiseRequest>(operation.request).only);
-    const auto results = co_await operate_all(std::move(operations));
+    auto results = co_await operate_all(std::move(operations));
     for (std::size_t i = 0; i < results.size(); ++i) {
-        const auto& result = results[i];
+        auto& result = results[i];
         if (result.start.give_back) {
             // A peer that was absent lives and has it: now the rule for that case applies.
             Operation anew{"initialisation", InitialiseRequest{*result.start.tags.begin()}};
             anew.absences = before;
             anew.comes_again = true;
-            const auto again = co_await operate(std::move(anew));
-            if (again.outcome.result) continue;
+            result = co_await operate(std::move(anew));
         }
         if (!result.outcome.result)
             journal(Event::none, "engine", tags[i].str(),

@@ -33,13 +33,8 @@ struct Executor::Progress {
 };
 
 Executor::Executor(runtime::World world, config::Database& database, Scripts& scripts, Jobs& jobs,
-                   Reservations& reservations, GlobalScripts& globals)
-    : world_(world),
-      database_(database),
-      scripts_(scripts),
-      jobs_(jobs),
-      reservations_(reservations),
-      globals_(globals) {}
+                   Reservations& reservations)
+    : world_(world), database_(database), scripts_(scripts), jobs_(jobs), reservations_(reservations) {}
 
 runtime::Task<Outcome> Executor::execute(Plan plan, Run run) {
     if (plan.steps.empty()) co_return Outcome{};
@@ -143,11 +138,6 @@ void Executor::skipped(Progress& progress, std::size_t index, const Error& why, 
 }
 
 runtime::Task<Result<>> Executor::remote(Step step, Run run) {
-    // Spec: CMD-118
-    if (run.prepared && run.prepared->insert(step.node).second) {
-        const auto ran = co_await globals_.before_on(step.node, "remove");
-        if (!ran) messages::warning("{}", ran.error().text);
-    }
     const auto began = world_.clock.now();
     auto answer = co_await jobs_.run(step.node, std::string(kStepMethod), to_command(step, run));
     const auto took = seconds(world_.clock.now() - began);

@@ -4,15 +4,12 @@
 // same time. Spec: CLU-133 to CLU-142, CLU-191, CMD-116 to CMD-120. Threading: loop thread only.
 
 #include "config/database.h"
-#include "recovery/global_scripts.h"
 #include "recovery/jobs.h"
 #include "recovery/plan.h"
 #include "recovery/reservations.h"
 #include "recovery/scripts.h"
 
 #include <functional>
-#include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -35,7 +32,7 @@ struct Outcome {
 class Executor {
   public:
     Executor(runtime::World world, config::Database& database, Scripts& scripts, Jobs& jobs,
-             Reservations& reservations, GlobalScripts& globals);
+             Reservations& reservations);
 
     struct Run {
         std::string operation;               // its reservations, see Reservations
@@ -45,8 +42,6 @@ class Executor {
         std::function<Result<>()> may_go_on;
         /// The caller plans again what was stopped by may_go_on: its recorded state stays as it is.
         bool comes_again = false;
-        /// Peers whose global pre-scripts have run; the first step on another one runs them. Null: -G.
-        std::shared_ptr<std::set<NodeName>> prepared = {};
     };
     runtime::Task<Outcome> execute(Plan plan, Run run);
 
@@ -67,7 +62,6 @@ class Executor {
     Scripts& scripts_;
     Jobs& jobs_;
     Reservations& reservations_;
-    GlobalScripts& globals_;
 };
 
 /// The command of a remote step, and back. Errors: malformed.

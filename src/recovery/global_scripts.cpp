@@ -126,18 +126,23 @@ runtime::Task<Result<>> GlobalScripts::repair(std::string action, Arguments argu
     co_return first;
 }
 
-runtime::Task<config::Reply> GlobalScripts::serve_request(NodeName caller, config::Command command) {
-    const auto action = command.get("action");
+runtime::Task<config::Reply> GlobalScripts::run_command(bool pre, std::string action, Arguments arguments) {
     if (auto known = check_action(action); !known) co_return config::failure(known.error());
-    const bool before_it = command.get("what") == "before";
-    messages::info("{} asks for the {}{} scripts", caller.str(), before_it ? "pre" : "post", action);
-    if (before_it) {
+    if (pre) {
         database_.set_flag(global_flag(action), true);
-        auto ran = co_await run_all("pre" + action, std::move(command.arguments));
+        auto ran = co_await run_all("pre" + action, std::move(arguments));
         co_return ran ? config::success() : config::failure(ran.error());
     }
-    auto done = co_await repair(action, std::move(command.arguments));
+    auto done = co_await repair(action, std::move(arguments));
     co_return done ? config::success() : config::failure(done.error());
+}
+
+runtime::Task<config::Reply> GlobalScripts::serve_request(NodeName caller, config::Command command) {
+    const auto action = command.get("action");
+    const bool before_it = command.get("what") == "before";
+    messages::info("{} asks for the {}{} scripts", caller.str(), before_it ? "pre" : "post", action);
+    auto reply = co_await run_command(before_it, action, std::move(command.arguments));
+    co_return reply;
 }
 
 runtime::Task<config::Reply> GlobalScripts::lcdrecover(config::Command command) {
@@ -145,14 +150,8 @@ runtime::Task<config::Reply> GlobalScripts::lcdrecover(config::Command command) 
     if (before_it == command.has("G"))
         co_return config::failure({Code::syntax, "lcdrecover: give one of -g and -G", 0});
     const auto action = command.get(before_it ? "g" : "G");
-    if (auto known = check_action(action); !known) co_return config::failure(known.error());
-    if (before_it) {
-        database_.set_flag(global_flag(action), true);
-        auto ran = co_await run_all("pre" + action, std::move(command.arguments));
-        co_return ran ? config::success() : config::failure(ran.error());
-    }
-    auto done = co_await repair(action, std::move(command.arguments));
-    co_return done ? config::success() : config::failure(done.error());
+    auto reply = co_await run_command(before_it, action, std::move(command.arguments));
+    co_return reply;
 }
 
 }  // namespace understudy::recovery

@@ -3,7 +3,8 @@
 // operation, whatever resource it is about (lcdrecover). Spec: CMD-034 to CMD-038, CMD-101, CMD-118.
 //
 //   before("restore")   flag !restore, then prerestore of admin/core/actions and of each subsys/<app>/actions
-//   ... the operation; the first step on a peer: before_on(peer, "remove") and flag !remove!<peer> ...
+//   before_on(peer, "remove")   the same on every peer that something is taken from, flag !remove!<peer>
+//   ... the operation ...
 //   after("restore")    postrestore in the same order, the flag goes
 //   after_on_peers("remove")    the peers' postremove, their flags go
 //
@@ -54,6 +55,8 @@ class GlobalScripts {
     runtime::Task<Result<bool>> run_all(std::string name, Arguments arguments);
     runtime::Task<Result<bool>> run_post(std::string action, Arguments arguments);
     runtime::Task<Result<>> repair(std::string action, Arguments arguments);
+    /// What lcdrecover does, here or asked by a peer.
+    runtime::Task<config::Reply> run_command(bool pre, std::string action, Arguments arguments);
     runtime::Task<config::Reply> serve_request(NodeName caller, config::Command command);
     [[nodiscard]] std::vector<NodeName> owed(const std::string& action) const;
 

@@ -2,7 +2,7 @@
 
 #include "recovery/global_scripts.h"
 
-#include "recovery/test_cluster.h"
+#include "recovery/test_hierarchies.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,16 +13,11 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 
-constexpr std::uint64_t kSeed = 11;
 constexpr auto kApp = "/subsys/gen/actions/";
 constexpr auto kCore = "/admin/core/actions/";
 
-/// web.0 needs ip.0 and Vol.E, db.0 needs Vol.E; application "gen" has all six scripts on every node.
-struct Web : TestCluster {
-    Web() : TestCluster(kSeed, {"A", "B"}) {
-        resource("web.0", {"ip.0", "Vol.E"});
-        resource("db.0", {"Vol.E"});
-    }
+/// Application "gen" has all six scripts on every node.
+struct ScriptedWeb : Web {
     void boot_with_scripts() {
         for (const auto* name : {"A", "B"})
             for (const auto* action : {"restore", "remove", "delete"})
@@ -57,7 +52,7 @@ TEST(GlobalScripts, RunAroundARestoreAndItsRemovesElsewhereAsInTheWorkedExample)
          "A: remove web.0, A: remove db.0, A: remove Vol.E, B: restore Vol.E, B: restore db.0"},
     };
     for (const auto& row : rows) {
-        Web c;
+        ScriptedWeb c;
         c.boot_with_scripts();
         EXPECT_EQ(c.perform("B", row.command).exit_code, 0);
         EXPECT_EQ(c.take_trace(), row.trace) << row.command;
@@ -69,7 +64,7 @@ TEST(GlobalScripts, RunAroundARestoreAndItsRemovesElsewhereAsInTheWorkedExample)
 
 // Spec: CMD-122, CMD-120, CMD-121
 TEST(GlobalScripts, RunAroundARemove) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     EXPECT_EQ(c.perform("A", "-a remove -t web.0").exit_code, 0);
     EXPECT_EQ(c.take_trace(), "A: preremove, A: remove web.0, A: postremove");
@@ -79,7 +74,7 @@ TEST(GlobalScripts, RunAroundARemove) {
 
 // Spec: CMD-034, CMD-101
 TEST(GlobalScripts, TheCoreComesFirstAndTheFlagStandsWhileTheyRun) {
-    Web c;
+    ScriptedWeb c;
     c.host("A").node->install_executable(std::string(kRoot) + kCore + "prerestore");
     c.boot_with_scripts();
     EXPECT_FALSE(c.has_flag("A", global_flag("restore")));
@@ -96,7 +91,7 @@ TEST(GlobalScripts, TheCoreComesFirstAndTheFlagStandsWhileTheyRun) {
 
 // Spec: CMD-035
 TEST(GlobalScripts, PostScriptsWithoutPreScriptsAreNothingToDo) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     EXPECT_EQ(c.lcdrecover("A", "G", "restore").exit_code, 0);
     EXPECT_EQ(c.take_trace(), "");
@@ -104,7 +99,7 @@ TEST(GlobalScripts, PostScriptsWithoutPreScriptsAreNothingToDo) {
 
 // Spec: CMD-036, CMD-101
 TEST(GlobalScripts, AFlagThatNamesAPeerSendsItsPostScriptsThere) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     c.host("B").daemon->database->set_flag(global_flag("remove"), true);
     c.host("A").daemon->database->set_flag(global_flag("remove", NodeName("B")), true);
@@ -116,7 +111,7 @@ TEST(GlobalScripts, AFlagThatNamesAPeerSendsItsPostScriptsThere) {
 
 // Spec: CMD-036
 TEST(GlobalScripts, WhatAnUnreachablePeerOwesStaysFlagged) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     c.host("A").daemon->database->set_flag(global_flag("delete", NodeName("B")), true);
     c.power_off("B");
@@ -126,7 +121,7 @@ TEST(GlobalScripts, WhatAnUnreachablePeerOwesStaysFlagged) {
 
 // Spec: CMD-034
 TEST(GlobalScripts, AFailingOneIsReportedAfterAllHaveRunAndKeepsNoOperationFromGoingOn) {
-    Web c;
+    ScriptedWeb c;
     c.host("A").node->install_executable(std::string(kRoot) + kCore + "preremove");
     c.boot_with_scripts();
     c.host("A").failing = {"preremove"};
@@ -141,7 +136,7 @@ TEST(GlobalScripts, AFailingOneIsReportedAfterAllHaveRunAndKeepsNoOperationFromG
 
 // Spec: CMD-034
 TEST(GlobalScripts, TheSynopsisIsAdheredTo) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     EXPECT_EQ(c.lcdrecover("A", "g", "remote").exit_code, 2);
     EXPECT_EQ(c.lcdrecover("A", "x", "").exit_code, 2);
@@ -150,7 +145,7 @@ TEST(GlobalScripts, TheSynopsisIsAdheredTo) {
 
 // Spec: CMD-037, CMD-013, CLU-215
 TEST(GlobalScripts, PostrestoreTakesTheAdminLockUnlessItsCallerHasIt) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     int taken = 0;
     int released = 0;
@@ -173,7 +168,7 @@ TEST(GlobalScripts, PostrestoreTakesTheAdminLockUnlessItsCallerHasIt) {
 
 // Spec: CMD-052
 TEST(GlobalScripts, RunOnceAroundAStop) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     c.stop("A", false);
     const auto trace = c.take_trace();
@@ -182,7 +177,7 @@ TEST(GlobalScripts, RunOnceAroundAStop) {
 }
 
 TEST(GlobalScripts, RunAroundATakeover) {
-    Web c;
+    ScriptedWeb c;
     c.boot_with_scripts();
     c.power_off("A");
     ASSERT_TRUE(c.wait([&] { return c.states("B") == "ISP ISP ISP ISP"; }));
