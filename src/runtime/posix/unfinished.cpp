@@ -29,14 +29,16 @@ std::string start_time(int pid) {
     return fields[kStartTimeField - kFirst];
 }
 
-void kill_and_wait(int pid, Duration grace) {
+/// False when it does not run any more.
+bool kill_and_wait(int pid, const std::string& started, Duration grace) {
     // The descriptor comes first: it tells this process's end even if its number is used again.
     const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-    if (!process) return;
+    if (!process || start_time(pid) != started) return false;
     ::kill(-pid, SIGKILL);
     pollfd end{process.get(), POLLIN, 0};
     (void)::poll(&end, 1,
                  static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(grace).count()));
+    return true;
 }
 
 }  // namespace
@@ -71,10 +73,8 @@ std::vector<std::string> UnfinishedProcesses::end_all(Duration grace) const {
         std::string command;
         std::getline(record, started);
         std::getline(record, command);
-        if (pid && *pid > 1 && !started.empty() && start_time(static_cast<int>(*pid)) == started) {
-            kill_and_wait(static_cast<int>(*pid), grace);
+        if (pid && *pid > 1 && !started.empty() && kill_and_wait(static_cast<int>(*pid), started, grace))
             killed.push_back(command);
-        }
         ::unlink(at->path().c_str());
     }
     return killed;
