@@ -2,6 +2,7 @@
 // lost, kept or torn; and on one that fails once, or has a sector that cannot be read.
 
 #include "config/sqlite_fault_disk.h"
+#include "config/sqlite_file.h"
 #include "config/sqlite_store.h"
 #include "config/test_support.h"
 #include "messages/messages.h"
@@ -23,6 +24,7 @@ using testing::Unsynced;
 
 const NodeName kSelf("nodeA");
 constexpr std::uint64_t kCommits = 14;
+constexpr const char* kDamageOneRecord = "UPDATE record SET data=x'ff' WHERE CAST(key AS TEXT)='it3'";
 
 /// Follows from n alone. Some records fill several pages, so that the log is copied into the file now and
 /// then.
@@ -194,6 +196,44 @@ TEST_F(StoreOnAFaultyDisk, ASectorThatCannotBeReadNeverKeepsTheNodeFromStarting)
         ASSERT_EQ(loaded->own.instances.size(), 5U) << "offset " << offset << ": " << loaded->damage;
     }
     EXPECT_GT(noticed, 0);
+}
+
+// Spec: CLU-090
+TEST_F(StoreOnAFaultyDisk, APowerCutDuringTheRepairOfADamagedFileLosesNothingThatCouldBeRead) {
+    live(false);
+    disk.cut_power(Unsynced::kept, 0);
+    const auto kept = directory + "/kept";
+    fs::create_directories(kept);
+    fs::copy_file(path, kept + "/config.db");
+    // One record is wrong, there is no copy of the database: all else must come through.
+    const auto damage = [&] {
+        store.reset();
+        for (const auto& entry : fs::directory_iterator(directory))
+            if (entry.is_regular_file()) fs::remove(entry.path());
+        fs::copy_file(kept + "/config.db", path);
+        auto file = SqliteFile::open(path, SqliteFile::Mode::create);
+        ASSERT_TRUE(file);
+        ASSERT_TRUE((*file)->execute(kDamageOneRecord));
+    };
+    damage();
+    const auto before = disk.operations();
+    ASSERT_TRUE(open());
+    store.reset();
+    const auto operations = disk.operations() - before;
+    ASSERT_GT(operations, 10U);
+    for (std::uint64_t at = 1; at <= operations; ++at)
+        for (const auto unsynced : {Unsynced::lost, Unsynced::kept, Unsynced::torn}) {
+            disk.cut_power(Unsynced::kept, 0);
+            damage();
+            disk.die_at(disk.operations() + at);
+            (void)open();
+            store.reset();
+            disk.cut_power(unsynced, at);
+            const auto loaded = open();
+            ASSERT_TRUE(loaded) << "operation " << at << ": " << loaded.error().text;
+            ASSERT_EQ(loaded->own.instances.size(), 5U) << "operation " << at << ": " << loaded->damage;
+            ASSERT_GT(loaded->own.generation, kCommits) << "operation " << at;
+        }
 }
 
 }  // namespace

@@ -14,6 +14,9 @@ namespace fs = std::filesystem;
 constexpr int kBackups = 2;
 constexpr std::size_t kMaxDamagedFiles = 10;  // older ones are removed
 constexpr std::int64_t kPageBytes = 4096;
+constexpr const char* kSuffixes[] = {"", "-wal", "-shm", "-journal"};
+/// A database that is made to replace a damaged one, until it is complete.
+constexpr std::string_view kReplacement = ".new";
 /// Age of the history while a new file is filled from an old one: the next commit judges it.
 constexpr std::int64_t kKeepAll = std::numeric_limits<std::int64_t>::max() / 2;
 
@@ -163,7 +166,7 @@ Result<std::string> move_aside(const std::string& path, std::int64_t wall_s) {
         target = fmt::format("{}.{}", base, i);
     bool moved = false;
     // The log and its index go with the file: beside a new one they would be read as its own.
-    for (const auto* suffix : {"", "-wal", "-shm", "-journal"}) {
+    for (const auto* suffix : kSuffixes) {
         if (!fs::exists(path + suffix, error)) continue;
         fs::rename(path + suffix, target + suffix, error);
         if (error)
@@ -172,6 +175,12 @@ Result<std::string> move_aside(const std::string& path, std::int64_t wall_s) {
         moved = true;
     }
     return moved ? target : std::string();
+}
+
+void remove_all_parts(const std::string& path) {
+    std::error_code error;
+    for (const auto* suffix : kSuffixes)
+        fs::remove(path + suffix, error);
 }
 
 void remove_old_damaged_files(const std::string& path) {
@@ -187,8 +196,7 @@ void remove_old_damaged_files(const std::string& path) {
     }
     std::sort(found.begin(), found.end());
     for (std::size_t i = 0; i + kMaxDamagedFiles < found.size(); ++i)
-        for (const auto* suffix : {"", "-wal", "-shm", "-journal"})
-            fs::remove(found[i].string() + suffix, error);
+        remove_all_parts(found[i].string());
 }
 
 Result<Opened> make_new(const std::string& path, const std::string& self, const SqliteStoreOptions& options,
@@ -208,6 +216,49 @@ Result<Opened> make_new(const std::string& path, const std::string& self, const 
     auto contents = fill();
     if (!contents) return fail(contents.error().error);
     return Opened{std::move(*file), std::move(*contents), {}};
+}
+
+/// Fills a file beside the damaged one and puts it in its place when it is complete: whoever dies meanwhile
+/// leaves the one or the other. `aside`: where the damaged one is then.
+Result<Opened> replace(const std::string& path, const std::string& self, const SqliteStoreOptions& options,
+                       const Batch& first, std::int64_t wall_s, std::string& aside) {
+    const auto made = path + std::string(kReplacement);
+    remove_all_parts(made);
+    {
+        // It is closed at the end, which copies its log into it.
+        UNDERSTUDY_TRY(const auto filled, make_new(made, self, options, first));
+    }
+    std::error_code error;
+    if (fs::exists(made + "-wal", error) && fs::file_size(made + "-wal", error) > 0)
+        return fail(Code::failure, "cannot complete {}", made);
+    UNDERSTUDY_TRY(aside, move_aside(path, wall_s));
+    fs::rename(made, path, error);
+    if (error) return fail(Code::failure, "cannot rename {} to {}: {}", made, path, error.message());
+    auto file = open_configured(path, options);
+    if (!file) return fail(file.error().error);
+    auto contents = read_contents(**file);
+    if (!contents) return fail(contents.error().error);
+    return Opened{std::move(*file), std::move(*contents), {}};
+}
+
+/// What a node that died in replace() has left.
+Result<> finish_replacement(const std::string& path, std::int64_t wall_s) {
+    std::error_code error;
+    const auto made = path + std::string(kReplacement);
+    if (fs::exists(path, error)) {
+        remove_all_parts(made);
+        return {};
+    }
+    // A log without its file is what is left of one; a new file must not take it for its own.
+    for (const auto* suffix : {"-wal", "-shm", "-journal"})
+        if (fs::exists(path + suffix, error)) {
+            UNDERSTUDY_CHECK(move_aside(path, wall_s));
+            break;
+        }
+    if (!fs::exists(made, error)) return {};
+    fs::rename(made, path, error);
+    if (error) return fail(Code::failure, "cannot rename {} to {}: {}", made, path, error.message());
+    return {};
 }
 
 Result<Opened> recover(const std::string& path, const std::string& self, const SqliteStoreOptions& options,
@@ -263,9 +314,9 @@ Result<Opened> recover(const std::string& path, const std::string& self, const S
         for (const auto& entry : history_from->history)
             first.append(entry);
 
-    UNDERSTUDY_TRY(const auto aside, move_aside(path, wall_s));
+    std::string aside;
+    UNDERSTUDY_TRY(auto opened, replace(path, self, options, first, wall_s, aside));
     remove_old_damaged_files(path);
-    UNDERSTUDY_TRY(auto opened, make_new(path, self, options, first));
     opened.contents.last_journal_id = std::max(opened.contents.last_journal_id, last_entry) + kRecoveryLeap;
     opened.damage = fmt::format(
         "the configuration database was damaged ({}) and is replaced by {}{}; {} resources come up as "
@@ -284,15 +335,7 @@ std::string backup_path(const std::string& path, int age) {
 Result<Opened> open_or_recover(const std::string& path, const std::string& self,
                                const SqliteStoreOptions& options, std::int64_t wall_s) {
     std::error_code ignored;
-    const bool existed = fs::exists(path, ignored);
-    if (!existed) {
-        // A log without its file is what is left of one; a new file must not take it for its own.
-        for (const auto* suffix : {"-wal", "-shm", "-journal"})
-            if (fs::exists(path + suffix, ignored)) {
-                UNDERSTUDY_CHECK(move_aside(path, wall_s));
-                break;
-            }
-    }
+    UNDERSTUDY_CHECK(finish_replacement(path, wall_s));
     std::string why;
     std::optional<Source> main;
     {
