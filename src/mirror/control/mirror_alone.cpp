@@ -138,6 +138,7 @@ void Mirror::give_up_on_note(const std::string& why) {
 Task<Result<>> Mirror::post_note() {
     auto held = co_await notes_lock_.acquire(kOperationWait);
     if (!held) co_return fail(Code::failure, "an earlier note is still being written");
+    if (closing_) co_return fail(Code::failure, "the mirror is being removed");
     BehindNote note;
     note.volume = record_.volume;
     note.source = around_.node;
