@@ -47,6 +47,12 @@ constexpr auto kTable = std::to_array<Setting>({
      "1 leaves out the broadcast ping check of address resources. Read at the next check."},
     {"HISTORY_DAYS", integer, "90", 1, 3650, "days",
      "How long `understudy history` keeps changes; fewer when they are very many. Read at start."},
+    {"DISABLED_KITS", text, "", 0, 0, "",
+     "Kits that are not to be used on this node, as application/type separated by commas: their resources are not "
+     "brought in service here. Read at start."},
+    {"SHARE_CA_KEY", boolean, "1", 0, 1, "",
+     "1: every node holds the key of the cluster's certificate authority, so hosts can join through any of them; 0: "
+     "the key stays where it is and is given to nobody. Read at start."},
     {"ADMIN_GROUP", text, "lkadmin", 0, 0, "",
      "Members of this group may run every command, as root may. Read at start."},
     {"OPERATOR_GROUP", text, "LK_OPERATOR", 0, 0, "",

@@ -192,7 +192,10 @@ struct Node::Impl {
         const auto subsys = options.layout.lkroot() + "/subsys";
         std::vector<config::Edit> edits;
         for (const auto& app : world.files.list(subsys)) {
-            const auto types = world.files.list(subsys + "/" + app + "/resources");
+            std::vector<std::string> types;
+            for (const auto& entry : world.files.list(subsys + "/" + app))
+                if (text::iequals(entry, "resources"))  // Spec: CLU-085
+                    types = world.files.list(subsys + "/" + app + "/" + entry);
             if (types.empty()) continue;
             if (!database->own().apps.contains(AppName(app)))
                 edits.emplace_back(config::PutApp{AppName(app)});
@@ -202,6 +205,11 @@ struct Node::Impl {
                     edits.emplace_back(config::PutType{installed});
         }
         if (!edits.empty()) database->commit(std::move(edits));
+        // Spec: CLU-130.
+        for (const auto& kit : text::split(options.settings.text("DISABLED_KITS"), ','))
+            if (!text::trim(kit).empty())
+                messages::error("(No. {}) {}", messages::kit_disabled.number,
+                                messages::text(messages::kit_disabled, text::trim(kit)));
     }
 
     static bool touches_paths(const config::Change& change) {

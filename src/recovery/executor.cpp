@@ -187,7 +187,10 @@ runtime::Task<Result<>> Executor::script(Step step, config::Instance instance, R
     const auto path = scripts_.find(instance.app, instance.type, action);
     const auto began = world_.clock.now();
     Result<> result;
-    if (path.empty()) {
+    if (up && !scripts_.enabled(instance.app, instance.type)) {
+        result = messages::fail(Code::failure, messages::kit_not_enabled, step.tag.str(),
+                                fmt::format("{}/{}", instance.app.str(), instance.type.str()));
+    } else if (path.empty()) {
         result = fail(Code::failure, "{}: the kit of {}/{} has no {} script", where, instance.app.str(),
                       instance.type.str(), action);
     } else {

@@ -63,6 +63,14 @@ std::string Scripts::find(const AppName& app, const TypeName& type, const std::s
     return find_in(descend(application, "actions"), action);
 }
 
+bool Scripts::enabled(const AppName& app, const TypeName& type) const {
+    const auto disabled = settings_.find("DISABLED_KITS");
+    if (disabled == settings_.end()) return true;
+    for (const auto& kit : text::split(disabled->second, ','))
+        if (text::iequals(text::trim(kit), app.str() + "/" + type.str())) return false;
+    return true;
+}
+
 std::vector<std::string> Scripts::global(const std::string& name) const {
     std::vector<std::string> directories{lkroot_ + "/admin/core/actions"};
     for (const auto& app : world_.files.list(lkroot_ + "/subsys"))
