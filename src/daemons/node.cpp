@@ -298,15 +298,16 @@ struct Node::Impl {
             return forward(command, destination, done);
         if (command.name == "lcdrecover" && (command.has("g") || command.has("G")))
             return engine.lcdrecover(command, done);
+        if (removal.run(command, done)) return;
         if (auto reply = config::run_lcdi(*database, live_view(), command)) {
             if (command.name != "delallsys" || reply->exit_code != 0) return done(*reply);
             return database->sync([done, result = *reply](const Result<>& synced) {
                 done(synced ? result : config::failure(synced.error()));
             });
         }
-        if (removal.run(command, done)) return;
-        if (equivalencies.run(command, done) || membership.run(command, done) || status.run(command, done) ||
-            history.run(command, done) || locks.run(command, done) || priorities.run(command, done) ||
+        if (equivalencies.run(command, done) || membership.run(command, done) ||
+            introduction.run(command, done) || status.run(command, done) || history.run(command, done) ||
+            locks.run(command, done) || priorities.run(command, done) ||
             definition.run(command, progress, done))
             return;
         if (command.name == "lcdsync")

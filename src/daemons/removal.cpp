@@ -20,9 +20,37 @@ RemovalService::RemovalService(runtime::World world, config::Database& database,
     : world_(world), database_(database), engine_(engine), equivalencies_(equivalencies) {}
 
 bool RemovalService::run(const Command& command, const Done& done) {
-    if (command.name != "ins_remove") return false;
-    tasks_.spawn(remove(command, done));
+    if (command.name == "ins_remove")
+        tasks_.spawn(remove(command, done));
+    else if (command.name == "app_remove" || command.name == "typ_remove")
+        tasks_.spawn(remove_types(command, done));
+    else
+        return false;
     return true;
+}
+
+runtime::Task<> RemovalService::remove_types(Command command, Done done) {
+    auto pairs = database_.own().equivalencies;
+    const config::LiveView live;  // nothing of it matters here
+    auto reply = config::run_lcdi(database_, live, command).value();
+    std::erase_if(
+        pairs, [this](const config::Equivalency& pair) { return database_.own().find(pair.tag) != nullptr; });
+    const auto warnings = co_await drop_on_peers(std::move(pairs));
+    add_line(reply.err, warnings);
+    done(reply);
+}
+
+/// What stayed there, as warnings: the other node may be gone for ever, and that must not keep an instance
+/// here. Spec: CMD-086.
+runtime::Task<std::string> RemovalService::drop_on_peers(std::vector<config::Equivalency> pairs) {
+    std::string warnings;
+    for (const auto& pair : pairs) {
+        const auto dropped = co_await equivalencies_.drop_on_peer(pair);
+        if (!dropped)
+            add_line(warnings, fmt::format("*WARNING* {} keeps its equivalency with {}: {}",
+                                           pair.other_node.str(), pair.tag.str(), dropped.error().text));
+    }
+    co_return warnings;
 }
 
 runtime::Task<> RemovalService::remove(Command command, Done done) {
@@ -81,15 +109,9 @@ runtime::Task<Reply> RemovalService::remove_one(Tag tag) {
     if (reply.exit_code != 0) co_return reply;
     reply = Reply{};
     if (database_.own().find(tag) == nullptr) co_return reply;
-    const auto pairs = database_.own().equivalents(tag);
+    auto pairs = database_.own().equivalents(tag);
     database_.commit(config::removal_edits(database_.own(), tag));
-    for (const auto& pair : pairs) {
-        const auto dropped = co_await equivalencies_.drop_on_peer(pair);
-        // The other node may be gone for ever: that must not keep the instance here. Spec: CMD-086.
-        if (!dropped)
-            add_line(reply.err, fmt::format("*WARNING* {} keeps its equivalency with {}: {}",
-                                            pair.other_node.str(), tag.str(), dropped.error().text));
-    }
+    reply.err = co_await drop_on_peers(std::move(pairs));
     co_return reply;
 }
 

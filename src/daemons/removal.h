@@ -1,6 +1,7 @@
 #pragma once
 // ins_remove: instances with everything that depends on them, their delete scripts, and the records of them
-// on their paired nodes. Spec: CMD-066 to CMD-069. Threading: loop thread only.
+// on their paired nodes. app_remove and typ_remove: those records too. Spec: CMD-058, CMD-066 to CMD-069,
+// CMD-090, CLU-093. Threading: loop thread only.
 
 #include "comm/cluster.h"
 #include "config/command.h"
@@ -20,11 +21,13 @@ class RemovalService {
                    EquivalencyService& equivalencies);
     RemovalService(const RemovalService&) = delete;
     RemovalService& operator=(const RemovalService&) = delete;
-    /// False when the command is not this one.
+    /// False when the command is none of these.
     bool run(const config::Command& command, const Done& done);
 
   private:
     runtime::Task<> remove(config::Command command, Done done);
+    runtime::Task<> remove_types(config::Command command, Done done);
+    runtime::Task<std::string> drop_on_peers(std::vector<config::Equivalency> pairs);
     runtime::Task<config::Reply> remove_all(config::Command command, std::vector<Tag> tags);
     runtime::Task<config::Reply> remove_one(Tag tag);
     runtime::Task<config::Reply> global(std::string option);
