@@ -2,6 +2,7 @@
 
 #include "comm/enrolment.h"
 
+#include "base/text.h"
 #include "comm/credentials.h"
 #include "comm/pki.h"
 #include "comm/proposals.h"
@@ -13,6 +14,13 @@ namespace {
 
 // A closed channel is kept so long, so that the answer gets out; its place is free again then.
 constexpr auto kLinger = std::chrono::seconds(1);
+// Nodes of neighbouring major versions work together while a cluster is upgraded, others do not. Spec:
+// DEP-216.
+constexpr std::int64_t kMaxMajorDifference = 1;
+
+std::optional<std::int64_t> major_of(std::string_view version) {
+    return text::to_int(version.substr(0, version.find('.')));
+}
 
 }  // namespace
 
@@ -57,7 +65,8 @@ Result<KeyAndCertificate> EnrolmentService::Impl::ca() const {
     auto key = world.files.read(files.ca_key);
     if (!key && key.error().code == Code::not_found)
         return fail(Code::not_found,
-                    "{} does not hold the cluster's CA key ({}): use the node on which the cluster was made",
+                    "{} does not hold the key of the cluster's certificate authority ({}): it comes from the "
+                    "first member that is ALIVE and has it; try again, or use another member",
                     options.self.str(), files.ca_key);
     if (!key) return fail(std::move(key.error()));
     out.private_key = std::move(*key);
@@ -112,6 +121,13 @@ Result<> EnrolmentService::Impl::check_request(const wire::JoinRequest& request,
                     "set up anew, "
                     "make a token that replaces it",
                     node.str());
+    const auto their_major = major_of(request.software);
+    const auto our_major = major_of(options.software_version);
+    if (!their_major || !our_major || std::abs(*their_major - *our_major) > kMaxMajorDifference)
+        return fail(
+            Code::bad_argument,
+            "{} has version {} and {} has version {}, which do not work together: upgrade the older one",
+            node.str(), request.software, options.self.str(), options.software_version);
     const auto ours = world.clock.wall().time_since_epoch().count();
     constexpr auto kMost = std::chrono::duration_cast<std::chrono::microseconds>(kMaxClockDifference).count();
     // Written without a subtraction of the peer's number, which may be anything.
@@ -129,8 +145,10 @@ Result<wire::JoinReply> EnrolmentService::Impl::admit(const wire::JoinRequest& r
     if (const auto wait = limiter.wait(from, now); wait > runtime::Duration{})
         return fail(Code::failure, "too many wrong tokens: try again in {} s",
                     std::chrono::ceil<std::chrono::seconds>(wait).count());
-    const auto token = tokens.check(request.secret, world.clock.wall());
+    std::string why;
+    const auto token = tokens.check(request.secret, world.clock.wall(), &why);
     if (!token) {
+        messages::warning("the token that came from {} is not valid: {}", from, why);
         limiter.failed(from, now);
         return fail(token.error());
     }

@@ -61,8 +61,8 @@ struct JoinOptions {
     std::vector<config::Path> paths;
     runtime::Duration limit = std::chrono::seconds(30);
 };
-/// Errors: no token, wrong token, used token, expired token, name taken, clocks apart (bad_argument, exists);
-/// another cluster answers (bad_argument); nobody answers (unreachable).
+/// Errors: no token; wrong, used or expired token (one text); name taken, versions or clocks apart
+/// (bad_argument, exists); another cluster answers (bad_argument); nobody answers (unreachable).
 runtime::Task<Result<Joined>> join(runtime::World world, JoinOptions options);
 
 class EnrolmentService {
@@ -92,7 +92,7 @@ class EnrolmentService {
     /// Listens on a numeric address. Errors: port taken, no certificate yet.
     Result<> listen(const std::string& address, std::uint16_t port = kEnrolmentPort);
     /// A token's text. `replaces`: the name of a known node that is set up anew with it. Errors: this node
-    /// has no CA key (another one must make the token), lifetime out of range.
+    /// has no CA key yet, lifetime out of range.
     Result<std::string> create_token(runtime::Duration lifetime,
                                      const std::optional<NodeName>& replaces = {});
 

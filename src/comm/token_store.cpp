@@ -52,7 +52,7 @@ Result<Token> parse_token(std::string_view text) {
         parts[2].size() != kFingerprintCharacters || !only_of(upper(parts[1]), kBase32) ||
         !only_of(text::lower(parts[2]), "0123456789abcdef"))
         return fail(Code::bad_argument,
-                    "this is no token: copy the whole line that `understudy invite` printed on a member of "
+                    "this is no token: copy the whole line that `understudy token` printed on a member of "
                     "the cluster; "
                     "it begins with {}-",
                     kPrefix);
@@ -127,25 +127,29 @@ Result<std::string> TokenStore::create(runtime::Duration lifetime, const std::op
     return secret;
 }
 
-Result<TokenStore::Open> TokenStore::check(std::string_view secret, runtime::WallTime now) const {
+Result<TokenStore::Open> TokenStore::check(std::string_view secret, runtime::WallTime now,
+                                           std::string* why) const {
     UNDERSTUDY_TRY(const auto records, load());
     const auto hash = sha256(secret);
     // All are compared, so that the time tells nothing.
     const Record* found = nullptr;
     for (const auto& record : records)
         if (equal_in_constant_time(record.hash, hash)) found = &record;
+    std::string reason;
     if (found == nullptr)
-        return fail(Code::bad_argument,
-                    "wrong token: this cluster did not give it out, or it ended long ago");
-    if (found->used)
-        return fail(Code::bad_argument,
-                    "this token was used by {} already: make a new one with `understudy invite`",
-                    found->used_by);
+        reason = "this cluster did not give it out, or it ended long ago";
+    else if (found->used)
+        reason = fmt::format("{} has used it already", found->used_by);
     // Lifetimes outlast the daemon, so they can only be measured by the wall clock.
-    if (found->expires_s <= seconds(now))
-        return fail(Code::bad_argument,
-                    "this token expired {} s ago: make a new one with `understudy invite`",
-                    seconds(now) - found->expires_s);
+    else if (found->expires_s <= seconds(now))
+        reason = fmt::format("it expired {} s ago", seconds(now) - found->expires_s);
+    if (!reason.empty()) {
+        if (why != nullptr) *why = std::move(reason);
+        return fail(
+            Code::bad_argument,
+            "this token is not valid: it is wrong, was used already or has expired; make a new one with "
+            "`understudy token` on a member of the cluster");
+    }
     Open open{found->hash, std::nullopt};
     if (!found->replaces.empty()) open.replaces = NodeName(found->replaces);
     return open;

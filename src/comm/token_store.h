@@ -47,9 +47,10 @@ class TokenStore {
         std::string hash;
         std::optional<NodeName> replaces;
     };
-    /// The token of this secret. Code::bad_argument, with different texts, when it is unknown, used or
-    /// expired.
-    [[nodiscard]] Result<Open> check(std::string_view secret, runtime::WallTime now) const;
+    /// The token of this secret. Code::bad_argument with one text whether it is unknown, used or expired, so
+    /// that who guesses learns nothing; `why`, for the member's log, tells which.
+    [[nodiscard]] Result<Open> check(std::string_view secret, runtime::WallTime now,
+                                     std::string* why = nullptr) const;
     /// Durable when it returns: the token is worth nothing from then on.
     Result<> mark_used(const std::string& hash, const NodeName& by);
     /// Takes mark_used back: the enrolment failed after it.

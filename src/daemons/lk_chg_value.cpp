@@ -244,9 +244,9 @@ class ChangeRun {
         if (ca.private_key.empty())
             return fail(
                 Code::failure,
-                "{} cannot be renamed here: its name stands in its certificate, and the cluster's "
-                "certificate authority ({}/ca.key) is on another node; remove {} from the cluster and let "
-                "{} join",
+                "{} cannot be renamed here: its name stands in its certificate, and this node does not hold "
+                "the key of the cluster's certificate authority ({}/ca.key; see SHARE_CA_KEY); copy it here "
+                "from a node that does, or remove {} from the cluster and let {} join",
                 self_, layout_.pki(), self_, renamed);
         UNDERSTUDY_TRY(const auto request, comm::make_request(NodeName(renamed)));
         UNDERSTUDY_TRY(changes_[certificate], comm::sign_request(ca, NodeName(renamed), request.certificate));

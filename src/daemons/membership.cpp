@@ -2,7 +2,6 @@
 
 #include "base/text.h"
 #include "config/interval.h"
-#include "config/lcdi.h"
 #include "messages/messages.h"
 
 namespace understudy::daemons {
@@ -11,29 +10,43 @@ namespace {
 using config::Command;
 using config::Reply;
 
-constexpr std::int64_t kDefaultLifetime_min = 60;
-constexpr std::int64_t kMaxLifetime_min = 60 * 24 * 30;
-constexpr int kFirstPort = 1500;  // then +10 for each further path. Spec: CLU-034
-constexpr int kPortStep = 10;
-constexpr std::size_t kMaxPathsAtJoin = 8;
+constexpr std::chrono::seconds kDefaultLifetime = std::chrono::hours(1);
+constexpr std::chrono::seconds kMaxLifetime = comm::TokenStore::kMostLifetime;
 
-Reply rejected(Code code, std::string text) {
-    return config::failure({code, std::move(text), 0});
+/// The seconds or minutes that an option gives, within the limits of a token.
+Result<std::chrono::seconds> lifetime_of(const Command& command) {
+    const bool minutes = command.has("lifetime");
+    const std::string option = minutes ? "lifetime" : "ttl";
+    const auto value = text::to_int(command.get(option, std::to_string(kDefaultLifetime.count())));
+    const std::int64_t most = kMaxLifetime.count() / (minutes ? 60 : 1);
+    if (!value)
+        return fail(Code::bad_argument, "--{} takes {}, not \"{}\"", option, minutes ? "minutes" : "seconds",
+                    command.get(option));
+    if (*value < 1 || *value > most)
+        return fail(Code::out_of_range, "--{} takes 1 to {} {}", option, most,
+                    minutes ? "minutes" : "seconds");
+    return std::chrono::seconds(*value * (minutes ? 60 : 1));
 }
 
 }  // namespace
 
-Membership::Membership(runtime::World world, config::Database& database, const NodeOptions& options)
+Membership::Membership(runtime::World world, config::Database& database, Introduction& introduction,
+                       const NodeOptions& options)
     : world_(world),
       database_(database),
+      introduction_(introduction),
       options_(options),
-      enrolment_(world,
-                 {.self = options.self, .software_version = "0.1.0", .pki_directory = options.layout.pki()},
-                 {.known = [this](const NodeName& node) { return database_.own().systems.contains(node); },
-                  .accept_paths =
-                      [this](const NodeName& joiner, std::vector<config::Path> proposed) {
-                          return accept_paths(joiner, std::move(proposed));
-                      }}) {}
+      enrolment_(
+          world, {.self = options.self, .software_version = "0.1.0", .pki_directory = options.layout.pki()},
+          {.known = [this](const NodeName& node) { return database_.own().systems.contains(node); },
+           .accept_paths =
+               [this](const NodeName& joiner, std::vector<config::Path> proposed) {
+                   auto made = accept_paths(database_, options_.settings, joiner, std::move(proposed), {});
+                   if (made)
+                       database_.journal(0, "node", joiner.str(),
+                                         fmt::format("{} has joined the cluster", joiner.str()));
+                   return made;
+               }}) {}
 
 void Membership::start() {
     if (!world_.files.exists(options_.layout.pki() + "/node.pem")) return;
@@ -51,8 +64,8 @@ Result<> Membership::listen() {
 bool Membership::run(const Command& command, const Done& done) {
     if (command.name == "understudy init")
         done(init(command));
-    else if (command.name == "understudy invite")
-        done(invite(command));
+    else if (command.name == "understudy token" || command.name == "understudy invite")
+        done(token(command));
     else if (command.name == "understudy join")
         tasks_.spawn(join(command, done));
     else
@@ -67,84 +80,22 @@ Reply Membership::init(const Command& command) {
     if (auto loaded = world_.network.reload_credentials(); !loaded) return config::failure(loaded.error());
     database_.journal(0, "engine", options_.self.str(),
                       fmt::format("{} is the first node of a new cluster", options_.self.str()));
-    Reply reply = config::success(fmt::format(
-        "{} is the first node of the cluster.\nLet another host in: run `understudy invite` here, "
-        "then `understudy join <this host's address> --token ...` there.\n",
-        options_.self.str()));
+    Reply reply = config::success(
+        fmt::format("{} is the first node of the cluster.\nLet another host in: run `understudy token` here, "
+                    "then `understudy join <this host's address> --token ...` there.\n",
+                    options_.self.str()));
     if (auto listened = listen(); !listened)
         reply.err = fmt::format("*WARNING* hosts cannot join yet: {}", listened.error().text);
     return reply;
 }
 
-Reply Membership::invite(const Command& command) {
-    const auto minutes = text::to_int(command.get("lifetime", std::to_string(kDefaultLifetime_min)));
-    if (!minutes)
-        return rejected(Code::bad_argument,
-                        fmt::format("--lifetime takes minutes, not \"{}\"", command.get("lifetime")));
-    if (*minutes < 1 || *minutes > kMaxLifetime_min)
-        return rejected(Code::out_of_range,
-                        fmt::format("--lifetime takes 1 to {} minutes", kMaxLifetime_min));
+Reply Membership::token(const Command& command) {
+    const auto lifetime = lifetime_of(command);
+    if (!lifetime) return config::failure(lifetime.error());
     if (auto listened = listen(); !listened) return config::failure(listened.error());
-    const auto token = enrolment_.create_token(std::chrono::minutes(*minutes));
+    const auto token = enrolment_.create_token(*lifetime);
     if (!token) return config::failure(token.error());
     return config::success(*token + "\n");
-}
-
-/// The same rules as net_create's, by running it.
-Result<> Membership::create_path(const config::Path& path) {
-    Command command;
-    command.name = "net_create";
-    command.options = {{"s", path.remote.str()},
-                       {"D", path.device},
-                       {"n", path.transport},
-                       {"r", path.remote_address},
-                       {"l", path.local_address},
-                       {"p", std::to_string(path.priority)},
-                       {"h", fmt::format("{}ms", path.interval_ms)},
-                       {"c", std::to_string(path.misses)}};
-    config::LiveView live;
-    live.allow_fast_heartbeats = options_.settings.boolean("ALLOW_FAST_HEARTBEATS");
-    const auto reply = config::run_lcdi(database_, live, command);
-    if (!reply || reply->exit_code != 0)
-        return fail(Code::bad_argument, "{} refuses path {}: {}", options_.self.str(), path.device,
-                    reply ? reply->err : "net_create is missing");
-    return {};
-}
-
-/// Spec: DEP-216, CLU-100: a system entry comes with its first path.
-Result<std::vector<config::Path>> Membership::accept_paths(const NodeName& joiner,
-                                                           std::vector<config::Path> proposed) {
-    if (proposed.size() > kMaxPathsAtJoin)
-        return fail(Code::bad_argument, "at most {} paths can be made at once", kMaxPathsAtJoin);
-    const bool known_before = database_.own().systems.contains(joiner);
-    for (auto& path : proposed) {
-        path.remote = joiner;
-        // A port that is taken here is moved to the next free one; the joiner learns it from the answer.
-        auto port = path.port();
-        const auto taken = [&](int candidate) {
-            const auto device = fmt::format("TCP:{}", candidate);
-            return database_.own().find_path(device) != nullptr ||
-                   std::any_of(proposed.begin(), proposed.end(), [&](const config::Path& other) {
-                       return &other != &path && other.device == device;
-                   });
-        };
-        while (taken(port))
-            port += kPortStep;
-        path.device = fmt::format("TCP:{}", port);
-    }
-    // All of them or none.
-    for (std::size_t made = 0; made < proposed.size(); ++made) {
-        auto created = create_path(proposed[made]);
-        if (created) continue;
-        std::vector<config::Edit> undo;
-        for (std::size_t i = 0; i < made; ++i)
-            undo.emplace_back(config::DropPath{proposed[i].device});
-        if (made > 0 && !known_before) undo.emplace_back(config::DropSystem{joiner});
-        database_.commit(std::move(undo));
-        return fail(created.error());
-    }
-    database_.journal(0, "node", joiner.str(), fmt::format("{} has joined the cluster", joiner.str()));
-    return proposed;
 }
 
 Result<std::vector<config::Path>> Membership::wanted_paths(const Command& command) const {
@@ -219,8 +170,14 @@ runtime::Task<void> Membership::join(Command command, Done done) {
     Reply reply =
         config::success(fmt::format("{} has joined the cluster of {} with {} path(s).\n", options_.self.str(),
                                     joined->member.str(), joined->paths.size()));
+    const auto others = co_await introduction_.introduce();
+    for (const auto& node : others.connected)
+        reply.out += fmt::format("{} is connected with {} too.\n", options_.self.str(), node.str());
+    for (const auto& problem : others.problems)
+        reply.err += fmt::format("{}*WARNING* no path to {}", reply.err.empty() ? "" : "\n", problem);
     if (auto listened = listen(); !listened)
-        reply.err = fmt::format("*WARNING* hosts cannot join through this node: {}", listened.error().text);
+        reply.err += fmt::format("{}*WARNING* hosts cannot join through this node: {}",
+                                 reply.err.empty() ? "" : "\n", listened.error().text);
     done(reply);
 }
 

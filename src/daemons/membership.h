@@ -1,9 +1,11 @@
 #pragma once
-// `understudy init`, `invite`, `join`: how a host becomes a node, and how a node lets another in.
+// `understudy init`, `token`, `join`: how a host becomes a node, and how a node lets another in. Spec:
+// DEP-216.
 
 #include "comm/enrolment.h"
 #include "config/command.h"
 #include "config/database.h"
+#include "daemons/introduction.h"
 #include "daemons/node.h"
 
 #include <functional>
@@ -14,7 +16,8 @@ namespace understudy::daemons {
 class Membership {
   public:
     using Done = std::function<void(config::Reply)>;
-    Membership(runtime::World world, config::Database& database, const NodeOptions& options);
+    Membership(runtime::World world, config::Database& database, Introduction& introduction,
+               const NodeOptions& options);
     Membership(const Membership&) = delete;
     Membership& operator=(const Membership&) = delete;
     /// Serves enrolment when this node belongs to a cluster.
@@ -24,16 +27,14 @@ class Membership {
 
   private:
     config::Reply init(const config::Command& command);
-    config::Reply invite(const config::Command& command);
+    config::Reply token(const config::Command& command);
     runtime::Task<void> join(config::Command command, Done done);
     Result<> listen();
-    Result<std::vector<config::Path>> accept_paths(const NodeName& joiner,
-                                                   std::vector<config::Path> proposed);
     Result<std::vector<config::Path>> wanted_paths(const config::Command& command) const;
-    Result<> create_path(const config::Path& path);
 
     runtime::World world_;
     config::Database& database_;
+    Introduction& introduction_;
     const NodeOptions& options_;
     comm::EnrolmentService enrolment_;
     runtime::TaskScope tasks_;

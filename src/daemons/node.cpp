@@ -2,10 +2,12 @@
 
 #include "base/text.h"
 #include "config/lcdi.h"
+#include "daemons/authority.h"
 #include "daemons/config_replication.h"
 #include "daemons/definition.h"
 #include "daemons/equivalency.h"
 #include "daemons/history.h"
+#include "daemons/introduction.h"
 #include "daemons/locks.h"
 #include "daemons/membership.h"
 #include "daemons/priorities.h"
@@ -70,6 +72,8 @@ struct Node::Impl {
     comm::Cluster cluster;
     recovery::Engine engine;
     ConfigReplication replication;
+    Authority authority;
+    Introduction introduction;
     Membership membership;
     StatusService status;
     EquivalencyService equivalencies;
@@ -90,7 +94,9 @@ struct Node::Impl {
           cluster(world, {.self = options.self, .software_version = "0.1.0"}),
           engine(world, *database, cluster, engine_options(options, *database)),
           replication(world, *database, cluster),
-          membership(world, *database, options),
+          authority(world, *database, cluster, options),
+          introduction(world, *database, cluster, options),
+          membership(world, *database, introduction, options),
           status(world, *database, cluster, engine, options),
           equivalencies(world, *database, cluster),
           history(world, *database, cluster),
@@ -247,6 +253,8 @@ struct Node::Impl {
         });
         register_kits();
         replication.start();
+        authority.start();
+        introduction.start();
         membership.start();
         status.start();
         equivalencies.start();

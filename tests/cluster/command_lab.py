@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import re
 import subprocess
 
-from lab import NETWORKS, Host, Lab, wait_until
+from lab import Host, Lab
 
 TAGS = ("web.0", "ip.0", "Vol.E", "db.0")
 NEEDS = (("web.0", "ip.0"), ("web.0", "Vol.E"), ("db.0", "Vol.E"))
@@ -35,7 +36,6 @@ class CommandLab:
             for action in ("restore", "remove"):
                 self.script(host, f"subsys/gen/resources/app/actions/{action}")
         lab.form_cluster(*self.hosts, interval="500ms", misses=4)
-        self._connect_others()
         for host in self.hosts:
             self._define(host)
         for (one, first), (other, second) in itertools.combinations(zip(self.hosts, PRIORITIES), 2):
@@ -50,18 +50,6 @@ class CommandLab:
         path.write_text(text or SCRIPT.format(trace=self.trace_file, directory=self.lab.directory))
         path.chmod(0o755)
         return path
-
-    def _connect_others(self) -> None:
-        """form_cluster() connects everyone with the first; the others need paths between them too."""
-        for number, (one, other) in enumerate(itertools.combinations(self.hosts[1:], 2)):
-            for network in NETWORKS:
-                device = f"TCP:{1600 + 10 * (len(NETWORKS) * number + network)}"
-                for here, there in ((one, other), (other, one)):
-                    here.command("net_create", "-s", there.name, "-D", device, "-n", "TLI", "-r", there.address(network),
-                                 "-l", here.address(network), "-p", str(network), "-h", "500ms", "-c", "4")
-        for host in self.hosts:
-            wait_until(lambda h=host: all(line.split("|")[6] == "ALIVE" for line in lines(h, "net_list", "-f|")), 20,
-                       f"paths of {host.name} ALIVE")
 
     @staticmethod
     def _define(host: Host) -> None:
@@ -113,4 +101,5 @@ def code(host: Host, *words: str) -> int:
     """The exit code of a command that must fail: it says why, and prints no result."""
     number, out, err = outcome(host, *words)
     assert out == "" and err != "", (words, number, out, err)
+    assert re.search(r"\*ERROR\* \(No\. \d+\) \S", err) or "usage: " in err, (words, err)
     return number

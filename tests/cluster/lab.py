@@ -317,7 +317,7 @@ class Lab:
             host.start()
         first.command("understudy", "init")
         for host in others:
-            token = first.command("understudy", "invite").strip()
+            token = first.command("understudy", "token").strip()
             pairs = ",".join(f"{host.address(n)}:{first.address(n)}" for n in NETWORKS)
             host.command("understudy", "join", first.address(), "--token", token, "--path", pairs,
                          "--interval", interval, "--misses", str(misses))

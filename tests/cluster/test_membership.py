@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import time
 
 from lab import Host, Lab, wait_until
@@ -29,17 +31,20 @@ def test_two_hosts_become_a_cluster_with_two_paths(pair: tuple[Host, Host]) -> N
 def test_a_token_works_once_and_only_for_its_cluster(lab: Lab) -> None:
     left, right = two_started(lab)
     left.command("understudy", "init")
-    token = left.command("understudy", "invite").strip()
+    token = left.command("understudy", "token").strip()
     right.command("understudy", "join", left.address(), "--token", token)
     third = lab.host("third")
     third.start()
     used = third.run("understudy", "join", left.address(), "--token", token, code=5)
-    assert "used" in used.stderr
-    wrong = third.run("understudy", "join", left.address(), "--token", token[:10] + "AAAA" + token[14:], code=None)
-    assert wrong.returncode != 0 and "token" in wrong.stderr
+    wrong = third.run("understudy", "join", left.address(), "--token", token[:10] + "AAAA" + token[14:], code=5)
+    reasons = [done.stderr.split("(No.", 1)[-1].split("*ERROR*")[-1] for done in (used, wrong)]
+    assert reasons[0] == reasons[1] and "wrong, was used already or has expired" in reasons[0]
+    log = (left.root / "var/log/understudy/understudyd.log").read_text()
+    for why in ("right has used it already", "did not give it out"):
+        assert why in log, "the member's log tells which"
     # A token of another cluster pins another CA: nothing is said to a stranger.
     third.command("understudy", "init")
-    foreign = third.command("understudy", "invite").strip()
+    foreign = third.command("understudy", "token").strip()
     fourth = lab.host("fourth")
     fourth.start()
     refused = fourth.run("understudy", "join", left.address(), "--token", foreign, code=None)
@@ -47,20 +52,88 @@ def test_a_token_works_once_and_only_for_its_cluster(lab: Lab) -> None:
     assert fourth.command("sys_list").split() == ["fourth"]
 
 
+def three_started(lab: Lab) -> tuple[Host, Host, Host]:
+    hosts = (lab.host("left"), lab.host("right"), lab.host("third"))
+    for host in hosts:
+        host.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2)
+        host.start()
+    return hosts
+
+
+def join(host: Host, through: Host, networks: tuple[int, ...] = (1, 2)) -> subprocess.CompletedProcess[str]:
+    token = through.command("understudy", "token").strip()
+    pairs = ",".join(f"{host.address(n)}:{through.address(n)}" for n in networks)
+    return host.run("understudy", "join", through.address(), "--token", token, "--path", pairs, "--interval", "200ms",
+                    "--misses", "3")
+
+
+# Spec: CLU-045, CLU-100
+def test_a_host_that_joins_gets_paths_to_every_member_through_any_of_them(lab: Lab) -> None:
+    left, right, third = three_started(lab)
+    left.command("understudy", "init")
+    join(right, left)
+    # right lets it in although the cluster was made on left
+    wait_until(lambda: (right.root / "etc/understudy/pki/ca.key").exists(), 10, "right has the authority's key")
+    assert (right.root / "etc/understudy/pki/ca.key").stat().st_mode & 0o777 == 0o600
+    assert "third is connected with left too" in join(third, right).stdout
+    names = ["left", "right", "third"]
+    for host in (left, right, third):
+        assert host.command("sys_list").split() == names
+        wait_until(lambda h=host: lab._paths_alive(h), 15, f"paths of {host.name} ALIVE")
+        ends = sorted((f[0], f[1], f[17], f[18]) for f in (line.split("|") for line in host.command("net_list", "-f|").split()))
+        assert [end[0] for end in ends] == sorted(2 * [name for name in names if name != host.name])
+        assert len({end[1] for end in ends}) == 4, "each path has a port of its own"
+        for remote, _, remote_address, local_address in ends:
+            assert remote_address.rsplit(".", 1)[0] == local_address.rsplit(".", 1)[0], "over one network"
+    assert third.command("understudy", "connect") == "", "nothing lacks"
+
+
+# Spec: CLU-045
+def test_a_member_that_was_down_is_connected_later(lab: Lab) -> None:
+    left, right, third = three_started(lab)
+    left.command("understudy", "init")
+    join(right, left)
+    right.command("lkstop")
+    wait_until(lambda: left.command("sys_getst", "-s", "right").strip() == "DEAD", 10, "right is out of sight")
+    assert "right" in join(third, left).stderr
+    assert third.command("sys_list").split() == ["left", "third"]
+    again = third.run("understudy", "connect", code=9)
+    assert again.stdout == "" and "right" in again.stderr
+    right.start()
+    wait_until(lambda: left.command("sys_getst", "-s", "right").strip() == "ALIVE", 10, "right is back")
+    assert third.command("understudy", "connect") == "right is connected\n"
+    wait_until(lambda: right.command("sys_getst", "-s", "third").strip() == "ALIVE", 15, "they see each other")
+
+
+# Spec: DEP-216
+def test_a_node_that_keeps_the_authority_to_itself_gives_it_to_nobody(lab: Lab) -> None:
+    left, right, _ = three_started(lab)
+    left.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2, SHARE_CA_KEY=0)
+    left.command("lkstop")
+    left.start()
+    left.command("understudy", "init")
+    join(right, left)
+    refused = right.run("understudy", "token", code=7)
+    assert "does not hold the key of the cluster's certificate authority" in refused.stderr
+    assert not (right.root / "etc/understudy/pki/ca.key").exists()
+
+
 def test_a_host_that_has_a_cluster_cannot_begin_or_join_another(pair: tuple[Host, Host]) -> None:
     left, right = pair
     assert "already" in right.run("understudy", "init", code=4).stderr
-    token = left.command("understudy", "invite").strip()
+    token = left.command("understudy", "token").strip()
     assert right.run("understudy", "join", left.address(), "--token", token, code=4).stderr
 
 
-# Spec: CMD-003
+# Spec: CMD-003, CLU-026
 def test_without_the_daemon_every_command_says_so(lab: Lab) -> None:
     left = lab.host("left")
     left.power_on()
     for command in (["ins_list"], ["flg_test", "-f", "x"], ["understudy", "status"]):
         done = left.run(*command, code=1)
-        assert "CRITICAL (No. 472) Can't run this application without LCD Daemon running." in done.stderr
+        assert done.stdout == ""
+        assert re.fullmatch(r"Process: [a-z_ ]+\(\d+\)\n\[File:\w+\.cpp Line:\d+\]\nCRITICAL \(No\. 472\) Can't run this "
+                            r"application without LCD Daemon running\.\n", done.stderr), done.stderr
 
 
 # Spec: CMD-046
