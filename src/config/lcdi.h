@@ -29,7 +29,7 @@ struct LiveView {
     std::int64_t now_s = 0;
     bool allow_fast_heartbeats = false;
     bool disk_paths = true;  // whether the communication can run paths over a shared disk
-    /// Why the node is in its state, for sys_getds.
+    /// What is wrong with the paths to the node, for sys_getds; empty when nothing is.
     std::function<std::string(const NodeName&)> node_reason = {};
     /// Whether the instance is a replicated volume (CMD-071). Empty: every filesys/volume is.
     std::function<bool(const Instance&)> is_replicated = {};

@@ -155,7 +155,6 @@ Result<Reply> sys_getst(Context& context) {
 
 Result<Reply> sys_getds(Context& context) {
     UNDERSTUDY_TRY(const auto system, known_system(context));
-    if (context.live.node_reason) return success(context.live.node_reason(system) + "\n");
     if (system == context.self()) return success("this is the local system\n");
     int alive = 0;
     int total = 0;
@@ -165,7 +164,11 @@ Result<Reply> sys_getds(Context& context) {
         if (context.live.path_state && context.live.path_state(path.device).first == "ALIVE") ++alive;
     }
     if (total == 0) return success("no communication path is defined\n");
-    return success(fmt::format("{} of {} communication paths ALIVE\n", alive, total));
+    auto reason = fmt::format("{} of {} communication paths ALIVE", alive, total);
+    if (context.live.node_reason)
+        if (const auto problems = context.live.node_reason(system); !problems.empty())
+            reason += "; " + problems;
+    return success(reason + "\n");
 }
 
 Result<Reply> sys_remove(Context& context) {

@@ -52,8 +52,15 @@ TEST_F(Systems, StateAndItsReasonComeFromTheLiveView) {
     expect("sys_getst -s nodeX", 7);
     expect("sys_getst", 2);
     expect("sys_getds -s nodeB", 0, "no communication path is defined\n");
+    expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0);
+    expect("net_create -s nodeB -D TCP:1510 -n TLI -r 10.1.0.2 -l 10.1.0.1 -p 2", 0);
+    shell.live.path_state = [](const std::string& device) {
+        return std::pair(std::string(device == "TCP:1500" ? "ALIVE" : "DEAD"), 1);
+    };
+    expect("sys_getds -s nodeB", 0, "1 of 2 communication paths ALIVE\n");
     shell.live.node_reason = [](const NodeName& node) { return node.str() + " is silent"; };
-    expect("sys_getds -s nodeB", 0, "nodeB is silent\n");
+    expect("sys_getds -s nodeB", 0, "1 of 2 communication paths ALIVE; nodeB is silent\n");
+    expect("sys_getds -s nodeA", 0, "this is the local system\n");
     expect("sys_getds -s nodeX", 7);
 }
 
