@@ -21,11 +21,14 @@ std::string socket_of(const config::Layout& layout, Server server) {
 }  // namespace
 
 config::Layout layout_from_environment() {
-    const auto* root = std::getenv("UNDERSTUDY_ROOT");
-    std::string value = root == nullptr ? "" : root;
-    while (value.ends_with('/'))
-        value.pop_back();
-    return {value};
+    const auto directory = [](const char* variable) {
+        const auto* set = std::getenv(variable);
+        std::string value = set == nullptr ? "" : set;
+        while (value.ends_with('/'))
+            value.pop_back();
+        return value;
+    };
+    return {directory("UNDERSTUDY_ROOT"), directory("LKROOT")};
 }
 
 Result<config::Reply> send(const config::Layout& layout, const CommandSpec& spec,

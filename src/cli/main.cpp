@@ -5,6 +5,7 @@
 #include "cli/log_message.h"
 #include "cli/remote.h"
 #include "cli/start.h"
+#include "cli/support.h"
 #include "messages/messages.h"
 
 #include <unistd.h>
@@ -13,20 +14,32 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <source_location>
 #include <string>
 #include <vector>
 
 namespace understudy::cli {
 namespace {
 
+/// Every message has a number that scripts can rely on: its own, or this plus the exit code. Spec: CMD-006.
+constexpr int kNumbersOfCodes = 600;
+
 void print(std::FILE* to, std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), to);
 }
 
-int fail_with(std::string_view process, const Error& error) {
-    const auto severity = error.number == messages::daemon_not_running.number ? messages::Severity::critical
-                                                                              : messages::Severity::error;
-    print(stderr, messages::layout(severity, error.number, error.text, process, static_cast<int>(getpid())));
+int fail_with(std::string_view process, const Error& error,
+              std::source_location where = std::source_location::current()) {
+    const bool no_daemon = error.number == messages::daemon_not_running.number;
+    const auto severity = no_daemon ? messages::Severity::critical : messages::Severity::error;
+    const int number = error.number != 0 ? error.number : kNumbersOfCodes + static_cast<int>(error.code);
+    auto text = messages::layout(severity, number, error.text, process, static_cast<int>(getpid()));
+    if (no_daemon) {  // Spec: CLU-026
+        const std::string_view file(where.file_name());
+        text.insert(text.find('\n') + 1, fmt::format("[File:{} Line:{}]\n",
+                                                     file.substr(file.find_last_of('/') + 1), where.line()));
+    }
+    print(stderr, text);
     return static_cast<int>(error.code);
 }
 
@@ -48,6 +61,7 @@ void take_root(std::vector<std::string>& words) {
     for (std::size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
         if (words[i] == "--root" && i + 1 < words.size()) {
             setenv("UNDERSTUDY_ROOT", words[i + 1].c_str(), 1);
+            unsetenv("LKROOT");  // it belongs to the other root
             words.erase(words.begin() + static_cast<std::ptrdiff_t>(i),
                         words.begin() + static_cast<std::ptrdiff_t>(i) + 2);
             return;
@@ -94,6 +108,7 @@ int run_local(const config::Layout& layout, const CommandSpec& spec, const confi
         const auto logged = log_message(layout, command);
         return logged ? 0 : fail_with(spec.name, logged.error());
     }
+    if (spec.name == "lksupport") return fail_with(spec.name, run_support_script(layout, command));
     if (spec.name == "lcdrcp") {
         const auto reply = copy_files(layout, command);
         return reply ? print_reply(spec, *reply) : fail_with(spec.name, reply.error());

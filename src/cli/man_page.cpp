@@ -18,7 +18,9 @@ constexpr std::string_view kExitStatus =
     "line. 3: internal error. 4: the object exists already. 5: illegal argument. 6: a number is outside its\n"
     "range. 7: the object does not exist. 8: another resource depends on it. 9: the other system cannot be\n"
     "reached.\n\n"
-    "Results go to standard output, messages to standard error.";
+    "Results go to standard output, messages to standard error. A message carries its number, as in (No. "
+    "424); one\n"
+    "that has none of its own has 600 plus the exit code.";
 
 /// Text that scdoc shows as it is.
 std::string literal(std::string_view text) {

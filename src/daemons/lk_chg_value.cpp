@@ -37,6 +37,7 @@ enum Exit : int {
     kNoMatch = 7,
 };
 
+constexpr int kNumbersOfExits = 620;                 // of the messages, plus the exit code. Spec: CMD-006
 constexpr std::uintmax_t kMaxTextFile = 16UL << 20;  // kits keep no larger ones
 constexpr const char* kDatabaseParts[] = {"", "-wal", "-shm"};
 constexpr const char* kDatabaseCopies[] = {".backup", ".backup.1"};
@@ -52,7 +53,8 @@ struct Failure {
 };
 
 int tell(const Failure& failure) {
-    const auto text = messages::layout(messages::Severity::error, 0, failure.text, "lk_chg_value", getpid());
+    const auto text = messages::layout(messages::Severity::error, kNumbersOfExits + failure.exit_code,
+                                       failure.text, "lk_chg_value", getpid());
     std::fputs(text.c_str(), stderr);
     return failure.exit_code;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 namespace understudy::daemons {
@@ -37,6 +38,9 @@ Result<Arguments> parse(int argc, char** argv) {
             value.pop_back();
         (word == "--root" ? result.layout.root : result.node) = value;
     }
+    if (const char* programs = getenv("LKROOT")) result.layout.programs = programs;
+    while (result.layout.programs.ends_with('/'))
+        result.layout.programs.pop_back();
     return result;
 }
 

@@ -33,10 +33,11 @@ def test_the_bundle_tells_the_cluster_and_no_secret(hosts: tuple[Host, Host]) ->
         host.command("typ_create", "-a", "gen", "-r", "app")
     left.command("ins_create", "-a", "gen", "-r", "app", "-t", "App.0", "-i", "id-0", "-v", f'user=joe password={SECRETS[0]}')
     left.command("ins_create", "-a", "gen", "-r", "app", "-t", "App.1", "-i", "id-1", "-v", f'password="{SECRETS[3]}" mount=/mnt')
+    right.command("ins_create", "-a", "gen", "-r", "app", "-t", "App.2", "-i", "id-2")
     with open(left.root / "etc/default/LifeKeeper", "a", encoding="utf8") as settings:
         settings.write(f"MY_SECRET={SECRETS[1]}\nHTTP_PROXY=http://joe:{SECRETS[5]}@proxy:3128\n")
     (left.root / "var/log/understudy/extra.log").write_text(f"DB_PASSWORD: {SECRETS[2]}\nran tool --password {SECRETS[4]} --host x\n")
-    token = left.command("understudy", "invite").strip()
+    token = left.command("understudy", "token").strip()
     (left.root / "var/log/understudy/token.log").write_text(f"join with {token}\n")
 
     path = left.run(str(left.root / "usr/lib/understudy/support/lksupport"), timeout=240).stdout.strip()
@@ -48,9 +49,9 @@ def test_the_bundle_tells_the_cluster_and_no_secret(hosts: tuple[Host, Host]) ->
         assert secret not in everything, secret
     for key in left.root.glob("etc/understudy/pki/*.key"):
         assert key.read_text().splitlines()[1] not in everything, key.name
-    assert "App.0" in files["cluster/" + next(n for n in (f.split("/", 1)[1] for f in files if f.startswith("cluster/")) if "ins_list" in n)]
-    status = next(text for name, text in files.items() if "understudy_status.txt" in name)
-    assert "right" in status and "ALIVE" in status, "the other node's state is in it"
+    assert "App.0" in files["cluster/ins_list_-f.txt"]
+    assert "right" in files["cluster/understudy_status.txt"] and "ALIVE" in files["cluster/sys_getst_-s_right.txt"]
+    assert "right|gen|app|App.2" in files["cluster/ins_list_-f_-d_right.txt"], "the other node's states are in it"
     assert "mount=/mnt" in everything, "only the value is masked"
     assert any(name.startswith("files/var/log/understudy/") for name in files)
     assert "system/ip_address.txt" in files
