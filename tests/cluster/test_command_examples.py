@@ -15,7 +15,7 @@ from lab import PROJECT, Host, Lab, wait_until
 PAGES = sorted(path for path in (PROJECT / "docs/man").glob("*.scd") if "# EXAMPLES" in path.read_text())
 PROMPT = re.compile(r"^(node[A-Z])?\$ (.*)$")
 STATE = (("ins_list", "-f|"), ("dep_list", "-f|"), ("eqv_list", "-f|"), ("flg_list",), ("typ_list", "-f|"), ("app_list",),
-         ("sys_list",), ("net_list", "-f|"))
+         ("sys_list",), ("understudy", "mirror", "status"), ("net_list", "-f|"))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,20 @@ def cluster(module_lab: Lab) -> Iterator[CommandLab]:
     made = CommandLab(module_lab, ("nodeA", "nodeB"))
     alone = module_lab.host("nodeC")
     alone.start()
+    mirror(*made.hosts)
     yield made
+
+
+def mirror(source: Host, target: Host) -> None:
+    """The volume of the pages about mirrors; each host's disks are below its /mnt."""
+    for host in (source, target):
+        for name in ("data", "other"):
+            host.disk(f"{name}.img", 32 << 20)
+        host.run("mount", "--bind", str(host.root / "disks"), "/mnt")
+    source.command("understudy", "mirror", "create", "data", "--device", "/mnt/data.img", "--target", target.name,
+                   "--target-device", "/mnt/data.img", "--source-address", source.address(), "--target-address",
+                   target.address())
+    source.command("understudy", "mirror", "wait", "data")
 
 
 def examples(page: pathlib.Path) -> list[tuple[str, str, list[str]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -55,12 +57,17 @@ def test_fields_are_separated_by_one_byte_or_by_the_character_asked_for(abc) -> 
     assert code(a, "typ_list", "-f::") == 2
 
 
-# Spec: CMD-004, CMD-005, CMD-059, CMD-061, CMD-062, CMD-063
+# Spec: CMD-004, CMD-005, CMD-059, CMD-060, CMD-061, CMD-062, CMD-063, CLU-101, CLU-103
 def test_ins_create_checks_its_arguments_and_ins_list_shows_fifteen_fields(scratch: Host) -> None:
     words = ("ins_create", "-a", "gen", "-r", "app", "-t", "t1", "-i", "id1")
     scratch.command(*words, "-I", "INIT_OSU", "-v", "x y", "-Q", "120", "-D", "0", "-l", "N")
     assert lines(scratch, *INSTANCES, "-t", "t1") == ["nodeC|gen|app|t1|id1|x y|OSU||INIT_OSU||0|0|120|0|0"]
+    extended = lines(scratch, *INSTANCES, "--extended", "-t", "t1")[0].split("|")
+    assert len(extended) == 17 and extended[15] == "INTELLIGENT" and int(extended[16]) > 1_700_000_000
     assert code(scratch, *words) == 4
+    assert code(scratch, "ins_create", "-a", "gen", "-r", "app", "-t", "t2", "-i", "id1") == 4, "the id is taken here"
+    assert scratch.command("ins_gettag", "-i", "id1") == "t1\n"
+    assert code(scratch, "ins_gettag", "-d", "nodeA", "-i", "id1") == 7, "it says nothing about another system"
     assert code(scratch, "ins_create", "-a", "gen", "-r", "nosuch", "-t", "t2", "-i", "id2") == 7
     assert code(scratch, "ins_create", "-a", "gen", "-r", "app", "-t", "t2", "-i", "id2", "-Q", "604801") == 6
     assert code(scratch, "ins_create", "-a", "gen", "-r", "app", "-t", "t2", "-i", "id2", "-Q", "abc") == 5
@@ -106,7 +113,7 @@ def test_a_system_that_cannot_be_reached_gives_code_9(abc) -> None:
         wait_until(lambda: b.command("sys_getst", "-s", "nodeA") == "ALIVE\n", 20, "nodeA is back")
 
 
-# Spec: CMD-078, CMD-080, CMD-030
+# Spec: CMD-078, CMD-080, CMD-030, CLU-088
 def test_dependencies_are_listed_by_every_selector(abc) -> None:
     _, a, _, _ = abc
     assert lines(a, "dep_list", "-f|", "-C", "web.0") == ["web.0|ip.0", "web.0|Vol.E"]
@@ -116,6 +123,9 @@ def test_dependencies_are_listed_by_every_selector(abc) -> None:
     assert code(a, "dep_create", "-p", "Vol.E", "-c", "web.0") == 5
     assert code(a, "dep_create", "-p", "web.0", "-c", "Vol.E") == 4
     assert code(a, "dep_list", "-C", "web.0", "-P", "Vol.E") == 2
+    assert [line.split("|")[6] for line in lines(a, *INSTANCES, "-t", "web.0")] == ["ISP"]
+    assert lines(a, "eqv_list", "-f|", "-t", "web.0") == ["nodeA|web.0|nodeB|web.0|SHARED|1|10",
+                                                          "nodeA|web.0|nodeC|web.0|SHARED|1|20"]
 
 
 # Spec: CMD-081
@@ -154,7 +164,7 @@ def test_an_equivalency_has_a_record_on_both_systems(abc) -> None:
             host.run("ins_remove", "-G", "-t", "t1", code=None)
 
 
-# Spec: CMD-041, CMD-042, CMD-043, CMD-044
+# Spec: CMD-041, CMD-042, CMD-043, CMD-044, CLU-098
 def test_lcdremexec_gives_output_and_exit_code_of_the_other_system(abc) -> None:
     cluster, a, b, _ = abc
     root = str(b.root / "usr/lib/understudy")
@@ -185,7 +195,7 @@ def test_lcdremexec_fails_when_the_other_system_dies_meanwhile(module_lab: Lab, 
         wait_until(lambda: a.command("sys_getst", "-s", "nodeC") == "ALIVE\n", 20, "nodeC is back")
 
 
-# Spec: CMD-031, CMD-032, CMD-033
+# Spec: CMD-031, CMD-032, CMD-033, CLU-098
 def test_lcdrcp_copies_byte_for_byte(abc) -> None:
     cluster, a, b, _ = abc
     source = cluster.lab.directory / "sources"
@@ -307,7 +317,23 @@ def test_an_application_goes_with_its_types_unless_another_needs_its_instances(s
     assert code(scratch, "ins_gettag", "-i", "o.1") == 7
 
 
-# Spec: CMD-039, CMD-040
+# Spec: CMD-058, CMD-090, CLU-093
+def test_the_other_systems_lose_their_records_of_a_type_that_is_removed(abc) -> None:
+    _, a, b, _ = abc
+    for command, words in (("app_remove", ("-a", "other")), ("typ_remove", ("-a", "other", "-r", "kind"))):
+        for host in (a, b):
+            host.command("app_create", "-a", "other")
+            host.command("typ_create", "-a", "other", "-r", "kind")
+            host.command("ins_create", "-a", "other", "-r", "kind", "-t", "o.1", "-i", "o.1")
+        a.command("eqv_create", "-t", "o.1", "-S", "nodeB", "-o", "o.1", "-e", "SHARED")
+        a.command(command, *words)
+        assert [line for line in lines(b, "eqv_list", "-f|") if "|o.1|" in line] == []
+        assert b.command("ins_gettag", "-i", "o.1") == "o.1\n", "its own instance stays"
+        for host in (a, b):
+            host.run("app_remove", "-a", "other", code=None)
+
+
+# Spec: CMD-039, CMD-040, CLU-111
 def test_lcdrecover_tells_the_primary_and_the_other_systems(abc) -> None:
     _, a, b, _ = abc
     assert a.command("lcdrecover", "-p", "Vol.E") == "primary\n"
@@ -514,7 +540,7 @@ def test_a_renamed_system_is_known_by_its_new_name_after_lk_chg_value_on_every_n
         host.kill("mirrord", "TERM")
         wait_until(lambda h=host: not h.pids_of("mirrord"), 15, "mirrord ends")
     pairs = lab.directory / "pairs"
-    pairs.write_text(f"# the new name and address\n\nnodeA=nodeX\n{a.address(1)}=10.77.1.99\n")
+    pairs.write_text(f"# new names and an address\n\nnodeA=nodeX\nnodeB=nodeY\n{a.address(1)}=10.77.1.99\n")
     before = checksums(a)
     shown = lines(a, "lk_chg_value", "-M", "-f", str(pairs))
     assert any(line.endswith(":nodeA -> nodeX") for line in shown)
@@ -532,10 +558,10 @@ def test_a_renamed_system_is_known_by_its_new_name_after_lk_chg_value_on_every_n
         host.run("lk_chg_value.ksh", "-vf", str(pairs))
     for host in (b, a):
         host.start()
-    assert lines(a, "sys_list") == ["nodeB", "nodeX"] and lines(b, "sys_list") == ["nodeB", "nodeX"]
-    assert a.command("lcduname") == "nodeX\n"
+    assert lines(a, "sys_list") == ["nodeX", "nodeY"] and lines(b, "sys_list") == ["nodeX", "nodeY"]
+    assert a.command("lcduname") == "nodeX\n" and b.command("lcduname") == "nodeY\n", "both can make a certificate"
     wait_until(lambda: b.command("sys_getst", "-s", "nodeX") == "ALIVE\n", 20, "the other network's path is up")
-    assert "nodeB|web.0|nodeX|web.0|SHARED|10|1" in lines(b, "eqv_list", "-f|")
+    assert "nodeY|web.0|nodeX|web.0|SHARED|10|1" in lines(b, "eqv_list", "-f|")
     assert "10.77.1.99" in b.command("net_list") and a.address(1) not in b.command("net_list")
     assert cluster.states(a) == "ISP ISP ISP ISP"
 
@@ -780,3 +806,148 @@ def test_the_configuration_survives_a_reboot(scratch: Host) -> None:
     scratch.power_off()
     scratch.start()
     assert kept() == before
+
+
+@contextlib.contextmanager
+def restarted(host: Host, **settings: object) -> Iterator[None]:
+    """The engine of the host with other settings, and afterwards with the usual ones; resources are left alone."""
+    usual = {"ALLOW_FAST_HEARTBEATS": 1, "INIT_PEER_WAIT": 2}
+    try:
+        host.settings(**usual, **settings)
+        host.command("lkstop", "-f")
+        host.start()
+        yield
+    finally:
+        host.settings(**usual)
+        host.command("lkstop", "-f")
+        host.start()
+
+
+# Spec: CMD-014
+def test_the_parts_of_the_engine_are_where_scripts_and_administrators_look_for_them(abc) -> None:
+    cluster, a, _, c = abc
+    for daemon in ("understudyd", "mirrord"):
+        assert len(a.pids_of(daemon)) == 1
+    listening = set(re.findall(r":(\d+)\s", c.run("ss", "-Hltn").stdout))
+    paths = {line.split("|")[1].removeprefix("TCP:") for line in lines(c, "net_list", "-f|")}
+    assert paths | {"3278"} <= listening, "the paths that others dial, and management"
+    assert all(1500 <= int(port) <= 10000 for port in paths)
+    assert (a.root / "run/understudy/understudyd.sock").is_socket()
+    cluster.script(a, "subsys/gen/actions/show", "#!/bin/sh\nenv\n")
+    shown = dict(line.split("=", 1) for line in lines(a, "perform_action", "-t", "ip.0", "-a", "show"))
+    lkroot = f"{a.root}/usr/lib/understudy"
+    assert shown["LKROOT"] == lkroot and shown["PATH"].startswith(f"{lkroot}/bin:") and shown["INIT_PEER_WAIT"] == "2"
+    units = {path.stem: path.read_text() for path in (PROJECT / "packaging/systemd").glob("*.service")}
+    assert "Requires=understudy-mirror.service" in units["understudy"] and "Restart=on-failure" in units["understudy"]
+    assert "Requires=understudy-keeper.service" in units["understudy-mirror"]
+
+
+# Spec: CMD-018, CLU-083, CMD-100
+def test_the_programs_directory_is_laid_out_as_scripts_know_it(scratch: Host) -> None:
+    lkroot = scratch.root / "usr/lib/understudy"
+    for directory in ("admin", "config", "bin", "subsys", "events", "out", "etc", "include", "support"):
+        assert (lkroot / directory).is_dir(), directory
+    assert (lkroot / "etc/default/LifeKeeper").read_text() == (scratch.root / "etc/default/LifeKeeper").read_text()
+    assert (lkroot / "out/understudyd.log").stat().st_size > 0
+    assert (lkroot / "config/config.db").exists()
+    for program in ("getlocks", "rlslocks"):
+        assert scratch.run(str(lkroot / "admin/bin" / program), "--help").stdout.startswith(f"usage: {program}")
+
+
+# Spec: CMD-018, CLU-083
+def test_the_programs_directory_may_be_elsewhere(scratch: Host) -> None:
+    scratch.run("cp", "-a", f"{scratch.root}/usr/lib/understudy", "/tmp/moved")
+    elsewhere = ("env", "LKROOT=/tmp/moved")
+    try:
+        scratch.command("lkstop", "-f")
+        scratch.run(*elsewhere, "lkstart")
+        assert scratch.run(*elsewhere, "lcdremexec", "-d", "nodeC", "--", "pwd").stdout == "/tmp/moved\n"
+        scratch.run(*elsewhere, "app_create", "-a", "moved")
+        assert scratch.run("ls", "/tmp/moved/subsys/moved").stdout.split() == ["actions", "resources"]
+        assert not (scratch.root / "usr/lib/understudy/subsys/moved").exists()
+    finally:
+        scratch.run("app_remove", "-a", "moved", code=None)
+        scratch.command("lkstop", "-f")
+        scratch.start()
+
+
+# Spec: CLU-084, CLU-085
+def test_a_kit_that_is_installed_is_known_whatever_the_case_of_its_directories(scratch: Host) -> None:
+    subsys = scratch.root / "usr/lib/understudy/subsys/Shop"
+    for where, text in (("Resources/Till/Actions/Probe.sh", "of the type"), ("Actions/count", "of the application")):
+        script = subsys / where
+        script.parent.mkdir(parents=True)
+        script.write_text(f"#!/bin/sh\necho {text}\n")
+        script.chmod(0o755)
+    with restarted(scratch):
+        assert "Shop:Till" in lines(scratch, "typ_list", "-f:")
+        scratch.command("ins_create", "-a", "Shop", "-r", "Till", "-t", "till", "-i", "till")
+        assert scratch.command("perform_action", "-t", "till", "-a", "probe") == "of the type\n"
+        assert scratch.command("perform_action", "-t", "till", "-a", "count") == "of the application\n"
+        shutil.rmtree(subsys)
+        scratch.command("app_remove", "-a", "Shop")
+
+
+# Spec: CLU-130
+def test_a_kit_that_is_not_enabled_brings_nothing_in_service(abc, scratch: Host) -> None:
+    cluster = abc[0]
+    create(scratch, "gated")
+    with restarted(scratch, DISABLED_KITS="comm/ip, Gen/App"):
+        log = (scratch.root / "var/log/understudy/understudyd.log").read_text()
+        assert "(No. 20042) kit Gen/App is not enabled" in log
+        number, out, err = outcome(scratch, "perform_action", "-G", "-a", "restore", "-t", "gated")
+        assert (number, out) == (1, "") and "*ERROR* (No. 1001) resource gated requires the kit gen/app" in err
+        assert lines(scratch, *INSTANCES, "-t", "gated")[0].split("|")[6:8] == ["OSF", "restore action has failed"]
+        assert cluster.take_trace() == [], "its script did not run"
+    scratch.command("perform_action", "-G", "-a", "restore", "-t", "gated")
+
+
+# Spec: CMD-044
+def test_a_remote_command_that_does_not_end_is_ended_and_told(abc, scratch: Host) -> None:
+    _, a, _, _ = abc
+    with restarted(scratch, REMOTETIMEOUT=1):
+        wait_until(lambda: a.command("sys_getst", "-s", "nodeC") == "ALIVE\n", 20, "nodeC is back")
+        number, out, err = outcome(a, "lcdremexec", "-d", "nodeC", "--", "sleep 601")
+        assert (number, out) == (9, "") and "did not end within REMOTETIMEOUT=1 s" in err
+        assert scratch.run("pgrep", "-f", "sleep 601", code=None).stdout == ""
+    wait_until(lambda: a.command("sys_getst", "-s", "nodeC") == "ALIVE\n", 20, "nodeC is back")
+
+
+# Spec: CLU-115
+def test_what_an_interrupted_creation_left_is_removed_and_the_creation_repeated(scratch: Host) -> None:
+    def begin() -> None:
+        create(scratch, "half.top", "half.disk")
+        scratch.command("dep_create", "-p", "half.top", "-c", "half.disk")
+
+    begin()  # and never went on
+    scratch.kill("understudyd")
+    scratch.start()
+    scratch.run("dep_remove", "-p", "half.top", code=None)
+    for tag in ("half.top", "half.disk"):
+        scratch.run("ins_remove", "-t", tag, code=None)
+    begin()
+    assert lines(scratch, *INSTANCES, "-R", "half.top")[1].split("|")[3] == "half.disk"
+
+
+# Spec: CLU-216
+def test_reservations_are_per_resource_and_have_nothing_to_do_with_the_admin_lock(abc) -> None:
+    cluster, a, _, c = abc
+    create(a, "alone")
+    a.command("perform_action", "-G", "-a", "restore", "-t", "alone")
+    cluster.take_trace()
+    holder = subprocess.Popen(a.enter("bash", "-c", "getlocks -i Other_operation && exec sleep 602"), env=a.environment())
+    try:
+        wait_until(lambda: any("Other_operation" in flag for flag in lines(c, "flg_list")), 20, "the lock is held")
+        cluster.duration_of("db.0", "remove", 30)
+        running = subprocess.Popen(a.enter("perform_action", "-G", "-s", "-a", "remove", "-t", "db.0"), env=a.environment())
+        wait_until(lambda: lines(a, *INSTANCES, "-t", "db.0")[0].split("|")[9] == "REMOVE", 10, "db.0 is reserved")
+        assert [line.split("|")[9] for line in lines(a, *INSTANCES, "-a", "gen")].count("") == len(TAGS)
+        a.command("perform_action", "-G", "-a", "remove", "-t", "alone")
+        assert running.poll() is None, "another hierarchy waits neither for the reservation nor for the lock"
+        assert cluster.short_trace() == ["nodeA remove db.0", "nodeA remove alone"]
+        a.run("pkill", "-f", "^sleep 30$")
+        assert running.wait(40) == 0
+    finally:
+        a.kill_group(holder)
+        a.command("ins_remove", "-G", "-t", "alone")
+    wait_until(lambda: not [flag for flag in lines(c, "flg_list") if flag.startswith("!action")], 20, "no lock is left")
