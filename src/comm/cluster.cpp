@@ -199,7 +199,8 @@ std::vector<PathStatus> Cluster::paths() const {
     for (const auto& [id, path] : impl_->paths) {
         const auto state = path.monitor.state();
         result.push_back(PathStatus{path.config, state, path.monitor.times_down(),
-                                    state == PathState::alive ? std::string() : path.problem});
+                                    state == PathState::alive ? std::string() : path.problem,
+                                    path.monitor.last_heard()});
     }
     return result;
 }
@@ -249,6 +250,17 @@ std::optional<runtime::Duration> Cluster::clock_offset(const NodeName& peer) con
                 best = sample;
     if (!best) return std::nullopt;
     return best->offset;
+}
+
+std::optional<ClockEstimate> Cluster::clock_of(const NodeName& peer) const {
+    std::optional<ClockFilter::Sample> best;
+    for (const auto& [id, path] : impl_->paths)
+        if (path.config.remote == peer)
+            if (const auto sample = path.clock.best();
+                sample && (!best || sample->round_trip < best->round_trip))
+                best = sample;
+    if (!best) return std::nullopt;
+    return ClockEstimate{best->offset, best->round_trip / 2};
 }
 
 std::optional<runtime::Duration> Cluster::round_trip(const NodeName& peer) const {

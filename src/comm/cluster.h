@@ -28,7 +28,14 @@ struct PathStatus {
     config::Path path;
     PathState state = PathState::dead;
     int times_down = 0;
-    std::string problem;  // why it is not up, for a person; empty when ALIVE
+    std::string problem;                                // why it is not up, for a person; empty when ALIVE
+    std::optional<runtime::TimePoint> last_heard = {};  // the last valid heartbeat on it
+};
+
+/// A peer's wall clock against ours.
+struct ClockEstimate {
+    runtime::Duration offset{};       // theirs minus ours
+    runtime::Duration uncertainty{};  // the truth lies within offset +- this
 };
 
 /// COMM_UP: the first path to a peer came ALIVE. COMM_DOWN: the last one went DEAD. Spec: CLU-078, CLU-079.
@@ -93,6 +100,9 @@ class Cluster {
 
     /// The peer's wall clock minus ours, estimated from heartbeats; empty when no path has carried two yet.
     [[nodiscard]] std::optional<runtime::Duration> clock_offset(const NodeName& peer) const;
+    /// The same with its uncertainty, half the round trip; after the loss of the last path, of its last
+    /// heartbeats.
+    [[nodiscard]] std::optional<ClockEstimate> clock_of(const NodeName& peer) const;
     /// The shortest recent round trip of a heartbeat on an ALIVE path.
     [[nodiscard]] std::optional<runtime::Duration> round_trip(const NodeName& peer) const;
     /// The software version that the peer told when it was last greeted; empty when never.

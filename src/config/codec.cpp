@@ -357,14 +357,24 @@ std::string encode(const JournalEntry& entry) {
     out.set_kind(entry.kind);
     out.set_subject(entry.subject);
     out.set_text(entry.text);
+    out.set_incident(entry.incident);
+    out.set_fact(entry.fact);
+    for (const auto& [name, value] : entry.details) {
+        auto* detail = out.add_details();
+        detail->set_name(name);
+        detail->set_value(value);
+    }
     return out.SerializeAsString();
 }
 
 Result<JournalEntry> decode_journal(std::string_view data) {
     wire::JournalEntry in;
     UNDERSTUDY_CHECK(parse(in, data, "journal entry"));
-    return JournalEntry{in.id(),      in.wall_us(), NodeName(in.node()), in.event(), in.kind(),
-                        in.subject(), in.text()};
+    JournalEntry entry{in.id(),      in.wall_us(), NodeName(in.node()), in.event(), in.kind(),
+                       in.subject(), in.text(),    in.incident(),       in.fact()};
+    for (const auto& detail : in.details())
+        entry.details.emplace(detail.name(), detail.value());
+    return entry;
 }
 
 std::string encode(const HistoryEntry& entry) {

@@ -240,13 +240,18 @@ void Database::subscribe_journal(JournalSubscriber subscriber) {
 }
 
 void Database::journal(int event, std::string kind, std::string subject, std::string text) {
-    const JournalEntry entry{next_journal_id_++,
-                             world_.clock.wall().time_since_epoch().count(),
-                             self_,
-                             event,
-                             std::move(kind),
-                             std::move(subject),
-                             std::move(text)};
+    JournalEntry entry;
+    entry.event = event;
+    entry.kind = std::move(kind);
+    entry.subject = std::move(subject);
+    entry.text = std::move(text);
+    journal(std::move(entry));
+}
+
+void Database::journal(JournalEntry entry) {
+    entry.id = next_journal_id_++;
+    entry.wall_us = world_.clock.wall().time_since_epoch().count();
+    entry.node = self_;
     store_.append(entry);
     for (std::size_t i = 0; i < journal_subscribers_.size(); ++i)
         journal_subscribers_[i](entry);

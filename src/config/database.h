@@ -32,7 +32,8 @@ struct Change {
     std::vector<Edit> edits;
 };
 
-/// A line of the journal: what happened, for `understudy events`. Spec: CLU-122, CLU-082.
+/// An entry of the journal: what happened, for `understudy events` and for incident reports. Spec: CLU-122,
+/// CLU-082.
 struct JournalEntry {
     std::uint64_t id = 0;      // ascending on a node
     std::int64_t wall_us = 0;  // microseconds since 1970, the node's wall clock
@@ -40,7 +41,13 @@ struct JournalEntry {
     int event = 0;        // exported event number (120, 121, ...), 0 when none. Spec: CLU-082
     std::string kind;     // "path", "node", "resource", "mirror", "command", "engine"
     std::string subject;  // tag, node, path or volume
-    std::string text;     // one sentence for a person
+    std::string text;     // one sentence for a person; empty: no event, a fact of an incident only
+    // What an incident report is made of (recovery/incident.h); empty in most entries.
+    std::string incident = {};                        // its id
+    std::string fact = {};                            // what kind of fact this entry is
+    std::map<std::string, std::string> details = {};  // of the fact
+
+    friend bool operator==(const JournalEntry&, const JournalEntry&) = default;
 };
 
 /// Where commits are kept. Implementations: SQLite (config/sqlite_store.h) and memory with crashes
@@ -131,6 +138,8 @@ class Database {
     void subscribe(Subscriber subscriber);
 
     void journal(int event, std::string kind, std::string subject, std::string text);
+    /// The same with a fact; id, time and node are filled in.
+    void journal(JournalEntry entry);
     using JournalSubscriber = std::function<void(const JournalEntry&)>;
     void subscribe_journal(JournalSubscriber subscriber);
     void read_journal(std::size_t limit, std::function<void(std::vector<JournalEntry>)> done);

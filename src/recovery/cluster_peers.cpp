@@ -29,6 +29,16 @@ void ClusterPeers::on_absence(std::function<void(runtime::Duration)> handler) {
     cluster_.on_absence(std::move(handler));
 }
 
+std::vector<comm::PathStatus> ClusterPeers::paths_to(const NodeName& peer) const {
+    auto paths = cluster_.paths();
+    std::erase_if(paths, [&](const comm::PathStatus& path) { return path.path.remote != peer; });
+    return paths;
+}
+
+std::optional<comm::ClockEstimate> ClusterPeers::clock_of(const NodeName& peer) const {
+    return cluster_.clock_of(peer);
+}
+
 Engine::Engine(runtime::World world, config::Database& database, comm::Cluster& cluster, Options options)
     : Engine(world, database, std::make_unique<ClusterPeers>(cluster), std::move(options)) {}
 

@@ -16,6 +16,8 @@ class ClusterPeers final : public Peers {
     void serve(const std::string& method, Method handler) override;
     void on_peer_event(std::function<void(const comm::PeerEvent&)> handler) override;
     void on_absence(std::function<void(runtime::Duration)> handler) override;
+    [[nodiscard]] std::vector<comm::PathStatus> paths_to(const NodeName& peer) const override;
+    [[nodiscard]] std::optional<comm::ClockEstimate> clock_of(const NodeName& peer) const override;
 
   private:
     comm::Cluster& cluster_;

@@ -20,7 +20,20 @@ Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers>
       reservations(world, database),
       jobs(world, *peers, database.self()),
       globals(world, database, scripts, jobs),
-      executor(world, database, scripts, jobs, reservations) {}
+      executor(world, database, scripts, jobs, reservations),
+      incidents(world, database, *peers) {
+    executor.on_step([this](const Executor::Run& run, const Step& step, runtime::Duration took,
+                            const StepOutcome& outcome) {
+        if (step.action == Action::leave) return;
+        const bool skipped = outcome.kind == StepOutcome::Kind::skipped;
+        const bool succeeded = outcome.kind == StepOutcome::Kind::succeeded;
+        incidents.step(run.incident, step, took,
+                       skipped     ? "skipped"
+                       : succeeded ? "ok"
+                                   : "failed",
+                       succeeded ? std::string() : outcome.error.text);
+    });
+}
 
 void Engine::Impl::journal(Event event, std::string kind, std::string subject, std::string text) {
     database.journal(static_cast<int>(event), std::move(kind), std::move(subject), std::move(text));

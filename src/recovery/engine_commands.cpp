@@ -96,6 +96,24 @@ runtime::Task<Reply> Engine::Impl::run_script(config::Command command, config::I
     co_return reply;
 }
 
+std::string Engine::Impl::begin_move(const Request& request, const std::string& subject) {
+    const auto around = view();
+    const auto expected = plan(around, request);
+    if (!expected || expected->does_nothing()) return {};
+    const auto wanted = fmt::format("wanted in service on {}", database.self().str());
+    const bool moves = std::any_of(expected->steps.begin(), expected->steps.end(), [&](const Step& step) {
+        return step.node != database.self() && step.action == Action::remove;
+    });
+    if (!moves) {
+        journal(Event::switchover_initiated, "resource", subject, wanted);
+        return {};
+    }
+    auto incident = incidents.begin(IncidentKind::move, subject, {}, wanted,
+                                    static_cast<int>(Event::switchover_initiated));
+    incidents.decision(incident, around, *expected);
+    return incident;
+}
+
 runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_text) {
     if (stopping) co_return refusal(Code::failure, fmt::format("{} is being stopped", database.self().str()));
     if (operation.reserve) {
@@ -109,9 +127,8 @@ runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_te
     const bool restoring = std::holds_alternative<RestoreRequest>(operation.request);
     const auto subject = restoring ? std::get<RestoreRequest>(operation.request).tag.str()
                                    : std::get<RemoveRequest>(operation.request).tag.str();
-    if (const auto seen = plan(view(), operation.request); seen && restoring && !seen->does_nothing())
-        journal(Event::switchover_initiated, "resource", subject,
-                fmt::format("wanted in service on {}", database.self().str()));
+    if (restoring) operation.incident = begin_move(operation.request, subject);
+    const auto incident = operation.incident;
     operation.asked_by_person = true;
     auto result = co_await operate_with_globals(std::move(operation));
     if (result.start.give_back) {
@@ -121,6 +138,8 @@ runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_te
     if (restoring && (!result.plan.does_nothing() || !result.outcome.result)) {
         const auto restored = result.restored(database.self());
         const auto missing = result.not_restored(database.self());
+        incidents.add(incident, fact::end, subject,
+                      {{"recovered", text::join(restored, ", ")}, {"failed", text::join(missing, ", ")}});
         if (!restored.empty())
             journal(Event::switchover_recovered, "resource", subject,
                     "in service here: " + text::join(restored, ", "));

@@ -12,6 +12,7 @@
 
 #include "recovery/engine.h"
 #include "recovery/executor.h"
+#include "recovery/incident.h"
 
 #include <list>
 
@@ -84,6 +85,7 @@ struct Operation {
     bool comes_again = false;     // see Executor::Run
     std::string global = {};      // the global scripts around it: "restore", "remove"; empty: none (-G)
     bool prepares_peers = false;  // runs the global pre-scripts on the peers that it takes something from
+    std::string incident = {};    // whose facts its steps are; empty: none
 };
 
 /// What an operation reserves on a node: tags, of which the first `removed` are taken down there.
@@ -165,13 +167,15 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     // engine_nodes.cpp
     void on_peer_event(const comm::PeerEvent& event);
     runtime::Task<> node_lost(NodeName peer);
-    runtime::Task<> take_over(NodeName peer, std::function<void()> decided);
-    runtime::Task<> take_over_now(NodeName peer, std::function<void()> decided, std::string refused);
-    runtime::Task<std::string> refused_by_gates(NodeName peer);
-    runtime::Task<> take_over_parts(NodeName peer, Plan whole, std::uint64_t before, std::set<NodeName> tried,
-                                    std::function<void()> decided, std::vector<std::string>& recovered,
-                                    std::vector<std::string>& failed);
-    runtime::Task<Result<>> hand_over(NodeName dead, Tag tag, std::set<NodeName> tried);
+    // `incident`: see IncidentLog
+    runtime::Task<> take_over(NodeName peer, std::string incident, std::function<void()> decided);
+    runtime::Task<> take_over_now(NodeName peer, std::string incident, std::function<void()> decided,
+                                  std::string refused);
+    runtime::Task<std::string> refused_by_gates(NodeName peer, std::string incident);
+    runtime::Task<> take_over_parts(NodeName peer, std::string incident, Plan whole, std::uint64_t before,
+                                    std::set<NodeName> tried, std::function<void()> decided,
+                                    std::vector<std::string>& recovered, std::vector<std::string>& failed);
+    runtime::Task<Result<>> hand_over(NodeName dead, std::string incident, Tag tag, std::set<NodeName> tried);
     runtime::Task<config::Reply> serve_takeover(NodeName caller, config::Command command);
     runtime::Task<> node_returned(NodeName peer);
     /// Whether `peer`, which an operation of this node took for absent, keeps what it starts.
@@ -181,6 +185,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<config::Reply> perform(config::Command command);
     runtime::Task<config::Reply> run_script(config::Command command, config::Instance instance);
     runtime::Task<config::Reply> move(Operation operation, std::string done_text);
+    /// Journals what is about to move; the incident's id, empty when nothing is taken from another node.
+    std::string begin_move(const Request& request, const std::string& subject);
     runtime::Task<config::Reply> switchover(Tag tag, NodeName to);
     runtime::Task<config::Reply> switchover_here(Tag tag);
     runtime::Task<config::Reply> serve_switchover(NodeName caller, config::Command command);
@@ -206,6 +212,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     Jobs jobs;
     GlobalScripts globals;
     Executor executor;
+    IncidentLog incidents;
     std::vector<TakeoverGate*> gates;
     bool ready = false;
     bool peers_had_their_time = false;

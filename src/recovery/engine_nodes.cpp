@@ -43,6 +43,7 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
             // Seen starting: the mark of its orderly stop has done its service. Spec: CLU-219.
             if (database.has_flag(no_failover_flag(event.peer)))
                 database.set_flag(no_failover_flag(event.peer), false);
+            incidents.node_returned(event.peer);
             if (!stopping) scope.spawn(tell_started(event.peer));
             scope.spawn(node_returned(event.peer));
             return;
@@ -51,7 +52,7 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
 
 runtime::Task<> Engine::Impl::node_lost(NodeName peer) {
     messages::warning("COMM_DOWN: every path to {} is DEAD", peer.str());
-    journal(Event::node_failure, "node", peer.str(), "failure detected: every path is DEAD");
+    const auto incident = incidents.node_lost(peer, static_cast<int>(Event::node_failure));
     ++deciding[peer];
     const auto open = std::make_shared<bool>(true);
     const std::function<void()> decided = [this, peer, open] {
@@ -59,32 +60,34 @@ runtime::Task<> Engine::Impl::node_lost(NodeName peer) {
         const auto at = deciding.find(peer);
         if (at != deciding.end() && --at->second <= 0) deciding.erase(at);
     };
-    co_await take_over(peer, decided);
+    co_await take_over(peer, incident, decided);
     decided();
 }
 
-runtime::Task<std::string> Engine::Impl::refused_by_gates(NodeName peer) {
+runtime::Task<std::string> Engine::Impl::refused_by_gates(NodeName peer, std::string incident) {
     for (auto* gate : gates) {
+        const auto asked = world.clock.now();
         const auto verdict = co_await gate->check(peer);
+        incidents.gate(incident, gate->name(), verdict, world.clock.now() - asked);
         if (alive(peer)) co_return std::string("it came back");
         if (!verdict.proceed) co_return fmt::format("{}: {}", gate->name(), verdict.why);
     }
     co_return std::string();
 }
 
-runtime::Task<> Engine::Impl::take_over(NodeName peer, std::function<void()> decided) {
-    auto refused = co_await refused_by_gates(peer);
+runtime::Task<> Engine::Impl::take_over(NodeName peer, std::string incident, std::function<void()> decided) {
+    auto refused = co_await refused_by_gates(peer, incident);
     const auto expected = plan(view(), FailoverRequest{peer, {}, {}});
     const bool global = refused.empty() && expected && !expected->does_nothing();
     GlobalScripts::Arguments waits_for_no_lock;  // Spec: CLU-214
     waits_for_no_lock.emplace_back(kInsideLock);
     if (global) (void)co_await globals.before("restore", waits_for_no_lock);
-    co_await take_over_now(peer, std::move(decided), std::move(refused));
+    co_await take_over_now(peer, std::move(incident), std::move(decided), std::move(refused));
     if (global) (void)co_await globals.after("restore", waits_for_no_lock);
 }
 
-runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::function<void()> decided,
-                                            std::string refused) {
+runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::string incident,
+                                            std::function<void()> decided, std::string refused) {
     const auto before = absences;
     const auto ready_limit = longest_detection() + kBusyLimit;
     if (refused.empty()) {
@@ -95,16 +98,19 @@ runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::function<void()>
     }
     if (!refused.empty()) {
         messages::warning("nothing is taken over from {}: {}", peer.str(), refused);
-        journal(Event::none, "node", peer.str(), "nothing is taken over: " + refused);
+        incidents.add(incident, fact::refused, peer.str(), {{"why", refused}},
+                      "nothing is taken over: " + refused);
         co_return;
     }
     const ClusterView seen = co_await ask_everyone(peer);
     auto planned = plan(seen, FailoverRequest{peer, {}, {}});
     if (!planned) {
         messages::error("no takeover from {}: {}", peer.str(), planned.error().text);
-        journal(Event::none, "node", peer.str(), "no takeover: " + planned.error().text);
+        incidents.add(incident, fact::refused, peer.str(), {{"why", planned.error().text}},
+                      "no takeover: " + planned.error().text);
         co_return;
     }
+    incidents.decision(incident, seen, *planned);
     if (planned->does_nothing()) {
         if (!planned->steps.empty())
             messages::info("nothing to take over from {}:\n{}", peer.str(), describe(*planned));
@@ -116,7 +122,10 @@ runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::function<void()>
     std::vector<std::string> recovered;
     std::vector<std::string> failed;
     const std::set<NodeName> nobody_tried;
-    co_await take_over_parts(peer, std::move(*planned), before, nobody_tried, decided, recovered, failed);
+    co_await take_over_parts(peer, incident, std::move(*planned), before, nobody_tried, decided, recovered,
+                             failed);
+    incidents.add(incident, fact::end, peer.str(),
+                  {{"recovered", text::join(recovered, ", ")}, {"failed", text::join(failed, ", ")}});
     messages::info("FAILOVER RECOVERY OF MACHINE {}", peer.str());
     messages::info("FINISHED AT: {}", date(world.clock.wall()));
     if (!recovered.empty())
@@ -126,8 +135,9 @@ runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::function<void()>
                 "not recovered here: " + text::join(failed, ", "));
 }
 
-runtime::Task<> Engine::Impl::take_over_parts(NodeName peer, Plan whole, std::uint64_t before,
-                                              std::set<NodeName> tried, std::function<void()> decided,
+runtime::Task<> Engine::Impl::take_over_parts(NodeName peer, std::string incident, Plan whole,
+                                              std::uint64_t before, std::set<NodeName> tried,
+                                              std::function<void()> decided,
                                               std::vector<std::string>& recovered,
                                               std::vector<std::string>& failed) {
     std::vector<Operation> operations;
@@ -145,6 +155,7 @@ runtime::Task<> Engine::Impl::take_over_parts(NodeName peer, Plan whole, std::ui
         operation.plan = std::move(part);
         operation.dead = peer;
         operation.absences = before;
+        operation.incident = incident;
         ++*undecided;
         operation.reserved = [undecided, decided] {
             // From here on the database shows what is being restored; the peer may ask again.
@@ -170,12 +181,13 @@ runtime::Task<> Engine::Impl::take_over_parts(NodeName peer, Plan whole, std::ui
         }
         journal(Event::recovery_failed, "resource", tags[i].str(),
                 "recovery here failed: " + result.outcome.result.error().text);
-        const auto handed = co_await hand_over(peer, tags[i], tried);
+        const auto handed = co_await hand_over(peer, incident, tags[i], tried);
         if (!handed) messages::error("{} stays out of service: {}", tags[i].str(), handed.error().text);
     }
 }
 
-runtime::Task<Result<>> Engine::Impl::hand_over(NodeName dead, Tag tag, std::set<NodeName> tried) {
+runtime::Task<Result<>> Engine::Impl::hand_over(NodeName dead, std::string incident, Tag tag,
+                                                std::set<NodeName> tried) {
     // The next candidate tries. Spec: CLU-188.
     tried.insert(database.self());
     const ClusterView seen = co_await ask_everyone(dead);
@@ -185,11 +197,12 @@ runtime::Task<Result<>> Engine::Impl::hand_over(NodeName dead, Tag tag, std::set
     Tag theirs;
     for (const auto& pair : database.own().equivalents(tag))
         if (pair.other_node == *next) theirs = pair.other_tag;
-    journal(Event::recovery_initiated, "resource", tag.str(),
-            fmt::format("{} is asked to recover it", next->str()));
+    incidents.add(incident, fact::asked, tag.str(), {{"node", next->str()}},
+                  fmt::format("{} is asked to recover it", next->str()),
+                  static_cast<int>(Event::recovery_initiated));
     config::Command command;
     command.name = kTakeoverMethod;
-    command.options = {{"dead", dead.str()}, {"tag", theirs.str()}};
+    command.options = {{"dead", dead.str()}, {"tag", theirs.str()}, {"incident", incident}};
     for (const auto& node : tried)
         command.arguments.push_back(node.str());
     auto answer = co_await jobs.run(*next, std::string(kTakeoverMethod), std::move(command));
@@ -200,6 +213,7 @@ runtime::Task<Result<>> Engine::Impl::hand_over(NodeName dead, Tag tag, std::set
 runtime::Task<config::Reply> Engine::Impl::serve_takeover(NodeName caller, config::Command command) {
     const NodeName dead(command.get("dead"));
     const Tag tag(command.get("tag"));
+    const auto incident = command.get("incident");
     std::set<NodeName> tried;
     for (const auto& node : command.arguments)
         tried.insert(NodeName(node));
@@ -212,17 +226,20 @@ runtime::Task<config::Reply> Engine::Impl::serve_takeover(NodeName caller, confi
     if (alive(dead))
         co_return config::failure(
             {Code::failure, fmt::format("{} is alive for {}", dead.str(), database.self().str()), 0});
-    const auto refused = co_await refused_by_gates(dead);
+    const auto refused = co_await refused_by_gates(dead, incident);
     if (!refused.empty()) co_return config::failure({Code::failure, refused, 0});
     const auto before = absences;
     const ClusterView seen = co_await ask_everyone(dead);
     auto planned = plan(seen, FailoverRequest{dead, tried, tag});
     if (!planned) co_return config::failure(planned.error());
+    incidents.decision(incident, seen, *planned);
     if (planned->does_nothing()) co_return config::failure({Code::failure, describe(*planned), 0});
     std::vector<std::string> recovered;
     std::vector<std::string> failed;
     const std::function<void()> decided = [] {};
-    co_await take_over_parts(dead, std::move(*planned), before, tried, decided, recovered, failed);
+    co_await take_over_parts(dead, incident, std::move(*planned), before, tried, decided, recovered, failed);
+    incidents.add(incident, fact::end, tag.str(),
+                  {{"recovered", text::join(recovered, ", ")}, {"failed", text::join(failed, ", ")}});
     if (!failed.empty())
         co_return config::failure({Code::failure, "not recovered: " + text::join(failed, ", "), 0});
     journal(Event::recovery_complete, "resource", tag.str(),

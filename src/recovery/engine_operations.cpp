@@ -251,7 +251,8 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     if (operation.reserved) operation.reserved();
     if (!result.plan.does_nothing()) messages::info("{}:\n{}", operation.what, describe(result.plan));
 
-    Executor::Run run{id, operation.reserve, operation.arguments, {}, operation.comes_again};
+    Executor::Run run{id, operation.reserve,     operation.arguments,
+                      {}, operation.comes_again, operation.incident};
     const bool must_hold = operation.reserve && held.contains(database.self());
     run.may_go_on = [this, id, start, must_hold, before]() -> Result<> {
         look_for_absence();

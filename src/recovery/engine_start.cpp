@@ -36,6 +36,7 @@ void Engine::Impl::start() {
                    options.host_rebooted ? "the host booted"
                    : orderly             ? "after an orderly stop"
                                          : "the daemon was restarted, applications kept running");
+    incidents.started(options.host_rebooted ? "boot" : orderly ? "stop" : "daemon");
     scope.spawn(initialise());
 }
 

@@ -95,6 +95,7 @@ void Executor::start_ready(Progress& progress) {
 
 runtime::Task<> Executor::take(Progress& progress, std::size_t index) {
     const Step step = progress.plan.steps[index];
+    const auto began = world_.clock.now();
     Result<> result;
     if (step.action == Action::leave) {
         messages::info("{}: left as it is: {}", step.tag.str(), step.why);
@@ -103,16 +104,17 @@ runtime::Task<> Executor::take(Progress& progress, std::size_t index) {
     } else {
         result = co_await remote(step, progress.run);
     }
-    ended(progress, index, std::move(result));
+    ended(progress, index, world_.clock.now() - began, std::move(result));
 }
 
-void Executor::ended(Progress& progress, std::size_t index, Result<> result) {
+void Executor::ended(Progress& progress, std::size_t index, runtime::Duration took, Result<> result) {
     auto& outcome = progress.outcome.steps[index];
     outcome.kind = result ? StepOutcome::Kind::succeeded : StepOutcome::Kind::failed;
     if (!result) {
         outcome.error = result.error();
         if (progress.outcome.result) progress.outcome.result = fail(result.error());
     }
+    if (observer_) observer_(progress.run, progress.plan.steps[index], took, outcome);
     ++progress.ended;
     --progress.running;
     start_ready(progress);
@@ -122,6 +124,7 @@ void Executor::skipped(Progress& progress, std::size_t index, const Error& why, 
     progress.outcome.steps[index] = {StepOutcome::Kind::skipped, why, stopped};
     ++progress.ended;
     const auto& step = progress.plan.steps[index];
+    if (observer_) observer_(progress.run, step, {}, progress.outcome.steps[index]);
     messages::warning("{} of {} on {} is not tried: {}", to_string(step.action), step.tag.str(),
                       step.node.str(), why.text);
     if (step.node != database_.self() || step.action != Action::restore) return;

@@ -42,8 +42,14 @@ class Executor {
         std::function<Result<>()> may_go_on;
         /// The caller plans again what was stopped by may_go_on: its recorded state stays as it is.
         bool comes_again = false;
+        std::string incident = {};  // of which the steps are facts; may be empty
     };
     runtime::Task<Outcome> execute(Plan plan, Run run);
+
+    /// Called for every step of execute() that ended, failed, or was not tried; `took` is its own time.
+    using Observer = std::function<void(const Run& run, const Step& step, runtime::Duration took,
+                                        const StepOutcome& outcome)>;
+    void on_step(Observer observer) { observer_ = std::move(observer); }
 
     /// One step on this node's own resources. The state and reason are stored here and nowhere else.
     runtime::Task<Result<>> local(Step step, Run run);
@@ -52,7 +58,7 @@ class Executor {
     struct Progress;
     runtime::Task<> take(Progress& progress, std::size_t index);
     void start_ready(Progress& progress);
-    void ended(Progress& progress, std::size_t index, Result<> result);
+    void ended(Progress& progress, std::size_t index, runtime::Duration took, Result<> result);
     void skipped(Progress& progress, std::size_t index, const Error& why, bool stopped);
     runtime::Task<Result<>> remote(Step step, Run run);
     runtime::Task<Result<>> script(Step step, config::Instance instance, Run run);
@@ -62,6 +68,7 @@ class Executor {
     Scripts& scripts_;
     Jobs& jobs_;
     Reservations& reservations_;
+    Observer observer_;
 };
 
 /// The command of a remote step, and back. Errors: malformed.

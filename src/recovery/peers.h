@@ -28,6 +28,13 @@ class Peers {
     virtual void on_peer_event(std::function<void(const comm::PeerEvent&)> handler) = 0;
     /// This process did not run for so long that its peers have probably declared it dead.
     virtual void on_absence(std::function<void(runtime::Duration)> handler) = 0;
+    /// For incident reports: the paths to a peer, and its wall clock against ours.
+    [[nodiscard]] virtual std::vector<comm::PathStatus> paths_to(const NodeName& /*peer*/) const {
+        return {};
+    }
+    [[nodiscard]] virtual std::optional<comm::ClockEstimate> clock_of(const NodeName& /*peer*/) const {
+        return std::nullopt;
+    }
 };
 
 /// The same call for coroutines. `peers` and `tasks` outlive it.
