@@ -7,8 +7,10 @@
 #include "daemons/definition.h"
 #include "daemons/equivalency.h"
 #include "daemons/history.h"
+#include "daemons/incidents.h"
 #include "daemons/introduction.h"
 #include "daemons/locks.h"
+#include "daemons/maintenance.h"
 #include "daemons/membership.h"
 #include "daemons/priorities.h"
 #include "daemons/remote_commands.h"
@@ -43,6 +45,7 @@ constexpr std::string_view kReadOnly[] = {"app_list",
                                           "engine-ready",
                                           "understudy status",
                                           "understudy events",
+                                          "understudy incident",
                                           "understudy plan",
                                           "understudy history",
                                           "understudy config export"};
@@ -51,6 +54,9 @@ constexpr std::string_view kReadOnly[] = {"app_list",
 
 Role role_needed(const Command& command) {
     if (std::find(std::begin(kReadOnly), std::end(kReadOnly), command.name) != std::end(kReadOnly))
+        return Role::guest;
+    if (command.name == "understudy maintenance" && !command.arguments.empty() &&
+        command.arguments.front() == "list")
         return Role::guest;
     if (command.name == "lcdrecover" && (command.has("p") || command.has("o"))) return Role::guest;
     const auto action = command.get("a");
@@ -76,6 +82,8 @@ struct Node::Impl {
     Introduction introduction;
     Membership membership;
     StatusService status;
+    IncidentService incidents;
+    MaintenanceService maintenance;
     EquivalencyService equivalencies;
     HistoryService history;
     LockService locks;
@@ -98,6 +106,11 @@ struct Node::Impl {
           introduction(world, *database, cluster, options),
           membership(world, *database, introduction, options),
           status(world, *database, cluster, engine, options),
+          incidents(world, *database, cluster,
+                    [this](std::function<void(Result<std::string>)> answer) {
+                        status.ask_mirrors(std::move(answer));
+                    }),
+          maintenance(world, *database, cluster),
           equivalencies(world, *database, cluster),
           history(world, *database, cluster),
           locks(world, *database, cluster, options.layout.run() + "/locks", options.pid),
@@ -257,6 +270,8 @@ struct Node::Impl {
         introduction.start();
         membership.start();
         status.start();
+        incidents.start();
+        maintenance.start();
         equivalencies.start();
         remote.start();
         engine.start();
@@ -314,9 +329,9 @@ struct Node::Impl {
             });
         }
         if (equivalencies.run(command, done) || membership.run(command, done) ||
-            introduction.run(command, done) || status.run(command, done) || history.run(command, done) ||
-            locks.run(command, done) || priorities.run(command, done) ||
-            definition.run(command, progress, done))
+            introduction.run(command, done) || status.run(command, done) || incidents.run(command, done) ||
+            maintenance.run(command, done) || history.run(command, done) || locks.run(command, done) ||
+            priorities.run(command, done) || definition.run(command, progress, done))
             return;
         if (command.name == "lcdsync")
             return replication.sync([done](const Result<>& synced, const std::vector<NodeName>& unconfirmed) {

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "daemons/gathering.h"
+#include "daemons/maintenance.h"
 #include "recovery/plan.h"
 
 #include <ctime>
@@ -89,20 +90,32 @@ struct StatusService::Impl {
     void answer_local(const std::string& method, std::string_view payload,
                       std::function<void(Result<std::string>)> answer) {
         if (method == "status.mirrors") return ask_mirrord(std::move(answer));
-        const auto count = text::to_int(payload).value_or(kDefaultEvents);
-        database.read_journal(static_cast<std::size_t>(count),
-                              [answer = std::move(answer)](const std::vector<config::JournalEntry>& entries) {
-                                  json list = json::array();
-                                  for (const auto& entry : entries)
-                                      list.push_back({{"id", entry.id},
-                                                      {"time_us", entry.wall_us},
-                                                      {"node", entry.node.str()},
-                                                      {"event", entry.event},
-                                                      {"kind", entry.kind},
-                                                      {"subject", entry.subject},
-                                                      {"text", entry.text}});
-                                  answer(list.dump());
-                              });
+        const auto count = static_cast<std::size_t>(
+            std::clamp<std::int64_t>(text::to_int(payload).value_or(kDefaultEvents), 1, kMaxEvents));
+        read_events(count, 2 * count, std::move(answer));
+    }
+
+    /// The newest `count` entries that are events, looked for among the newest `among`, then among more.
+    void read_events(std::size_t count, std::size_t among, std::function<void(Result<std::string>)> answer) {
+        database.read_journal(among, [this, count, among, answer = std::move(answer)](
+                                         std::vector<config::JournalEntry> entries) mutable {
+            const bool all = entries.size() < among;
+            std::erase_if(entries, [](const auto& entry) { return entry.text.empty(); });
+            if (entries.size() < count && !all) return read_events(count, 4 * among, std::move(answer));
+            if (entries.size() > count)
+                entries.erase(entries.begin(), entries.end() - static_cast<std::ptrdiff_t>(count));
+            json list = json::array();
+            for (const auto& entry : entries)
+                list.push_back({{"id", entry.id},
+                                {"time_us", entry.wall_us},
+                                {"node", entry.node.str()},
+                                {"event", entry.event},
+                                {"kind", entry.kind},
+                                {"subject", entry.subject},
+                                {"text", entry.text},
+                                {"incident", entry.incident}});
+            answer(list.dump(-1, ' ', false, json::error_handler_t::replace));
+        });
     }
 
     /// The mirrors of this host, as mirrord tells them; an empty list when it does not run.
@@ -286,6 +299,9 @@ struct StatusService::Impl {
                 out += "\n";
             }
         if (!any) out += "  none\n";
+        if (!status["maintenance"].empty()) out += "\nMaintenance: no checks, nothing automatic\n";
+        for (const auto& each : status["maintenance"])
+            out += fmt::format("  {}\n", each["text"].get<std::string>());
         return out;
     }
 
@@ -297,7 +313,8 @@ struct StatusService::Impl {
                                 {"time", local_time(now_us())},
                                 {"nodes", nodes()},
                                 {"resources", resources()},
-                                {"mirrors", json::object()}};
+                                {"mirrors", json::object()},
+                                {"maintenance", known_maintenance(database)}};
                     for (const auto& [node, answer] : answers) {
                         auto mirrors = answer ? json::parse(*answer, nullptr, false) : json::array();
                         if (mirrors.is_discarded()) mirrors = json::array();
@@ -393,6 +410,9 @@ StatusService::~StatusService() {
 }
 void StatusService::start() {
     impl_->start();
+}
+void StatusService::ask_mirrors(std::function<void(Result<std::string>)> answer) {
+    impl_->ask_mirrord(std::move(answer));
 }
 
 bool StatusService::run(const Command& command, const Done& done) {

@@ -24,6 +24,8 @@ class StatusService {
     void start();
     /// False when the command is not one of these.
     bool run(const config::Command& command, const Done& done);
+    /// This host's mirrors as mirrord tells them (JSON); an empty list when it does not run.
+    void ask_mirrors(std::function<void(Result<std::string>)> answer);
 
   private:
     struct Impl;

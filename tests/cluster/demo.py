@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 
-from lab import Lab
+from lab import Host, Lab
 from protected_postgres import ADDRESS, ROOT_TAG, Client, Protected, Run, power_cycle
 
 
@@ -21,6 +21,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--report", metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     return parser.parse_args()
+
+
+def last_failure(host: Host) -> str:
+    """The page on the last node failure; a switchover came after it."""
+    failures = [one for one in json.loads(host.command("understudy", "incident", "list", "--json")) if one["kind"] == "node failure"]
+    return host.command("understudy", "incident", failures[-1]["id"])
 
 
 def main() -> int:
@@ -50,6 +56,8 @@ def main() -> int:
                 runs.append(power_cycle(story, client, tell))
             print("\n" + left.command("understudy", "events", "--count", "40"))
             print(left.command("understudy", "status"))
+            print("What happened when left was powered off (on any node: understudy incident list, understudy incident ID):\n")
+            print(last_failure(left))
         except (AssertionError, TimeoutError, OSError, RuntimeError) as error:
             problem = str(error)
             for host in (left, right):
