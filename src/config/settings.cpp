@@ -107,6 +107,14 @@ constexpr auto kTable = std::to_array<Setting>({
     {"BlockWritesOnNDLGTimeoutReached", boolean, "1", 0, 1, "",
      "1: writes that could not be recorded so fail, and further ones too; 0: they go on, and a takeover may lose "
      "them. Read at start of mirrord."},
+    {"LK_TRAP_MGR", text, "", 0, 0, "",
+     "Who gets SNMP traps of the engine's events: host[:port][/community], separated by commas; port 162, community "
+     "public. Empty: nobody. Read at use."},
+    {"LK_TRAP_VERSION", text, "2c", 0, 0, "", "SNMP version of the traps. Read at use.", "1|2c"},
+    {"LK_TRAP_PREFIX", text, ".1.3.6.1.4.1.7359.1", 0, 0, "",
+     "Object identifier under which the traps lie; the MIB file is to be changed with it. Read at use."},
+    {"LK_TRAP_COMM", boolean, "0", 0, 1, "",
+     "1 sends traps 140 and 141 too, when a node is heard again and when it is heard no more. Read at use."},
     {"HTTP_PROXY", text, "", 0, 0, "", "Proxy for cloud services. Read at use."},
     {"HTTPS_PROXY", text, "", 0, 0, "", "Proxy for cloud services over TLS. Read at use."},
     {"NO_PROXY", text, "", 0, 0, "", "Hosts that are reached without a proxy. Read at use."},
