@@ -9,6 +9,8 @@ namespace {
 
 constexpr OptionSpec kDest{"d", "destsys", "act on this system's database instead of the local one"};
 constexpr OptionSpec kSeparator{"f", "C", "separate fields by the character C instead of the byte 0x01"};
+/// Paths need time to come up, and every member is asked.
+constexpr int kIntroductionLimit_s = 300;
 constexpr OptionSpec kJson{"json", "", "print JSON for programs"};
 
 OptionSpec required(std::string_view name, std::string_view value, std::string_view help) {
@@ -315,7 +317,12 @@ std::vector<CommandSpec> make_command_table() {
         {"understudy connect",
          "",
          "Make the communication paths that lack between this node and the other members.",
-         {}},
+         {},
+         0,
+         0,
+         Server::daemon,
+         {},
+         kIntroductionLimit_s},
         {"understudy invite",
          "",
          "Print a token with which one host can join; the same as understudy token.",
@@ -329,7 +336,10 @@ std::vector<CommandSpec> make_command_table() {
           {"interval", "time", "heartbeat interval of the paths, seconds or with ms (default 6)"},
           {"misses", "n", "missed heartbeats until a path is DEAD (default 5)"}},
          1,
-         1},
+         1,
+         Server::daemon,
+         {},
+         kIntroductionLimit_s},
         {"understudy status", "", "Show nodes, hierarchies and mirrors at a glance.", {kJson}},
         {"getlocks",
          "",

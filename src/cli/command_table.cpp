@@ -3,6 +3,8 @@
 #include "base/text.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 namespace understudy::cli {
 namespace {
@@ -151,39 +153,75 @@ std::string help(const CommandSpec& spec) {
     return result;
 }
 
+namespace {
+
+constexpr std::string_view kProgram = "understudy ";
+
+/// What an option's value is one of: which shell command lists them. Empty: nothing that can be listed.
+std::string_view lister(std::string_view value) {
+    if (text::iequals(value, "tag") || value == "roottag" || value == "othertag" || value == "top" ||
+        value == "parent" || value == "child")
+        return "ins_list -f'|' 2>/dev/null | cut -d'|' -f4";
+    if (value == "destsys" || value == "sys" || value == "othersys" || value == "system" || value == "NODE" ||
+        value == "node" || value == "destname")
+        return "sys_list 2>/dev/null";
+    if (value == "appname") return "app_list 2>/dev/null";
+    if (value == "flag") return "flg_list 2>/dev/null";
+    return {};
+}
+
+std::string complete_with(std::string_view words) {
+    return fmt::format("COMPREPLY=($(compgen -W \"{}\" -- \"$current\"))", words);
+}
+
+}  // namespace
+
 std::string bash_completion() {
-    std::string words;
-    std::string mirror_words;
-    std::string result = "# bash completion for understudy and the commands of its configuration database\n";
-    std::string cases;
+    // "understudy mirror create" is the word "mirror", and behind it "create".
+    std::map<std::string, std::set<std::string>> groups;
+    std::map<std::string, std::string> values;  // patterns "command option", by lister
+    std::string options;
+    std::string commands;
     for (const auto& spec : command_table()) {
-        std::string options;
-        for (const auto& option : spec.options)
-            options += dashed(option.name) + " ";
-        options += "--help";
-        if (spec.name.starts_with("understudy mirror "))
-            mirror_words += fmt::format("{} ", spec.name.substr(18));
-        else if (spec.name.starts_with("understudy "))
-            words += fmt::format("{} ", spec.name.substr(11));
-        cases += fmt::format("        \"{}\") COMPREPLY=($(compgen -W \"{}\" -- \"$current\"));;\n",
-                             spec.name, options);
+        std::string words;
+        for (const auto& option : spec.options) {
+            words += dashed(option.name) + " ";
+            if (const auto list = lister(option.value); !list.empty()) {
+                auto& patterns = values[std::string(list)];
+                patterns +=
+                    fmt::format("{}\"{} {}\"", patterns.empty() ? "" : "|", spec.name, dashed(option.name));
+            }
+        }
+        options += fmt::format("        \"{}\") {};;\n", spec.name, complete_with(words + "--help"));
+        if (!spec.name.starts_with(kProgram)) {
+            commands += fmt::format(" {}", spec.name);
+            continue;
+        }
+        const auto parts = text::split(spec.name, ' ');
+        groups["understudy"].insert(parts.at(1));
+        if (parts.size() > 2) groups["understudy " + parts[1]].insert(parts[2]);
     }
-    result += "_understudy() {\n    local current=${COMP_WORDS[COMP_CWORD]} name=${COMP_WORDS[0]##*/}\n";
-    result += "    if [[ $name == understudy ]]; then\n";
-    result += fmt::format(
-        "        if ((COMP_CWORD == 1)); then COMPREPLY=($(compgen -W \"{}mirror\" -- \"$current\")); "
-        "return; fi\n",
-        words);
-    result += "        name+=\" ${COMP_WORDS[1]}\"\n        if [[ ${COMP_WORDS[1]} == mirror ]]; then\n";
-    result += fmt::format(
-        "            if ((COMP_CWORD == 2)); then COMPREPLY=($(compgen -W \"{}\" -- \"$current\")); return; "
-        "fi\n",
-        mirror_words);
-    result += "            name+=\" ${COMP_WORDS[2]}\"\n        fi\n    fi\n    case $name in\n" + cases +
-              "    esac\n}\ncomplete -F _understudy understudy";
-    for (const auto& spec : command_table())
-        if (!spec.name.starts_with("understudy ")) result += fmt::format(" {}", spec.name);
-    return result + "\n";
+    std::string result =
+        "# bash completion for understudy and the commands of its configuration database\n"
+        "_understudy() {\n"
+        "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} "
+        "name=${COMP_WORDS[0]##*/}\n"
+        "    COMPREPLY=()\n";
+    int at = 1;
+    for (const auto& [group, words] : groups) {  // "understudy" comes first
+        at = group == "understudy" ? 1 : 2;
+        result += fmt::format(
+            "    if [[ $name == \"{}\" ]]; then\n        if ((COMP_CWORD == {})); then {}; return; fi\n"
+            "        name+=\" ${{COMP_WORDS[{}]}}\"\n    fi\n",
+            group, at, complete_with(text::join(std::vector<std::string>(words.begin(), words.end()), " ")),
+            at);
+    }
+    result += "    case \"$name $previous\" in\n";
+    for (const auto& [list, patterns] : values)
+        result +=
+            fmt::format("        {}) {}; return;;\n", patterns, complete_with(fmt::format("$({})", list)));
+    result += "    esac\n    case $name in\n" + options + "    esac\n}\ncomplete -F _understudy understudy";
+    return result + commands + "\n";
 }
 
 }  // namespace understudy::cli
