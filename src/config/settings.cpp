@@ -31,6 +31,8 @@ constexpr auto kTable = std::to_array<Setting>({
     {"INIT_PEER_WAIT", integer, "auto", 0, 3600, "s",
      "How long a starting node waits for its paths before it brings resources in service; auto: the longest "
      "interval x misses over all paths. Read at start.", "auto"},
+    {"PARALLEL_HIERARCHIES", integer, "8", 1, 256, "hierarchies",
+     "How many hierarchies one event (a takeover, a start, a stop) works on at the same time. Read at start."},
     {"RESRVTIMEOUT", integer, "150", 0, kDayS, "s",
      "How long restore and remove wait for a resource that another process has reserved. Read at use."},
     {"RESRVRECTIMEOUT", integer, "150", 0, kDayS, "s",

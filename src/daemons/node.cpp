@@ -12,6 +12,8 @@
 #include "daemons/locks.h"
 #include "daemons/maintenance.h"
 #include "daemons/membership.h"
+#include "daemons/plan_preview.h"
+#include "daemons/policy.h"
 #include "daemons/priorities.h"
 #include "daemons/remote_commands.h"
 #include "daemons/removal.h"
@@ -47,6 +49,7 @@ constexpr std::string_view kReadOnly[] = {"app_list",
                                           "understudy events",
                                           "understudy incident",
                                           "understudy plan",
+                                          "understudy policy show",
                                           "understudy history",
                                           "understudy config export"};
 
@@ -84,6 +87,8 @@ struct Node::Impl {
     StatusService status;
     IncidentService incidents;
     MaintenanceService maintenance;
+    PlanService plans;
+    PolicyService policy;
     EquivalencyService equivalencies;
     HistoryService history;
     LockService locks;
@@ -111,6 +116,8 @@ struct Node::Impl {
                         status.ask_mirrors(std::move(answer));
                     }),
           maintenance(world, *database, cluster),
+          plans(*database, cluster, engine),
+          policy(world, *database, cluster),
           equivalencies(world, *database, cluster),
           history(world, *database, cluster),
           locks(world, *database, cluster, options.layout.run() + "/locks", options.pid),
@@ -272,6 +279,8 @@ struct Node::Impl {
         status.start();
         incidents.start();
         maintenance.start();
+        plans.start();
+        policy.start();
         equivalencies.start();
         remote.start();
         engine.start();
@@ -328,6 +337,7 @@ struct Node::Impl {
                 done(synced ? result : config::failure(synced.error()));
             });
         }
+        if (plans.run(command, done) || policy.run(command, done)) return;
         if (equivalencies.run(command, done) || membership.run(command, done) ||
             introduction.run(command, done) || status.run(command, done) || incidents.run(command, done) ||
             maintenance.run(command, done) || history.run(command, done) || locks.run(command, done) ||
@@ -355,9 +365,11 @@ struct Node::Impl {
 
     void stop(const Command& command, const Progress& progress, const Done& done) {
         stopping = true;
-        const bool leave_running = command.has("f") || command.has("r");
+        const auto mode = command.has("f") || command.has("r") ? recovery::StopMode::leave_running
+                          : command.has("shutdown")            ? recovery::StopMode::shutdown
+                                                               : recovery::StopMode::take_down;
         engine.stop(
-            leave_running,
+            mode,
             [progress](const std::string& line) {
                 if (progress) progress(line + "\n");
             },

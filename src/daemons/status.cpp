@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "daemons/gathering.h"
 #include "daemons/maintenance.h"
-#include "recovery/plan.h"
+#include "recovery/global_status.h"
 
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -200,6 +200,7 @@ struct StatusService::Impl {
     /// One row a tag, parents before children; instances by node. A dead owner's states are UNKNOWN. Spec:
     /// CLU-095.
     json resources() {
+        const auto view = engine.view();
         json list = json::array();
         std::set<Tag> seen;
         const auto add_from = [&](const NodeName& owner, const config::NodeConfig& config) {
@@ -212,6 +213,8 @@ struct StatusService::Impl {
                          {"type", instance->type.str()},
                          {"id", instance->id.str()},
                          {"depth", depth},
+                         {"global", recovery::to_string(recovery::global_status(view, owner, tag))},
+                         {"protected", !config.equivalents(tag).empty()},
                          {"instances", json::object()}};
                 row["instances"][owner.str()] = cell_of(owner, *instance, config.priority(tag));
                 for (const auto& pair : config.equivalents(tag)) {
@@ -266,7 +269,7 @@ struct StatusService::Impl {
             }
             out += "\n";
         }
-        out += fmt::format("\n{:<34}", "Hierarchies");
+        out += fmt::format("\n{:<34} {:<12}", "Hierarchies", "Cluster");
         for (const auto& name : names)
             out += fmt::format(" {:<14}", name);
         out += "\n";
@@ -275,7 +278,11 @@ struct StatusService::Impl {
             const auto left = fmt::format(
                 "{}{}", std::string(static_cast<std::size_t>(row["depth"].get<int>()) * 2 + 2, ' '),
                 row["tag"].get<std::string>());
-            out += fmt::format("{:<24} {:<9}", left, row["type"].get<std::string>());
+            // In service on its only node: nobody would take it over. Spec: CLU-114
+            const auto global = row["global"].get<std::string>();
+            const bool alone = !row["protected"].get<bool>() && global == "Normal";
+            out += fmt::format("{:<24} {:<9} {:<12}", left, row["type"].get<std::string>(),
+                               alone ? "Unprotected" : global);
             for (const auto& name : names) {
                 std::string text = "-";
                 if (const auto at = row["instances"].find(name); at != row["instances"].end()) {
@@ -366,40 +373,6 @@ struct StatusService::Impl {
                     done(reply);
                 });
     }
-
-    void plan(const Command& command, const Done& done) {
-        const auto& action = command.arguments.at(0);
-        const auto& object = command.arguments.at(1);
-        recovery::Request request;
-        if (action == "restore")
-            request = recovery::RestoreRequest{Tag(object)};
-        else if (action == "remove")
-            request = recovery::RemoveRequest{Tag(object)};
-        else if (action == "failover-of") {
-            const NodeName dead(object);
-            if (!database.own().systems.contains(dead) || dead == database.self())
-                return done(config::failure(
-                    {Code::not_found,
-                     fmt::format("no other system \"{}\"; sys_list names those that exist", object), 0}));
-            request = recovery::FailoverRequest{dead};
-        } else {
-            return done(config::failure(
-                {Code::syntax,
-                 fmt::format("understudy plan knows restore, remove and failover-of, not \"{}\"", action),
-                 0}));
-        }
-        const auto planned = engine.preview(request);
-        if (!planned) return done(config::failure(planned.error()));
-        if (!command.has("json")) return done(config::success(recovery::describe(*planned)));
-        json steps = json::array();
-        for (const auto& step : planned->steps)
-            steps.push_back({{"node", step.node.str()},
-                             {"tag", step.tag.str()},
-                             {"action", recovery::to_string(step.action)},
-                             {"why", step.why},
-                             {"needs", step.needs}});
-        done(config::success(steps.dump(2) + "\n"));
-    }
 };
 
 StatusService::StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
@@ -420,8 +393,6 @@ bool StatusService::run(const Command& command, const Done& done) {
         impl_->status(command, done);
     else if (command.name == "understudy events")
         impl_->events(command, done);
-    else if (command.name == "understudy plan")
-        impl_->plan(command, done);
     else
         return false;
     return true;

@@ -1,6 +1,5 @@
 #pragma once
-// `understudy status`, `understudy events` and `understudy plan`: the whole cluster as one node sees it, for
-// people and as JSON.
+// `understudy status` and `understudy events`: the whole cluster as one node sees it, for people and as JSON.
 
 #include "comm/cluster.h"
 #include "config/command.h"

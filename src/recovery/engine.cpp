@@ -8,6 +8,8 @@ namespace understudy::recovery {
 namespace {
 
 constexpr std::int64_t kDefaultReservationSeconds = 150;  // Spec: CMD-114
+constexpr std::int64_t kDefaultParallelHierarchies = 8;
+constexpr std::int64_t kDefaultSwitchoverSeconds = 600;  // Spec: CLU-206
 
 }  // namespace
 
@@ -40,10 +42,22 @@ void Engine::Impl::journal(Event event, std::string kind, std::string subject, s
 }
 
 runtime::Duration Engine::Impl::reservation_limit() const {
-    std::int64_t seconds = kDefaultReservationSeconds;
-    if (const auto set = options.settings.find("RESRVTIMEOUT"); set != options.settings.end())
-        if (const auto number = text::to_int(set->second); number && *number > 0) seconds = *number;
-    return std::chrono::seconds(seconds);
+    return std::chrono::seconds(setting("RESRVTIMEOUT", kDefaultReservationSeconds));
+}
+
+std::size_t Engine::Impl::parallel_hierarchies() const {
+    return static_cast<std::size_t>(setting("PARALLEL_HIERARCHIES", kDefaultParallelHierarchies));
+}
+
+runtime::Duration Engine::Impl::shutdown_limit() const {
+    return std::chrono::seconds(setting("SHUTDOWN_SWITCHOVER_TIMEOUT", kDefaultSwitchoverSeconds));
+}
+
+std::int64_t Engine::Impl::setting(const std::string& key, std::int64_t fallback) const {
+    const auto set = options.settings.find(key);
+    if (set == options.settings.end()) return fallback;
+    const auto number = text::to_int(set->second);
+    return number && *number > 0 ? *number : fallback;
 }
 
 Engine::Engine(runtime::World world, config::Database& database, std::unique_ptr<Peers> peers,
@@ -68,8 +82,8 @@ bool Engine::ready() const {
     return impl_->ready;
 }
 
-Result<Plan> Engine::preview(const Request& request) const {
-    return plan(impl_->view(), request);
+ClusterView Engine::view() const {
+    return impl_->view();
 }
 
 void Engine::perform_action(const config::Command& command, std::function<void(config::Reply)> done) {
@@ -85,12 +99,12 @@ void Engine::set_admin_lock(GlobalScripts::AdminLock lock) {
 }
 
 void Engine::switchover(const Tag& tag, const NodeName& to, std::function<void(config::Reply)> done) {
-    impl_->scope.spawn(impl_->reply_with(impl_->switchover(tag, to), std::move(done)));
+    impl_->scope.spawn(impl_->reply_with(impl_->switchover(tag, to, Scope::moving), std::move(done)));
 }
 
-void Engine::stop(bool leave_running, std::function<void(std::string)> progress,
+void Engine::stop(StopMode mode, std::function<void(std::string)> progress,
                   std::function<void(Result<>)> done) {
-    impl_->scope.spawn(impl_->stop(leave_running, std::move(progress), std::move(done)));
+    impl_->scope.spawn(impl_->stop(mode, std::move(progress), std::move(done)));
 }
 
 std::string Engine::action_path(const AppName& app, const TypeName& type, const std::string& action) const {

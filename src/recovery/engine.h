@@ -20,6 +20,13 @@
 
 namespace understudy::recovery {
 
+/// Why the engine stops, and what becomes of what is in service. Spec: CMD-050 to CMD-054, CLU-202.
+enum class StopMode {
+    take_down,      // lkstop: out of service, started nowhere
+    leave_running,  // lkstop -f
+    shutdown,       // the host shuts down: take_down, or to the backups with the flag shutdown_switchover
+};
+
 class Engine {
   public:
     struct Options {
@@ -51,8 +58,8 @@ class Engine {
     void start();
     /// Whether initialisation has ended (lkstart waits for it).
     [[nodiscard]] bool ready() const;
-    /// What would happen: the plan for a request, from what is known now.
-    [[nodiscard]] Result<Plan> preview(const Request& request) const;
+    /// What is known of the cluster now; previews are planned from it.
+    [[nodiscard]] ClusterView view() const;
 
     /// The command perform_action. Spec: CMD-109 to CMD-124.
     void perform_action(const config::Command& command, std::function<void(config::Reply)> done);
@@ -62,10 +69,9 @@ class Engine {
     void lcdrecover(const config::Command& command, std::function<void(config::Reply)> done);
     /// Brings TAG's whole hierarchy in service on NODE, from wherever it runs. Spec: CLU-144.
     void switchover(const Tag& tag, const NodeName& to, std::function<void(config::Reply)> done);
-    /// lkstop: flags the peers, takes everything out of service unless `leave_running`. Spec: CMD-050 to
-    /// CMD-053. `progress` gets the lines that lkstop prints.
-    void stop(bool leave_running, std::function<void(std::string)> progress,
-              std::function<void(Result<>)> done);
+    /// lkstop: flags the peers, then does to what is in service what `mode` says. Spec: CMD-050 to CMD-054.
+    /// `progress` gets the lines that lkstop prints.
+    void stop(StopMode mode, std::function<void(std::string)> progress, std::function<void(Result<>)> done);
     /// Script path of an action for a type, empty when there is none. Spec: CLU-134, CMD-021.
     [[nodiscard]] std::string action_path(const AppName& app, const TypeName& type,
                                           const std::string& action) const;

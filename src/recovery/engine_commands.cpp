@@ -11,7 +11,6 @@ namespace understudy::recovery {
 namespace {
 
 using config::Reply;
-using config::State;
 
 // Actions whose scripts get the id too. Spec: CMD-111.
 constexpr std::array<std::string_view, 4> kActionsWithId{"delete", "quickchk", "deepchk", "recover"};
@@ -152,7 +151,7 @@ runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_te
     co_return config::success(done_text);
 }
 
-runtime::Task<Reply> Engine::Impl::switchover(Tag tag, NodeName to) {
+runtime::Task<Reply> Engine::Impl::switchover(Tag tag, NodeName to, Scope what) {
     const auto& own = database.own();
     if (!own.systems.contains(to) && to != database.self())
         co_return refusal(Code::not_found, fmt::format("there is no node \"{}\" in this cluster", to.str()));
@@ -160,7 +159,7 @@ runtime::Task<Reply> Engine::Impl::switchover(Tag tag, NodeName to) {
         co_return refusal(Code::not_found,
                           fmt::format("there is no resource \"{}\" on {}", tag.str(), database.self().str()));
     if (to == database.self()) {
-        auto reply = co_await switchover_here(tag);
+        auto reply = co_await switchover_here(tag, what);
         co_return reply;
     }
     Tag theirs;
@@ -179,31 +178,13 @@ runtime::Task<Reply> Engine::Impl::switchover(Tag tag, NodeName to) {
     co_return config::success(*answer);
 }
 
-runtime::Task<Reply> Engine::Impl::switchover_here(Tag tag) {
+runtime::Task<Reply> Engine::Impl::switchover_here(Tag tag, Scope what) {
     const auto self = database.self().str();
     const ClusterView seen = co_await ask_everyone(NodeName());
-    const auto& own = database.own();
-    Tag wanted;  // the lowest of the tag and its roots that is not in service here
-    const auto not_here = [&](const Tag& t) {
-        const auto* instance = own.find(t);
-        return instance != nullptr && instance->state != State::isp;
-    };
-    if (not_here(tag)) wanted = tag;
-    for (const auto& root : own.roots_above(tag))
-        if (wanted.empty() && not_here(root)) wanted = root;
-    for (const auto& member : hierarchy_of(own, tag)) {
-        const auto where = in_service_on(seen, member);
-        if (where.size() > 1)
-            co_return refusal(
-                Code::failure,
-                fmt::format("{} is in service on {} and {} at once; take it out of service on one of them "
-                            "(perform_action -a remove) before it is moved",
-                            member.str(), where[0].str(), where[1].str()));
-    }
-    if (wanted.empty())
-        co_return config::success(fmt::format("{} is in service on {} already\n", tag.str(), self));
-    Operation operation{fmt::format("switchover of {} to {}", tag.str(), self),
-                        RestoreRequest{wanted, Scope::moving}};
+    const auto wanted = switchover_request(seen, tag, what);
+    if (!wanted) co_return config::failure(wanted.error());
+    if (!*wanted) co_return config::success(fmt::format("{} is in service on {} already\n", tag.str(), self));
+    Operation operation{fmt::format("switchover of {} to {}", tag.str(), self), **wanted};
     operation.global = "restore";
     auto reply =
         co_await move(std::move(operation), fmt::format("{} is in service on {}\n", tag.str(), self));
@@ -213,7 +194,8 @@ runtime::Task<Reply> Engine::Impl::switchover_here(Tag tag) {
 runtime::Task<Reply> Engine::Impl::serve_switchover(NodeName caller, config::Command command) {
     const Tag tag(command.get("tag"));
     messages::info("{} asks for the switchover of {} to this node", caller.str(), tag.str());
-    auto reply = co_await switchover(tag, database.self());
+    const auto what = command.has(kAsItWas) ? Scope::as_it_was : Scope::moving;
+    auto reply = co_await switchover(tag, database.self(), what);
     co_return reply;
 }
 

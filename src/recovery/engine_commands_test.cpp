@@ -93,7 +93,7 @@ TEST(PerformAction, DoesNothingWhenThereIsNothingToDo) {
     EXPECT_EQ(c.take_trace(), "");
 }
 
-// Spec: CMD-119, CMD-114, CLU-135
+// Spec: CMD-119, CMD-114, CLU-120, CLU-135
 TEST(PerformAction, AFailingRestoreLeavesOsfStopsAndReleasesItsReservations) {
     One c;
     c.boot_all();
@@ -127,7 +127,7 @@ TEST(PerformAction, AFailingRemoveOnTheOtherNodeStartsNothingHereAndIsRepeatedNe
     EXPECT_FALSE(c.was_ever_twice());
 }
 
-// Spec: CMD-109, CMD-110, CMD-124
+// Spec: CMD-109, CMD-110, CMD-124, CLU-133
 TEST(PerformAction, RefusesBadCommandLinesWithTheDocumentedCodes) {
     One c;
     c.boot_all();
@@ -169,7 +169,28 @@ TEST(PerformAction, ScriptsGetTheirArgumentsAndExactlyTheDocumentedEnvironment) 
     EXPECT_FALSE(started[2].limit) << "restore and remove have no time limit";
 }
 
-// Spec: CMD-113, CMD-114, CMD-115, CLU-141
+// Spec: CLU-134, CMD-110
+TEST(PerformAction, TheTypesScriptComesBeforeTheApplicationsAndEndingsInTheirOrder) {
+    One c;
+    const std::string application = fmt::format("{}/subsys/gen/actions/", kRoot);
+    const std::string type = fmt::format("{}/subsys/gen/resources/app/actions/", kRoot);
+    for (const auto& script :
+         {application + "both", type + "both.pl", application + "mine.pl", application + "mine.py",
+          application + "mine.ksh", type + "plain.sh", type + "plain", type + "last.pl"})
+        c.host("A").node->install_executable(script);
+    c.boot_all();
+    const auto path = [&](const std::string& action) {
+        return c.host("A").daemon->engine->action_path(AppName("gen"), TypeName("app"), action);
+    };
+    EXPECT_EQ(path("both"), type + "both.pl");
+    EXPECT_EQ(path("mine"), application + "mine.ksh");
+    EXPECT_EQ(path("plain"), type + "plain");
+    EXPECT_EQ(path("last"), type + "last.pl");
+    EXPECT_EQ(path("nosuch"), "");
+    EXPECT_EQ(c.perform("A", "-t pg.0 -a nosuch").exit_code, 7);
+}
+
+// Spec: CMD-113, CMD-114, CMD-115, CLU-137, CLU-141, CLU-216
 TEST(Reservations, ASecondOperationWaitsForTheFirstUnlessToldOtherwise) {
     One c;
     c.boot_all();

@@ -8,12 +8,14 @@
 //   engine_absence.cpp     stand-stills of this process
 //   engine_commands.cpp    perform_action, switchover
 //   engine_globals.cpp     global pre and post scripts around an operation
-//   engine_stop.cpp        lkstop
+//   engine_stop.cpp        lkstop, shutdown
+//   engine_switchback.cpp  automatic switchback
 
 #include "recovery/engine.h"
 #include "recovery/executor.h"
 #include "recovery/incident.h"
 
+#include <deque>
 #include <list>
 
 namespace understudy::recovery {
@@ -30,8 +32,6 @@ inline constexpr runtime::Duration kReserveAgain = std::chrono::seconds(2);
 inline constexpr runtime::Duration kReleaseAgain = std::chrono::seconds(1);
 /// Plans of one operation, not counting those after a wait in vain. Each further one follows a change.
 inline constexpr int kMaxPlanAttempts = 8;
-/// Hierarchies that one event works on at the same time.
-inline constexpr std::size_t kMaxParallelHierarchies = 8;
 /// Own marker of an orderly stop: at the next start everything is initialised anew.
 inline constexpr std::string_view kStoppedFlag = "!stopped";
 
@@ -39,6 +39,8 @@ inline constexpr std::string_view kViewMethod = "recovery.view";
 inline constexpr std::string_view kReserveMethod = "recovery.reserve";
 inline constexpr std::string_view kReleaseMethod = "recovery.release";
 inline constexpr std::string_view kSwitchoverMethod = "recovery.perform";
+/// Option of it: only what is in service elsewhere is started, not parents that are stopped.
+inline constexpr const char* kAsItWas = "as-it-was";
 inline constexpr std::string_view kTakeoverMethod = "recovery.takeover";
 inline constexpr std::string_view kStoppingMethod = "recovery.stopping";
 inline constexpr std::string_view kStartedMethod = "recovery.started";
@@ -78,6 +80,7 @@ struct Operation {
     bool reserve = true;
     bool asked_by_person = false;         // breaks reservations that are held for too long
     std::optional<Plan> plan = {};        // made at this moment, or not at all
+    std::optional<Plan> announced = {};   // is in the log already, as a part of a larger one
     NodeName dead = {};                   // of a takeover: not asked any more
     std::function<void()> reserved = {};  // once, when the reservations stand or nothing will be done
     /// Engine::Impl::absences when its plan was looked for; empty: it is now. A change ends the operation.
@@ -187,18 +190,37 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<config::Reply> move(Operation operation, std::string done_text);
     /// Journals what is about to move; the incident's id, empty when nothing is taken from another node.
     std::string begin_move(const Request& request, const std::string& subject);
-    runtime::Task<config::Reply> switchover(Tag tag, NodeName to);
-    runtime::Task<config::Reply> switchover_here(Tag tag);
+    runtime::Task<config::Reply> switchover(Tag tag, NodeName to, Scope scope);
+    runtime::Task<config::Reply> switchover_here(Tag tag, Scope scope);
     runtime::Task<config::Reply> serve_switchover(NodeName caller, config::Command command);
     runtime::Task<> reply_with(runtime::Task<config::Reply> work, std::function<void(config::Reply)> done);
 
+    // engine_switchback.cpp
+    /// What `joined` holds; empty: what any peer holds.
+    runtime::Task<> switch_back(NodeName joined);
+    runtime::Task<> switched_back(Plan part, OperationResult result);
+    /// Lets `node` bring its `theirs` in service, from wherever it is.
+    runtime::Task<Result<std::string>> ask_to_take(NodeName node, Tag theirs);
+
     // engine_stop.cpp
-    runtime::Task<> stop(bool leave_running, std::function<void(std::string)> progress,
+    runtime::Task<> stop(StopMode mode, std::function<void(std::string)> progress,
                          std::function<void(Result<>)> done);
+    using Say = std::function<void(std::string)>;
+    runtime::Task<> tell_stopping(Say say);
+    runtime::Task<> take_down_all(Say say);
+    runtime::Task<> move_away(Say say);
+    runtime::Task<> move_away_next(std::deque<Tag>& waiting, std::size_t& open,
+                                   runtime::OneShot<runtime::Done> all_ended, Say say);
+    runtime::Task<> move_away_one(Tag member, Say say, runtime::OneShot<runtime::Done> ended);
     runtime::Task<> tell_started(NodeName peer);
 
     void journal(Event event, std::string kind, std::string subject, std::string text);
+    /// The plan in the log, as `understudy plan` prints it.
+    static void announce(const std::string& what, const Plan& plan);
     [[nodiscard]] runtime::Duration reservation_limit() const;  // RESRVTIMEOUT
+    [[nodiscard]] runtime::Duration shutdown_limit() const;     // SHUTDOWN_SWITCHOVER_TIMEOUT
+    [[nodiscard]] std::size_t parallel_hierarchies() const;     // PARALLEL_HIERARCHIES
+    [[nodiscard]] std::int64_t setting(const std::string& key, std::int64_t fallback) const;
     [[nodiscard]] bool alive(const NodeName& peer) const {
         return peers->state(peer) == comm::PeerState::alive;
     }

@@ -119,6 +119,7 @@ runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::string incident,
                     fmt::format("not taken over from {}: {}", peer.str(), step.why));
         co_return;
     }
+    announce(fmt::format("takeover from {}", peer.str()), *planned);
     std::vector<std::string> recovered;
     std::vector<std::string> failed;
     const std::set<NodeName> nobody_tried;
@@ -145,14 +146,11 @@ runtime::Task<> Engine::Impl::take_over_parts(NodeName peer, std::string inciden
     auto undecided = std::make_shared<std::size_t>(0);
     for (auto& part : by_hierarchy(view(), whole)) {
         const auto tag = own_tag(part, database.self());
-        if (!acts(part)) {
-            for (const auto& step : part.steps)
-                messages::info("{} is not taken over: {}", step.tag.str(), step.why);
-            continue;
-        }
+        if (!acts(part)) continue;
         tags.push_back(tag);
         Operation operation{fmt::format("takeover from {}", peer.str()), FailoverRequest{peer, tried, tag}};
-        operation.plan = std::move(part);
+        operation.plan = part;
+        operation.announced = std::move(part);
         operation.dead = peer;
         operation.absences = before;
         operation.incident = incident;
@@ -191,7 +189,7 @@ runtime::Task<Result<>> Engine::Impl::hand_over(NodeName dead, std::string incid
     // The next candidate tries. Spec: CLU-188.
     tried.insert(database.self());
     const ClusterView seen = co_await ask_everyone(dead);
-    const auto next = next_candidate(seen, dead, tag, tried);
+    const auto next = next_candidate(seen, Cause::node_lost, dead, tag, tried);
     if (!next || *next == database.self())
         co_return fail(Code::failure, "no other living node may take it over");
     Tag theirs;
@@ -234,6 +232,7 @@ runtime::Task<config::Reply> Engine::Impl::serve_takeover(NodeName caller, confi
     if (!planned) co_return config::failure(planned.error());
     incidents.decision(incident, seen, *planned);
     if (planned->does_nothing()) co_return config::failure({Code::failure, describe(*planned), 0});
+    announce(fmt::format("takeover from {}", dead.str()), *planned);
     std::vector<std::string> recovered;
     std::vector<std::string> failed;
     const std::function<void()> decided = [] {};
@@ -287,7 +286,11 @@ runtime::Task<> Engine::Impl::node_returned(NodeName peer) {
             !ours->reason.starts_with(kKeptRunning))
             twice.push_back(pair.tag.str());
     }
-    if (twice.empty()) co_return;
+    if (twice.empty()) {
+        // At this node's own start its initialisation comes first. Spec: CLU-197.
+        if (ready && !stopping) co_await switch_back(peer);
+        co_return;
+    }
     // Spec: CLU-222: nobody but an administrator can tell whose data are wanted.
     const auto list = text::join(twice, ", ");
     messages::error(

@@ -249,7 +249,8 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     const auto start = start_of(result.plan, operation);
     starts.push_back(start);
     if (operation.reserved) operation.reserved();
-    if (!result.plan.does_nothing()) messages::info("{}:\n{}", operation.what, describe(result.plan));
+    const bool in_the_log = operation.announced && operation.announced->steps == result.plan.steps;
+    if (!in_the_log && !result.plan.does_nothing()) announce(operation.what, result.plan);
 
     Executor::Run run{id, operation.reserve,     operation.arguments,
                       {}, operation.comes_again, operation.incident};
@@ -275,6 +276,10 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     co_return result;
 }
 
+void Engine::Impl::announce(const std::string& what, const Plan& plan) {
+    messages::info("{}:\n{}", what, describe(plan));
+}
+
 std::shared_ptr<Start> Engine::Impl::start_of(const Plan& plan, const Operation& operation) const {
     auto start = std::make_shared<Start>();
     start->dead = operation.dead;
@@ -297,7 +302,7 @@ runtime::Task<> Engine::Impl::next_of(std::deque<Operation>& waiting, std::vecto
         const std::size_t index = results.size() - waiting.size();
         Operation operation = std::move(waiting.front());
         waiting.pop_front();
-        if (index >= kMaxParallelHierarchies) operation.plan.reset();  // it waited for others
+        if (index >= parallel_hierarchies()) operation.plan.reset();  // it waited for others
         results[index] = co_await operate(std::move(operation));
     }
     if (--open == 0) all_ended.set({});
@@ -308,7 +313,7 @@ runtime::Task<std::vector<OperationResult>> Engine::Impl::operate_all(std::vecto
     std::deque<Operation> waiting(std::make_move_iterator(operations.begin()),
                                   std::make_move_iterator(operations.end()));
     if (waiting.empty()) co_return results;
-    std::size_t open = std::min(kMaxParallelHierarchies, waiting.size());
+    std::size_t open = std::min(parallel_hierarchies(), waiting.size());
     const std::size_t workers = open;
     const runtime::OneShot<runtime::Done> all_ended(world.tasks);
     runtime::TaskScope workers_scope;

@@ -94,6 +94,7 @@ runtime::Task<> Engine::Impl::initialise() {
     ready = true;
     journal(Event::start_complete, "engine", database.self().str(), "start complete");
     messages::info("engine start on {} complete", database.self().str());
+    co_await switch_back(NodeName());  // Spec: CLU-197
 }
 
 runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
@@ -113,12 +114,14 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
                 "initialisation failed: " + planned.error().text);
         co_return;
     }
+    if (!planned->does_nothing()) announce("initialisation", *planned);
     std::vector<Operation> operations;
     std::vector<Tag> tags;
     for (auto& part : by_hierarchy(seen, *planned)) {
         tags.push_back(own_tag(part, database.self()));
         Operation operation{"initialisation", InitialiseRequest{tags.back()}};
-        operation.plan = std::move(part);
+        operation.plan = part;
+        operation.announced = std::move(part);
         operation.absences = before;
         operation.comes_again = true;
         operations.push_back(std::move(operation));

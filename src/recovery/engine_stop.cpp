@@ -1,26 +1,15 @@
-// lkstop. Spec: CMD-050 to CMD-053, CLU-019 to CLU-021.
+// lkstop, and the shutdown of the host. Spec: CMD-050 to CMD-054, CLU-019 to CLU-021, CLU-202 to CLU-206.
 
 #include "base/text.h"
 #include "messages/messages.h"
 #include "recovery/engine_impl.h"
 
+#include <algorithm>
+
 namespace understudy::recovery {
 
-runtime::Task<> Engine::Impl::stop(bool leave_running, std::function<void(std::string)> progress,
-                                   std::function<void(Result<>)> done) {
+runtime::Task<> Engine::Impl::tell_stopping(Say say) {
     const auto self = database.self().str();
-    if (stopping) {
-        done(fail(Code::failure, "{} is being stopped already", self));
-        co_return;
-    }
-    stopping = true;
-    const auto say = [&progress](std::string line) {
-        messages::info("{}", line);
-        progress(std::move(line));
-    };
-    journal(Event::shutdown_initiated, "engine", self,
-            leave_running ? "stop initiated, resources keep running" : "stop initiated");
-    // The vanishing heartbeat must not look like a failure, whatever happens to the resources (CMD-052).
     const ClusterView around = view();
     for (const auto& [name, node] : around.nodes) {
         if (name == database.self() || !node.alive) continue;
@@ -32,27 +21,122 @@ runtime::Task<> Engine::Impl::stop(bool leave_running, std::function<void(std::s
         else
             say(fmt::format("{} could not be told and may take over: {}", peer.str(), told.error().text));
     }
-    if (!leave_running) {
-        const ClusterView seen = view();
-        const auto planned = plan(seen, StopRequest{});
-        std::vector<Operation> operations;
-        if (planned)
-            for (auto& part : by_hierarchy(seen, *planned)) {
-                for (const auto& step : part.steps)
-                    if (step.action == Action::remove)
-                        say(fmt::format("taking {} out of service", step.tag.str()));
-                Operation operation{"stop", StopRequest{part.steps.front().tag}};
-                operation.plan = std::move(part);
-                operation.asked_by_person = true;
-                operations.push_back(std::move(operation));
+}
+
+runtime::Task<> Engine::Impl::take_down_all(Say say) {
+    const ClusterView seen = view();
+    const auto planned = plan(seen, StopRequest{});
+    if (!planned || planned->steps.empty()) co_return;
+    announce("stop", *planned);
+    std::vector<Operation> operations;
+    for (auto& part : by_hierarchy(seen, *planned)) {
+        for (const auto& step : part.steps)
+            if (step.action == Action::remove) say(fmt::format("taking {} out of service", step.tag.str()));
+        Operation operation{"stop", StopRequest{part.steps.front().tag}};
+        operation.plan = part;
+        operation.announced = std::move(part);
+        operation.asked_by_person = true;
+        operations.push_back(std::move(operation));
+    }
+    // Once around all of them. Spec: CMD-052
+    (void)co_await globals.before("remove", {});
+    const auto results = co_await operate_all(std::move(operations));
+    (void)co_await globals.after("remove", {});
+    for (const auto& result : results)  // a failing remove does not keep the stop from going on
+        if (!result.outcome.result) say(fmt::format("{}", result.outcome.result.error().text));
+}
+
+/// What may move goes to the backups; they take it, as at a switchover. Spec: CLU-202 to CLU-206.
+runtime::Task<> Engine::Impl::move_away(Say say) {
+    const ClusterView seen = view();
+    const auto planned = plan(seen, ShutdownRequest{});
+    if (!planned || planned->steps.empty()) co_return;
+    announce(fmt::format("shutdown of {}", database.self().str()), *planned);
+    std::deque<Tag> waiting;  // one member of each hierarchy that moves
+    for (const auto& part : by_hierarchy(seen, *planned)) {
+        const bool moves = std::any_of(part.steps.begin(), part.steps.end(), [&](const Step& step) {
+            return step.node != database.self() && step.action == Action::restore;
+        });
+        if (moves)
+            waiting.push_back(own_tag(part, database.self()));
+        else
+            for (const auto& step : part.steps)
+                messages::warning("{} is not switched over: {}", step.tag.str(), step.why);
+    }
+    if (waiting.empty()) co_return;
+    std::size_t open = std::min(parallel_hierarchies(), waiting.size());
+    const std::size_t workers = open;
+    const runtime::OneShot<runtime::Done> all_ended(world.tasks);
+    runtime::TaskScope workers_scope;
+    for (std::size_t i = 0; i < workers; ++i)
+        workers_scope.spawn(move_away_next(waiting, open, all_ended, say));
+    co_await all_ended;
+}
+
+runtime::Task<> Engine::Impl::move_away_next(std::deque<Tag>& waiting, std::size_t& open,
+                                             runtime::OneShot<runtime::Done> all_ended, Say say) {
+    while (!waiting.empty()) {
+        const Tag member = waiting.front();
+        waiting.pop_front();
+        const runtime::OneShot<runtime::Done> over(world.tasks);
+        const auto timer = world.tasks.after(shutdown_limit(), [over] { over.set({}); });
+        runtime::TaskScope work;
+        work.spawn(move_away_one(member, say, over));
+        co_await over;
+        world.tasks.cancel(timer);
+        if (work.running() > 0)
+            say(fmt::format("{} is not switched over within {} s", member.str(),
+                            std::chrono::floor<std::chrono::seconds>(shutdown_limit()).count()));
+    }
+    if (--open == 0) all_ended.set({});
+}
+
+runtime::Task<> Engine::Impl::move_away_one(Tag member, Say say, runtime::OneShot<runtime::Done> ended) {
+    const auto tops = in_service_tops(view(), member);
+    std::set<NodeName> tried;
+    while (!tops.empty()) {
+        const ClusterView seen = co_await ask_everyone(NodeName());
+        const auto next = next_candidate(seen, Cause::shutdown, database.self(), tops.front(), tried);
+        if (!next) break;
+        tried.insert(*next);
+        Result<> moved;
+        for (const auto& top : tops)
+            for (const auto& pair : database.own().equivalents(top)) {
+                if (pair.other_node != *next) continue;
+                say(fmt::format("switching {} over to {}", top.str(), next->str()));
+                const auto answer = co_await ask_to_take(*next, pair.other_tag);
+                if (!answer && moved) moved = fail(answer.error());
             }
-        // Once around all of them. Spec: CMD-052
-        const bool any = !operations.empty();
-        if (any) (void)co_await globals.before("remove", {});
-        const auto results = co_await operate_all(std::move(operations));
-        if (any) (void)co_await globals.after("remove", {});
-        for (const auto& result : results)  // a failing remove does not keep the stop from going on
-            if (!result.outcome.result) say(fmt::format("{}", result.outcome.result.error().text));
+        if (moved) break;
+        say(fmt::format("{} could not take {}: {}", next->str(), tops.front().str(), moved.error().text));
+        journal(Event::switchover_failed, "resource", tops.front().str(),
+                fmt::format("{} could not take it: {}", next->str(), moved.error().text));
+    }
+    ended.set({});
+}
+
+runtime::Task<> Engine::Impl::stop(StopMode mode, std::function<void(std::string)> progress,
+                                   std::function<void(Result<>)> done) {
+    const auto self = database.self().str();
+    if (stopping) {
+        done(fail(Code::failure, "{} is being stopped already", self));
+        co_return;
+    }
+    stopping = true;
+    const Say say = [&progress](std::string line) {
+        messages::info("{}", line);
+        progress(std::move(line));
+    };
+    const std::string how = mode == StopMode::leave_running ? ", resources keep running"
+                            : mode == StopMode::shutdown    ? ", the host shuts down"
+                                                            : "";
+    journal(Event::shutdown_initiated, "engine", self, "stop initiated" + how);
+    // The vanishing heartbeat must not look like a failure, whatever happens to the resources (CMD-052).
+    co_await tell_stopping(say);
+    const bool switches = database.has_flag(FlagName(kShutdownSwitchoverFlag));
+    if (mode == StopMode::shutdown && switches) co_await move_away(say);
+    if (mode != StopMode::leave_running) {
+        co_await take_down_all(say);
         database.set_flag(FlagName(kStoppedFlag), true);
     }
     journal(Event::shutdown_complete, "engine", self, "stop complete");

@@ -36,7 +36,7 @@ struct Row {
     const char* trace;
 };
 
-// Spec: CMD-122, CMD-116, CMD-118, CMD-123
+// Spec: CMD-122, CMD-116, CMD-118, CMD-123, CLU-140
 TEST(GlobalScripts, RunAroundARestoreAndItsRemovesElsewhereAsInTheWorkedExample) {
     const std::vector<Row> rows{
         {"-a restore -t Vol.E",
@@ -72,7 +72,7 @@ TEST(GlobalScripts, RunAroundARemove) {
     EXPECT_EQ(c.take_trace(), "") << "nothing to do";
 }
 
-// Spec: CMD-034, CMD-101
+// Spec: CMD-034, CMD-101, CLU-140, CLU-220
 TEST(GlobalScripts, TheCoreComesFirstAndTheFlagStandsWhileTheyRun) {
     ScriptedWeb c;
     c.host("A").node->install_executable(std::string(kRoot) + kCore + "prerestore");
@@ -143,7 +143,7 @@ TEST(GlobalScripts, TheSynopsisIsAdheredTo) {
     EXPECT_EQ(c.take_trace(), "");
 }
 
-// Spec: CMD-037, CMD-013, CLU-215
+// Spec: CMD-037, CMD-013, CLU-139, CLU-215
 TEST(GlobalScripts, PostrestoreTakesTheAdminLockUnlessItsCallerHasIt) {
     ScriptedWeb c;
     c.boot_with_scripts();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <unordered_map>
 
 namespace understudy::recovery {
 
@@ -27,14 +28,6 @@ bool Plan::does_nothing() const {
     return std::all_of(steps.begin(), steps.end(), [](const Step& s) { return s.action == Action::leave; });
 }
 
-FlagName no_failover_flag(const NodeName& stopped) {
-    return FlagName("!nofailover!" + stopped.str());
-}
-
-FlagName no_system_failover_flag(const NodeName& from, const NodeName& to) {
-    return FlagName(fmt::format("!nosysfailover!{}!{}", from.str(), to.str()));
-}
-
 Result<Plan> plan(const ClusterView& view, const Request& request) {
     if (!view.nodes.contains(view.self))
         return fail(Code::internal, "the cluster view lacks its own node {}", view.self.str());
@@ -45,6 +38,8 @@ Result<Plan> plan(const ClusterView& view, const Request& request) {
         Result<Plan> operator()(const FailoverRequest& r) const { return plan_failover(view, r); }
         Result<Plan> operator()(const InitialiseRequest& r) const { return plan_initialise(view, r); }
         Result<Plan> operator()(const StopRequest& r) const { return plan_stop(view, r); }
+        Result<Plan> operator()(const SwitchbackRequest& r) const { return plan_switchback(view, r); }
+        Result<Plan> operator()(const ShutdownRequest& r) const { return plan_shutdown(view, r); }
     };
     return std::visit(Dispatch{view}, request);
 }
@@ -63,7 +58,7 @@ std::vector<Plan> by_hierarchy(const ClusterView& view, const Plan& plan) {
         b = find(b);
         group[std::max(a, b)] = std::min(a, b);
     };
-    std::map<Tag, std::size_t> hierarchy_of_tag;
+    std::unordered_map<Tag, std::size_t> hierarchy_of_tag;
     std::size_t next = 0;
     for (const auto& members : Graph(view.nodes.at(view.self).config).hierarchies()) {
         for (const auto& tag : members)

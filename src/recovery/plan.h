@@ -31,10 +31,11 @@ struct ClusterView {
 }
 
 enum class Scope {
-    related,  // restore: below and above T up to all related roots; remove: T and everything above it
-    below,    // -b
-    single,   // -s
-    moving,   // switchover: like related, and what is taken down elsewhere for it comes in service here too
+    related,    // restore: below and above T up to all related roots; remove: T and everything above it
+    below,      // -b
+    single,     // -s
+    moving,     // switchover: like related, and what is taken down elsewhere for it comes in service here too
+    as_it_was,  // like below, and what is taken down elsewhere for it: nothing is started that was not
 };
 
 /// perform_action -a restore on `self`. Spec: CMD-116 to CMD-119.
@@ -67,7 +68,22 @@ struct StopRequest {
     Tag only = {};
 };
 
-using Request = std::variant<RestoreRequest, RemoveRequest, FailoverRequest, InitialiseRequest, StopRequest>;
+/// Automatic switchback to `self`, which has just started or sees a peer again: hierarchies whose roots say
+/// AUTOMATIC and that a node has that comes after `self`. Spec: CLU-195 to CLU-200.
+struct SwitchbackRequest {
+    NodeName holder = {};  // only what this node has; empty: any living node
+    Tag only = {};
+};
+/// The host of `self` shuts down: with the flag `shutdown_switchover` what is in service moves to the best
+/// node that may take it, except mirrored volumes' hierarchies; without it, as StopRequest. The steps of a
+/// hierarchy that moves are those that its new node will plan. Spec: CLU-202 to CLU-206, CMD-054.
+struct ShutdownRequest {
+    Tag only = {};
+    std::set<NodeName> tried = {};
+};
+
+using Request = std::variant<RestoreRequest, RemoveRequest, FailoverRequest, InitialiseRequest, StopRequest,
+                             SwitchbackRequest, ShutdownRequest>;
 
 enum class Action {
     restore,  // run the restore script, then ISP or OSF
@@ -111,9 +127,21 @@ inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart
 /// ISP or ISU of a resource that kept running while the daemon was away, until its script affirmed it.
 inline constexpr std::string_view kKeptRunning = "kept running while the daemon was away";
 
-/// Flags that stop a failover. Spec: CLU-182, CLU-210, CLU-219.
+/// On a node whose shutdown switches over. Spec: CLU-202.
+inline constexpr std::string_view kShutdownSwitchoverFlag = "shutdown_switchover";
+
+/// Flags that stop a failover: on `stopped`'s peers while it is down on purpose; the settings "system
+/// failover from `from` to `to` is disabled" and the same for resources. Spec: CLU-182, CLU-210, CLU-219.
 FlagName no_failover_flag(const NodeName& stopped);
 FlagName no_system_failover_flag(const NodeName& from, const NodeName& to);
+FlagName no_resource_failover_flag(const NodeName& from, const NodeName& to);
+
+/// Why a hierarchy leaves its node by itself.
+enum class Cause {
+    node_lost,        // every path to it is DEAD
+    resource_failed,  // a check failed there and local recovery did not help
+    shutdown,         // it shuts down and its strategy is to switch over
+};
 
 /// Errors: unknown tag (not_found), a peer that may hold the resource cannot be reached (unreachable).
 Result<Plan> plan(const ClusterView& view, const Request& request);
@@ -121,6 +149,9 @@ Result<Plan> plan(const ClusterView& view, const Request& request);
 /// The parts of a plan that belong to different hierarchies of `view.self`: they may run at the same time.
 /// Order within a part is kept. Spec: CLU-191.
 std::vector<Plan> by_hierarchy(const ClusterView& view, const Plan& plan);
+
+/// A replicated volume: it does not move by itself while both its sides live. Spec: CLU-199, CLU-204.
+[[nodiscard]] bool is_mirrored(const config::Instance& instance);
 
 /// Every tag of `config` connected with `tag` by dependencies, `tag` included, in creation order. It is the
 /// unit that moves together (Spec: CLU-177) and that operations lock.
@@ -130,10 +161,19 @@ std::vector<Tag> hierarchy_of(const config::NodeConfig& config, const Tag& tag);
 /// automatically (Spec: CLU-222).
 std::vector<NodeName> in_service_on(const ClusterView& view, const Tag& tag);
 
-/// The living node that comes first for `tag` of `self` when `dead` died, leaving out `tried`; nullopt when
-/// none is left. Spec: CLU-186, CLU-188.
-std::optional<NodeName> next_candidate(const ClusterView& view, const NodeName& dead, const Tag& tag,
-                                       const std::set<NodeName>& tried);
+/// The living node that comes first for `tag` of `self` when it leaves `from` for this cause, leaving out
+/// `tried`; nullopt when none is left. Spec: CLU-179, CLU-186, CLU-188.
+std::optional<NodeName> next_candidate(const ClusterView& view, Cause cause, const NodeName& from,
+                                       const Tag& tag, const std::set<NodeName>& tried);
+
+/// What a switchover of `tag` to `self` restores: `tag`, or the first of its roots that is not in service
+/// here; nullopt when all is. With Scope::as_it_was roots are left alone. Errors: in service twice (failure).
+/// Spec: CLU-144, CLU-222.
+Result<std::optional<RestoreRequest>> switchover_request(const ClusterView& view, const Tag& tag,
+                                                         Scope scope);
+
+/// Members of the hierarchy of `member` that are in service on `self` with nothing in service above them.
+std::vector<Tag> in_service_tops(const ClusterView& view, const Tag& member);
 
 /// One line a step: "1. left  remove   pg.0   in service here, wanted on right". For commands, logs and
 /// golden files.

@@ -1,35 +1,11 @@
 #include "recovery/plan_builder.h"
 
 #include <algorithm>
-#include <deque>
 
 namespace understudy::recovery {
 namespace {
 
-const std::vector<Tag> kNoTags;
 const std::vector<config::Equivalency> kNoEquivalents;
-
-/// Depth-first with an explicit stack, so that a long chain cannot exhaust the call stack. Every tag is
-/// emitted after all that `next` leads to from it; a cycle (only possible in a damaged database) is cut.
-template <class Next>
-void post_order(const Tag& from, const Next& next, std::set<Tag>& seen, std::vector<Tag>& out) {
-    struct Frame {
-        Tag tag;
-        std::size_t at = 0;
-    };
-    if (!seen.insert(from).second) return;
-    std::vector<Frame> stack{{from}};
-    while (!stack.empty()) {
-        const std::vector<Tag>& targets = next(stack.back().tag);
-        if (stack.back().at == targets.size()) {
-            out.push_back(stack.back().tag);
-            stack.pop_back();
-            continue;
-        }
-        const Tag& target = targets[stack.back().at++];
-        if (seen.insert(target).second) stack.push_back({target});
-    }
-}
 
 bool configuration_is_known(const config::NodeConfig& config) {
     return config.generation > 0 || !config.instances.empty();
@@ -37,91 +13,12 @@ bool configuration_is_known(const config::NodeConfig& config) {
 
 }  // namespace
 
+bool is_mirrored(const config::Instance& instance) {
+    return instance.app.str() == "filesys" && instance.type.str() == "volume";
+}
+
 bool is_meant(const std::vector<Tag>& hierarchy, const Tag& only) {
     return only.empty() || std::find(hierarchy.begin(), hierarchy.end(), only) != hierarchy.end();
-}
-
-Graph::Graph(const config::NodeConfig& config) {
-    for (const auto& [tag, instance] : config.instances)
-        order_[tag] = instance.order;
-    for (const auto& dependency : config.dependencies) {
-        // A dependency without its instances cannot be acted on; dep_create never makes one.
-        if (!order_.contains(dependency.parent) || !order_.contains(dependency.child)) continue;
-        children_[dependency.parent].push_back(dependency.child);
-        parents_[dependency.child].push_back(dependency.parent);
-    }
-}
-
-const std::vector<Tag>& Graph::children(const Tag& parent) const {
-    const auto at = children_.find(parent);
-    return at == children_.end() ? kNoTags : at->second;
-}
-
-const std::vector<Tag>& Graph::parents(const Tag& child) const {
-    const auto at = parents_.find(child);
-    return at == parents_.end() ? kNoTags : at->second;
-}
-
-std::vector<Tag> Graph::connected(const Tag& tag) const {
-    std::set<Tag> seen{tag};
-    std::vector<Tag> members{tag};
-    for (std::size_t i = 0; i < members.size(); ++i) {
-        const Tag current = members[i];
-        for (const auto* side : {&children(current), &parents(current)})
-            for (const auto& next : *side)
-                if (seen.insert(next).second) members.push_back(next);
-    }
-    std::sort(members.begin(), members.end(), [this](const Tag& a, const Tag& b) {
-        const auto left = order_.find(a);
-        const auto right = order_.find(b);
-        const auto left_order = left == order_.end() ? 0 : left->second;
-        const auto right_order = right == order_.end() ? 0 : right->second;
-        return std::tie(left_order, a) < std::tie(right_order, b);
-    });
-    return members;
-}
-
-std::vector<Tag> Graph::upward(const Tag& tag) const {
-    std::set<Tag> seen;
-    std::vector<Tag> result;
-    post_order(
-        tag, [this](const Tag& t) -> const std::vector<Tag>& { return parents(t); }, seen, result);
-    return result;
-}
-
-std::vector<std::vector<Tag>> Graph::hierarchies() const {
-    std::vector<Tag> all;
-    all.reserve(order_.size());
-    for (const auto& [tag, order] : order_)
-        all.push_back(tag);
-    std::stable_sort(all.begin(), all.end(),
-                     [this](const Tag& a, const Tag& b) { return order_.at(a) < order_.at(b); });
-    std::set<Tag> seen;
-    std::vector<std::vector<Tag>> result;
-    for (const auto& tag : all) {
-        if (seen.contains(tag)) continue;
-        result.push_back(connected(tag));
-        seen.insert(result.back().begin(), result.back().end());
-    }
-    return result;
-}
-
-std::vector<Tag> Graph::roots_of(const std::vector<Tag>& hierarchy) const {
-    std::vector<Tag> result;
-    for (const auto& tag : hierarchy)
-        if (parents(tag).empty()) result.push_back(tag);
-    return result;
-}
-
-std::vector<Tag> Graph::children_first(const std::vector<Tag>& hierarchy) const {
-    std::set<Tag> seen;
-    std::vector<Tag> result;
-    const auto next = [this](const Tag& t) -> const std::vector<Tag>& { return children(t); };
-    for (const auto& root : roots_of(hierarchy))
-        post_order(root, next, seen, result);
-    for (const auto& tag : hierarchy)
-        post_order(tag, next, seen, result);  // a damaged, rootless cycle
-    return result;
 }
 
 PlanBuilder::PlanBuilder(const ClusterView& view, Order order)
@@ -148,7 +45,7 @@ bool PlanBuilder::alive(const NodeName& name) const {
 }
 
 config::State PlanBuilder::state(const Tag& own_tag) const {
-    if (const auto at = states_.find({view_.self, own_tag}); at != states_.end()) return at->second;
+    if (const auto* changed = change(view_.self, own_tag)) return changed->state;
     const auto at = own_.instances.find(own_tag);
     return at == own_.instances.end() ? config::State::osu : at->second.state;
 }
@@ -164,9 +61,8 @@ Holding PlanBuilder::holding(const NodeName& name, const Tag& tag) const {
     if (!configuration_is_known(found->config)) return Holding::unreachable;
     const auto at = found->config.instances.find(tag);
     if (at == found->config.instances.end()) return Holding::nothing;
-    const auto changed = states_.find({name, tag});
-    if (changed != states_.end())
-        return is_in_service(changed->second) ? Holding::in_service : Holding::nothing;
+    if (const auto* changed = change(name, tag))
+        return is_in_service(changed->state) ? Holding::in_service : Holding::nothing;
     const auto& instance = at->second;
     if (is_in_service(instance.state)) return Holding::in_service;
     // A failed script, of whatever action, may have left it running, or the half of it.
@@ -202,15 +98,14 @@ std::size_t PlanBuilder::add(Step step) {
     }
     std::sort(step.needs.begin(), step.needs.end());
     step.needs.erase(std::unique(step.needs.begin(), step.needs.end()), step.needs.end());
-    const Where where{step.node, step.tag};
     switch (step.action) {
         case Action::restore:
         case Action::set_isp:
-            set(where, config::State::isp, index);
+            changes_[step.node][step.tag] = {config::State::isp, index};
             break;
         case Action::remove:
         case Action::set_osu:
-            set(where, config::State::osu, index);
+            changes_[step.node][step.tag] = {config::State::osu, index};
             break;
         case Action::leave:
             break;
@@ -219,13 +114,24 @@ std::size_t PlanBuilder::add(Step step) {
     return index;
 }
 
+void PlanBuilder::append(const Plan& plan) {
+    const auto offset = plan_.steps.size();
+    for (auto step : plan.steps) {
+        for (auto& need : step.needs)
+            need += offset;
+        add(std::move(step));
+    }
+}
+
 void PlanBuilder::leave(const Tag& tag, std::string why) {
     add({view_.self, tag, Action::leave, std::move(why), {}, false});
 }
 
-void PlanBuilder::set(const Where& where, config::State state, std::size_t step) {
-    states_[where] = state;
-    last_step_[where] = step;
+const PlanBuilder::Change* PlanBuilder::change(const NodeName& name, const Tag& tag) const {
+    const auto node_changes = changes_.find(name);
+    if (node_changes == changes_.end()) return nullptr;
+    const auto at = node_changes->second.find(tag);
+    return at == node_changes->second.end() ? nullptr : &at->second;
 }
 
 const Graph& PlanBuilder::graph_of(const NodeName& name) {
@@ -237,8 +143,7 @@ const Graph& PlanBuilder::graph_of(const NodeName& name) {
 std::vector<std::size_t> PlanBuilder::steps_of_children(const Tag& tag) const {
     std::vector<std::size_t> needs;
     for (const auto& child : graph_.children(tag))
-        if (const auto at = last_step_.find({view_.self, child}); at != last_step_.end())
-            needs.push_back(at->second);
+        if (const auto* changed = change(view_.self, child)) needs.push_back(changed->step);
     return needs;
 }
 
@@ -259,12 +164,10 @@ Result<> PlanBuilder::release_on(const NodeName& name, const Tag& tag, std::vect
             else
                 step.why = fmt::format("needs {}, which moves to {}", tag.str(), view_.self.str());
             for (const auto& parent : graph.parents(affected))
-                if (const auto at = last_step_.find({name, parent}); at != last_step_.end())
-                    step.needs.push_back(at->second);
+                if (const auto* changed = change(name, parent)) step.needs.push_back(changed->step);
             add(std::move(step));
         }
-        if (const auto at = last_step_.find({name, affected}); at != last_step_.end())
-            needs.push_back(at->second);
+        if (const auto* changed = change(name, affected)) needs.push_back(changed->step);
     }
     return {};
 }
@@ -274,9 +177,8 @@ Result<> PlanBuilder::release_elsewhere(const Tag& tag, std::vector<std::size_t>
         switch (holding(pair.other_node, pair.other_tag)) {
             case Holding::nothing:
                 // Steps of this plan may have taken it out of service there.
-                if (const auto at = last_step_.find({pair.other_node, pair.other_tag});
-                    at != last_step_.end())
-                    needs.push_back(at->second);
+                if (const auto* changed = change(pair.other_node, pair.other_tag))
+                    needs.push_back(changed->step);
                 break;
             case Holding::in_service:
             case Holding::may_hold:
@@ -361,6 +263,22 @@ Result<> PlanBuilder::up(const Tag& tag, std::string why) {
     return {};
 }
 
+Result<> PlanBuilder::bring_back(const Tag& moved) {
+    std::set<std::pair<NodeName, Tag>> taken;
+    for (const auto& step : plan_.steps)
+        if (step.action == Action::remove) taken.emplace(step.node, step.tag);
+    for (const auto& tag : graph_.connected(moved))
+        for (const auto& pair : equivalents(tag))
+            if (taken.contains({pair.other_node, pair.other_tag}))
+                UNDERSTUDY_CHECK(down(tag, fmt::format("was in service on {}", pair.other_node.str())));
+    return {};
+}
+
+Result<> PlanBuilder::down_as_it_was(const Tag& tag, std::string why) {
+    UNDERSTUDY_CHECK(down(tag, std::move(why)));
+    return bring_back(tag);
+}
+
 void PlanBuilder::remove_upward(const Tag& top, std::string why) {
     for (const auto& tag : graph_.upward(top))
         if (in_service(tag))
@@ -370,8 +288,7 @@ void PlanBuilder::remove_upward(const Tag& top, std::string why) {
 void PlanBuilder::remove_one(const Tag& tag, std::string why, bool force) {
     Step step{view_.self, tag, Action::remove, std::move(why), {}, force};
     for (const auto& parent : graph_.parents(tag))
-        if (const auto at = last_step_.find({view_.self, parent}); at != last_step_.end())
-            step.needs.push_back(at->second);
+        if (const auto* changed = change(view_.self, parent)) step.needs.push_back(changed->step);
     add(std::move(step));
 }
 

@@ -2,36 +2,15 @@
 // Inside the planner: the view with fast look-ups, and the states as they will be after the steps so far.
 
 #include "recovery/plan.h"
+#include "recovery/plan_graph.h"
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace understudy::recovery {
-
-/// The dependency graph of one node, in dependency creation order.
-class Graph {
-  public:
-    explicit Graph(const config::NodeConfig& config);
-    [[nodiscard]] const std::vector<Tag>& children(const Tag& parent) const;
-    [[nodiscard]] const std::vector<Tag>& parents(const Tag& child) const;
-    /// Everything connected with `tag`, in creation order of the instances.
-    [[nodiscard]] std::vector<Tag> connected(const Tag& tag) const;
-    /// `tag` and everything above it; every resource before all it depends on. Spec: CMD-120.
-    [[nodiscard]] std::vector<Tag> upward(const Tag& tag) const;
-    /// All hierarchies: connected sets in creation order of their first member.
-    [[nodiscard]] std::vector<std::vector<Tag>> hierarchies() const;
-    /// Members in creation order that nothing depends on.
-    [[nodiscard]] std::vector<Tag> roots_of(const std::vector<Tag>& hierarchy) const;
-    /// `hierarchy` with every resource after all it depends on.
-    [[nodiscard]] std::vector<Tag> children_first(const std::vector<Tag>& hierarchy) const;
-
-  private:
-    std::map<Tag, std::vector<Tag>> children_;
-    std::map<Tag, std::vector<Tag>> parents_;
-    std::map<Tag, std::uint64_t> order_;
-};
 
 /// What the planner may assume about an instance on another node.
 enum class Holding {
@@ -60,6 +39,8 @@ class PlanBuilder {
     [[nodiscard]] const std::vector<config::Equivalency>& equivalents(const Tag& own_tag) const;
 
     std::size_t add(Step step);
+    /// A plan that was made elsewhere, behind the steps so far.
+    void append(const Plan& plan);
     /// Says that nothing is done about `tag` and why.
     void leave(const Tag& tag, std::string why);
 
@@ -69,6 +50,11 @@ class PlanBuilder {
     Result<> up(const Tag& tag, std::string why);
     /// Only `tag`.
     Result<> one(const Tag& tag, std::string why);
+    /// What stood above `moved` on peers and was taken down there for it comes in service here too: it
+    /// belongs where its child is now. Spec: CLU-177.
+    Result<> bring_back(const Tag& moved);
+    /// down(), then bring_back(): what is in service elsewhere comes here, and no more.
+    Result<> down_as_it_was(const Tag& tag, std::string why);
     /// Removes equivalents of `tag` on peers, with everything above them there. Spec: CMD-118.
     Result<> release_elsewhere(const Tag& tag, std::vector<std::size_t>& needs);
     /// Takes `tag` and what is in service above it out of service on `self`. Spec: CMD-120.
@@ -82,9 +68,13 @@ class PlanBuilder {
     [[nodiscard]] std::size_t size() const { return plan_.steps.size(); }
 
   private:
-    using Where = std::pair<NodeName, Tag>;
+    /// What the steps so far did to an instance: its state then, and the last of them.
+    struct Change {
+        config::State state;
+        std::size_t step;
+    };
     const Graph& graph_of(const NodeName& node);
-    void set(const Where& where, config::State state, std::size_t step);
+    [[nodiscard]] const Change* change(const NodeName& node, const Tag& tag) const;
     Result<> release_on(const NodeName& node, const Tag& tag, std::vector<std::size_t>& needs);
 
     const ClusterView& view_;
@@ -93,9 +83,8 @@ class PlanBuilder {
     const config::NodeConfig& own_;
     Graph graph_;
     std::map<NodeName, Graph> peer_graphs_;
-    std::map<Tag, std::vector<config::Equivalency>> equivalents_;
-    std::map<Where, config::State> states_;   // changed by the steps so far
-    std::map<Where, std::size_t> last_step_;  // that changed it
+    std::unordered_map<Tag, std::vector<config::Equivalency>> equivalents_;
+    std::map<NodeName, std::unordered_map<Tag, Change>> changes_;
     std::set<Tag> visited_down_;
     std::set<Tag> visited_up_;
     Plan plan_;
@@ -104,10 +93,32 @@ class PlanBuilder {
 /// Whether `hierarchy` is meant by a request that names `only` (empty: all are).
 [[nodiscard]] bool is_meant(const std::vector<Tag>& hierarchy, const Tag& only);
 
+/// Members that are in service here with nothing in service above them, in creation order.
+[[nodiscard]] std::vector<Tag> in_service_tops(const PlanBuilder& builder, const std::vector<Tag>& hierarchy);
+
+struct Candidate {
+    NodeName node;
+    int priority = 0;
+};
+
+/// Why `to` may not take what leaves `from` for this cause; empty when it may. Only automatic actions ask.
+/// Spec: CLU-182, CLU-209, CLU-210, CLU-212.
+[[nodiscard]] std::string barred(const PlanBuilder& builder, const ClusterView& view, Cause cause,
+                                 const NodeName& from, const NodeName& to);
+
+/// The living nodes that have `tag` of `self` and may take it when it leaves `from`, best priority first; the
+/// numbers alone decide, so a node that comes before `from` is one too. Neither `from` nor those of `tried`.
+/// Spec: CLU-178, CLU-179, CLU-186.
+[[nodiscard]] std::vector<Candidate> candidates(const PlanBuilder& builder, const ClusterView& view,
+                                                Cause cause, const NodeName& from, const Tag& tag,
+                                                const std::set<NodeName>& tried);
+
 Result<Plan> plan_restore(const ClusterView& view, const RestoreRequest& request);
 Result<Plan> plan_remove(const ClusterView& view, const RemoveRequest& request);
 Result<Plan> plan_stop(const ClusterView& view, const StopRequest& request);
 Result<Plan> plan_failover(const ClusterView& view, const FailoverRequest& request);
 Result<Plan> plan_initialise(const ClusterView& view, const InitialiseRequest& request);
+Result<Plan> plan_switchback(const ClusterView& view, const SwitchbackRequest& request);
+Result<Plan> plan_shutdown(const ClusterView& view, const ShutdownRequest& request);
 
 }  // namespace understudy::recovery

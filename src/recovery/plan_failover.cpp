@@ -13,51 +13,11 @@ const config::Equivalency* pair_with(const PlanBuilder& builder, const Tag& tag,
     return nullptr;
 }
 
-bool has_flag(const PlanBuilder& builder, const NodeName& node, const FlagName& flag) {
-    const auto* view = builder.node(node);
-    return view != nullptr && view->config.flags.contains(flag);
-}
-
-/// Why `node` may not take over from `dead`; empty when it may.
-std::string barred(const PlanBuilder& builder, const ClusterView& view, const NodeName& dead,
-                   const NodeName& node) {
-    if (has_flag(builder, node, no_failover_flag(dead)))
-        return fmt::format("flag {} is set on {}: {} was stopped on purpose", no_failover_flag(dead).str(),
-                           node.str(), dead.str());
-    const auto flag = no_system_failover_flag(dead, node);
-    for (const auto& holder : {node, dead, view.self})
-        if (has_flag(builder, holder, flag))
-            return fmt::format("system failover from {} to {} is disabled", dead.str(), node.str());
-    return {};
-}
-
-struct Candidate {
-    NodeName node;
-    int priority;
-};
-
-/// The best node for `tag` among the living that may take over from `dead`. Spec: CLU-186.
-std::optional<Candidate> best_candidate(const PlanBuilder& builder, const ClusterView& view,
-                                        const NodeName& dead, const Tag& tag,
-                                        const std::set<NodeName>& tried) {
-    std::optional<Candidate> best;
-    const auto consider = [&](const NodeName& node, int priority) {
-        if (tried.contains(node) || !barred(builder, view, dead, node).empty()) return;
-        if (!best || std::tie(priority, node) < std::tie(best->priority, best->node)) best = {node, priority};
-    };
-    const auto& pairs = builder.equivalents(tag);
-    consider(view.self, pairs.empty() ? Priority::kMin : pairs.front().priority.value);
-    for (const auto& pair : pairs)
-        if (pair.other_node != dead && builder.alive(pair.other_node))
-            consider(pair.other_node, pair.other_priority.value);
-    return best;
-}
-
 /// What is known about one hierarchy at the moment its owner died.
 struct Situation {
-    std::vector<Tag> tops;  // uppermost members that the dead node has too
-    bool here = false;      // a member is in service on self
-    bool dead_had_it = false;
+    std::vector<Tag> tops;         // uppermost members that the dead node has too
+    bool here = false;             // a member is in service on self
+    std::set<Tag> held;            // members that the dead node had in service
     std::set<NodeName> elsewhere;  // living nodes with a member in service
     std::set<NodeName> silent;     // neither alive nor known to be dead
 };
@@ -79,8 +39,7 @@ Situation look_at(const PlanBuilder& builder, const ClusterView& view, const Fai
         if (pair == nullptr) continue;
         if (dead != nullptr) {
             const auto at = dead->config.instances.find(pair->other_tag);
-            if (at != dead->config.instances.end() && is_in_service(at->second.state))
-                found.dead_had_it = true;
+            if (at != dead->config.instances.end() && is_in_service(at->second.state)) found.held.insert(tag);
         }
         const auto& parents = builder.graph().parents(tag);
         if (std::none_of(parents.begin(), parents.end(), [&](const Tag& parent) {
@@ -109,7 +68,7 @@ Result<> take_over(PlanBuilder& builder, const ClusterView& view, const Failover
         builder.leave(first, "in service here already");
         return {};
     }
-    if (const auto why = barred(builder, view, request.dead, view.self); !why.empty()) {
+    if (const auto why = barred(builder, view, Cause::node_lost, request.dead, view.self); !why.empty()) {
         builder.leave(first, why);
         return {};
     }
@@ -122,23 +81,26 @@ Result<> take_over(PlanBuilder& builder, const ClusterView& view, const Failover
     if (found.here) {
         choice = "the rest of it runs here";
     } else {
-        const auto best = best_candidate(builder, view, request.dead, first, request.tried);
-        if (!best) {
+        const auto best = candidates(builder, view, Cause::node_lost, request.dead, first, request.tried);
+        if (best.empty()) {
             builder.leave(first, "no node is left that may take it over");
             return {};
         }
-        if (best->node != view.self) {
-            builder.leave(first, fmt::format("{} comes first among the living (priority {})",
-                                             best->node.str(), best->priority));
+        choice = fmt::format("{} comes first among the living (priority {})", best.front().node.str(),
+                             best.front().priority);
+        if (best.front().node != view.self) {
+            builder.leave(first, std::move(choice));
             return {};
         }
-        choice =
-            fmt::format("{} comes first among the living (priority {})", view.self.str(), best->priority);
     }
-    const std::string loss = found.dead_had_it ? fmt::format("{} had it in service and is dead", dead)
-                                               : fmt::format("in service nowhere when {} died", dead);
+    // What was stopped is started all the same. Spec: CLU-187.
+    const auto loss = [&](const Tag& top) {
+        if (found.held.contains(top)) return fmt::format("{} had it in service and is dead", dead);
+        if (found.held.empty()) return fmt::format("in service nowhere when {} died", dead);
+        return fmt::format("part of what {} had in service, which is dead", dead);
+    };
     for (const auto& top : found.tops)
-        UNDERSTUDY_CHECK(builder.down(top, fmt::format("{}; {}", loss, choice)));
+        UNDERSTUDY_CHECK(builder.down(top, fmt::format("{}; {}", loss(top), choice)));
     return {};
 }
 
@@ -163,13 +125,6 @@ Result<Plan> plan_failover(const ClusterView& view, const FailoverRequest& reque
             UNDERSTUDY_CHECK(take_over(builder, view, request, found));
     }
     return std::move(builder).finish();
-}
-
-std::optional<NodeName> next_candidate(const ClusterView& view, const NodeName& dead, const Tag& tag,
-                                       const std::set<NodeName>& tried) {
-    const PlanBuilder builder(view, PlanBuilder::Order::parallel);
-    const auto best = best_candidate(builder, view, dead, tag, tried);
-    return best ? std::optional(best->node) : std::nullopt;
 }
 
 }  // namespace understudy::recovery

@@ -34,8 +34,12 @@ struct RandomCluster {
         std::vector<int> home(static_cast<std::size_t>(resources));  // at most one node has a resource
         for (auto& where : home)
             where = below(static_cast<int>(names.size()) + 1);
+        std::vector<bool> mirrored(static_cast<std::size_t>(resources));
+        for (std::size_t r = 0; r < mirrored.size(); ++r)
+            mirrored[r] = below(12) == 0;
         for (std::size_t n = 0; n < names.size(); ++n) {
             auto& node = result.nodes[names[n]];
+            add_flags(node.config, names[n]);
             node.alive = names[n] == result.self || below(3) != 0;
             node.known_dead = !node.alive && below(5) != 0;
             node.config.generation = 1;
@@ -49,6 +53,11 @@ struct RandomCluster {
                                      ? (below(8) == 0 ? State::isu : State::isp)
                                      : kDown[static_cast<std::size_t>(below(3))];
                 if (instance.state == State::osf && below(3) == 0) instance.reason = kRemoveFailed;
+                if (below(2) == 0) instance.switchback = config::Switchback::automatic;
+                if (mirrored[static_cast<std::size_t>(r)]) {
+                    instance.app = AppName("filesys");
+                    instance.type = TypeName("volume");
+                }
                 node.config.instances[instance.tag] = instance;
                 for (std::size_t other = 0; other < names.size(); ++other)
                     if (other != n)
@@ -64,10 +73,19 @@ struct RandomCluster {
         return result;
     }
 
+    void add_flags(config::NodeConfig& config, const NodeName& holder) {
+        if (below(2) == 0) config.flags.insert(FlagName(kShutdownSwitchoverFlag));
+        for (const auto& other : names) {
+            if (other == holder) continue;
+            if (below(8) == 0) config.flags.insert(no_system_failover_flag(holder, other));
+            if (below(8) == 0) config.flags.insert(no_failover_flag(other));
+        }
+    }
+
     Request request(const ClusterView& view) {
         const auto resource = tag(below(static_cast<int>(view.nodes.at(view.self).config.instances.size())));
         const auto scope = static_cast<Scope>(below(4));
-        switch (below(5)) {
+        switch (below(7)) {
             case 0:
                 return RestoreRequest{resource, scope};
             case 1:
@@ -78,6 +96,10 @@ struct RandomCluster {
                 return StopRequest{{}};
             case 3:
                 return InitialiseRequest{{}};
+            case 4:
+                return SwitchbackRequest{};
+            case 5:
+                return ShutdownRequest{};
             default:
                 return StopRequest{{}};
         }
@@ -128,7 +150,11 @@ void check(const ClusterView& view, const Request& request, const Plan& plan) {
         const bool rises = step.action == Action::restore || step.action == Action::set_isp;
         states[{step.node, step.tag}] = rises ? State::isp : State::osu;
         if (!rises) continue;
-        EXPECT_EQ(step.node, view.self) << "only this node gains anything";
+        if (std::holds_alternative<ShutdownRequest>(request)) {
+            EXPECT_NE(step.node, view.self) << "a node that shuts down starts nothing";
+        } else {
+            EXPECT_EQ(step.node, view.self) << "only this node gains anything";
+        }
         for (const auto& [name, node] : view.nodes)
             if (name != step.node && node.alive) {
                 EXPECT_FALSE(up(states.at({name, step.tag}))) << step.tag.str() << " twice in service";
@@ -149,10 +175,53 @@ TEST(PlanProperties, HoldForRandomClusters) {
             continue;
         }
         check(view, request, *made);
+        const auto again = plan(view, request);
+        EXPECT_TRUE(again && again->steps == made->steps) << "the same input gives the same plan";
         if (::testing::Test::HasFailure()) {
             FAIL() << "run " << run << ", on " << view.self.str() << "\n" << describe(*made);
         }
     }
+}
+
+bool touches_a_mirror(const ClusterView& view, const Step& step) {
+    const auto& config = view.nodes.at(step.node).config;
+    const auto members = hierarchy_of(config, step.tag);
+    return std::any_of(members.begin(), members.end(),
+                       [&](const Tag& tag) { return is_mirrored(config.instances.at(tag)); });
+}
+
+// Spec: CLU-198, CLU-199, CLU-204
+TEST(PlanProperties, MirrorsAndBetterNodesAreLeftAlone) {
+    int moved_back = 0;
+    int moved_away = 0;
+    for (int run = 0; run < kRuns; ++run) {
+        RandomCluster cluster{std::mt19937_64(static_cast<std::uint64_t>(run) + 2000000)};
+        const auto view = cluster.view();
+        const auto back = plan(view, SwitchbackRequest{});
+        ASSERT_TRUE(back) << "a switchback says why it does nothing: " << back.error().text;
+        for (const auto& step : back->steps) {
+            if (step.action == Action::leave) continue;
+            ++moved_back;
+            EXPECT_FALSE(touches_a_mirror(view, step)) << "run " << run;
+            if (step.node != view.self && !step.force) {
+                EXPECT_GT(step.node, view.self)
+                    << "run " << run << ": here names are in the order of priority";
+            }
+        }
+        const auto away = plan(view, ShutdownRequest{});
+        ASSERT_TRUE(away) << away.error().text;
+        for (const auto& step : away->steps)
+            if (step.action == Action::restore) {
+                ++moved_away;
+                EXPECT_FALSE(touches_a_mirror(view, step)) << "run " << run;
+                for (const auto* flags :
+                     {&view.nodes.at(view.self).config.flags, &view.nodes.at(step.node).config.flags})
+                    EXPECT_FALSE(flags->contains(no_system_failover_flag(view.self, step.node)))
+                        << "run " << run;
+            }
+    }
+    EXPECT_GT(moved_back, 100);
+    EXPECT_GT(moved_away, 100);
 }
 
 // Spec: CLU-186, CLU-191

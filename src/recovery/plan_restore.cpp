@@ -1,4 +1,4 @@
-// perform_action's plans, and lkstop's. Spec: CMD-116 to CMD-122, CMD-052.
+// perform_action's and switchover's plans. Spec: CMD-116 to CMD-122.
 
 #include "recovery/plan_builder.h"
 
@@ -8,20 +8,6 @@ namespace {
 Result<> check_known(const PlanBuilder& builder, const ClusterView& view, const Tag& tag) {
     if (builder.own().instances.contains(tag)) return {};
     return fail(Code::not_found, "there is no resource \"{}\" on {}", tag.str(), view.self.str());
-}
-
-/// Other roots over a shared child were stopped on the peer; they belong where the child is now. Spec:
-/// CLU-177.
-Result<> bring_back_what_was_taken_down(PlanBuilder& builder, const Tag& moved) {
-    std::set<std::pair<NodeName, Tag>> taken;
-    for (const auto& step : builder.steps())
-        if (step.action == Action::remove) taken.emplace(step.node, step.tag);
-    for (const auto& tag : builder.graph().connected(moved))
-        for (const auto& pair : builder.equivalents(tag))
-            if (taken.contains({pair.other_node, pair.other_tag}))
-                UNDERSTUDY_CHECK(
-                    builder.down(tag, fmt::format("was in service on {}", pair.other_node.str())));
-    return {};
 }
 
 }  // namespace
@@ -46,7 +32,10 @@ Result<Plan> plan_restore(const ClusterView& view, const RestoreRequest& request
             break;
         case Scope::moving:
             UNDERSTUDY_CHECK(builder.up(request.tag, why));
-            UNDERSTUDY_CHECK(bring_back_what_was_taken_down(builder, request.tag));
+            UNDERSTUDY_CHECK(builder.bring_back(request.tag));
+            break;
+        case Scope::as_it_was:
+            UNDERSTUDY_CHECK(builder.down_as_it_was(request.tag, why));
             break;
     }
     return std::move(builder).finish();
@@ -66,19 +55,29 @@ Result<Plan> plan_remove(const ClusterView& view, const RemoveRequest& request) 
     return std::move(builder).finish();
 }
 
-Result<Plan> plan_stop(const ClusterView& view, const StopRequest& request) {
-    PlanBuilder builder(view, PlanBuilder::Order::parallel);
-    for (const auto& hierarchy : builder.graph().hierarchies()) {
-        if (!is_meant(hierarchy, request.only)) continue;
-        const auto order = builder.graph().children_first(hierarchy);
-        // From what depends on nothing, then whatever else is in service: single removes can leave a parent
-        // in service over a child that is not.
-        for (const auto& tag : order)
-            if (builder.graph().children(tag).empty()) builder.remove_upward(tag, "this node stops");
-        for (const auto& tag : order)
-            builder.remove_upward(tag, "this node stops");
+Result<std::optional<RestoreRequest>> switchover_request(const ClusterView& view, const Tag& tag,
+                                                         Scope scope) {
+    const auto& own = view.nodes.at(view.self).config;
+    if (own.find(tag) == nullptr)
+        return fail(Code::not_found, "there is no resource \"{}\" on {}", tag.str(), view.self.str());
+    for (const auto& member : hierarchy_of(own, tag)) {
+        const auto where = in_service_on(view, member);
+        if (where.size() > 1)
+            return fail(Code::failure,
+                        "{} is in service on {} and {} at once; take it out of service on one of them "
+                        "(perform_action -a remove) before it is moved",
+                        member.str(), where[0].str(), where[1].str());
     }
-    return std::move(builder).finish();
+    std::vector<Tag> wanted{tag};
+    if (scope != Scope::as_it_was)
+        for (auto& root : own.roots_above(tag))
+            wanted.push_back(std::move(root));
+    for (const auto& each : wanted) {
+        const auto* instance = own.find(each);
+        if (instance != nullptr && instance->state != config::State::isp)
+            return std::optional(RestoreRequest{each, scope});
+    }
+    return std::optional<RestoreRequest>();
 }
 
 }  // namespace understudy::recovery

@@ -48,6 +48,11 @@ YAML::Node at(const YAML::Node& map, const std::string& key) {
     return map[key];
 }
 
+bool contains(const YAML::Node& list, const std::string& word) {
+    return std::any_of(list.begin(), list.end(),
+                       [&](const auto& entry) { return entry.template as<std::string>() == word; });
+}
+
 /// The part of `map` for `node` and `tag`, "" when it does not say.
 std::string cell(const YAML::Node& map, const std::string& node, const std::string& tag) {
     const auto row = at(map, node);
@@ -88,9 +93,7 @@ class Loader {
 
     bool is_on(const std::string& tag, const std::string& node) const {
         const auto only = at(file_["only_on"], tag);
-        if (!only) return true;
-        return std::any_of(only.begin(), only.end(),
-                           [&](const auto& entry) { return entry.template as<std::string>() == node; });
+        return !only || contains(only, node);
     }
 
     Tag name_on(const std::string& tag, const std::string& node) const {
@@ -98,7 +101,8 @@ class Loader {
         return Tag(other.empty() ? tag : other);
     }
 
-    Priority priority(const std::string& node) const {
+    Priority priority(const std::string& node, const std::string& tag) const {
+        if (const auto own = at(at(file_["priorities"], tag), node)) return {own.as<int>()};
         return {file_["nodes"][node]["priority"] ? file_["nodes"][node]["priority"].as<int>() : 1};
     }
 
@@ -120,13 +124,22 @@ class Loader {
             if (const auto word = cell(file_["states"], name, tag); !word.empty())
                 instance.state = state_of(word);
             if (const auto word = at(file_["init"], tag)) instance.init = init_of(word.as<std::string>());
+            if (const auto word = at(file_["switchback"], tag))
+                instance.switchback =
+                    one_of<config::Switchback>({{"AUTOMATIC", config::Switchback::automatic},
+                                                {"INTELLIGENT", config::Switchback::intelligent}},
+                                               word.as<std::string>());
+            if (contains(file_["mirrored"], tag)) {
+                instance.app = AppName("filesys");
+                instance.type = TypeName("volume");
+            }
             instance.reason = cell(file_["reasons"], name, tag);
             if (const auto word = cell(file_["reserved"], name, tag); !word.empty())
                 instance.reservation = reservation_of(word);
             for (const auto& other : nodes_)
                 if (other != name && is_on(tag, other))
                     config.equivalencies.push_back({instance.tag, NodeName(other), name_on(tag, other),
-                                                    priority(name), priority(other), ++order});
+                                                    priority(name, tag), priority(other, tag), ++order});
             config.instances[instance.tag] = instance;
         }
         for (const auto& [parent, child] : dependencies_)
@@ -150,6 +163,14 @@ Request parse_request(const std::string& line) {
     const auto verb = words.empty() ? std::string() : words.front();
     if (verb == "initialise") return InitialiseRequest{{}};
     if (verb == "stop") return StopRequest{{}};
+    if (verb == "switchback")
+        return SwitchbackRequest{words.size() > 1 ? NodeName(words[1]) : NodeName(), {}};
+    if (verb == "shutdown") {
+        ShutdownRequest request;
+        for (std::size_t i = 2; i < words.size(); ++i)
+            request.tried.insert(NodeName(words[i]));
+        return request;
+    }
     if (words.size() < 2)
         throw YAML::Exception(YAML::Mark::null_mark(), "request \"" + line + "\" is incomplete");
     if (verb == "failover") {

@@ -13,11 +13,15 @@
 //     left: ISP
 //     right: {web.0: OSF}
 //   reasons, reserved: {right: {web.0: ...}}     reserved: RESTORE, REMOVE, RECOVER
+//   priorities: {web.0: {left: 10}}      of a tag on a node, where it is not the node's
 //   init: {web.0: INIT_OSU}
+//   switchback: {web.0: AUTOMATIC}       default INTELLIGENT
+//   mirrored: [Vol.E]                    replicated volumes
 //   only_on: {web.0: [left]}             default: on every node
 //   names: {left: {web.0: other.tag}}    a tag that differs on a node
 //   request: failover left               restore [-b|-s] T, remove [-s] T, initialise, stop,
-//                                        switchover T, failover N [only T] [tried N ...]
+//                                        switchover T, failover N [only T] [tried N ...],
+//                                        switchback [N], shutdown [tried N ...]
 //   plan: |                              expected text of describe(), or "error CODE: text"; last in the file
 
 #include "base/result.h"

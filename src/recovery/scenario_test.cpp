@@ -14,7 +14,7 @@ namespace understudy::recovery::testing {
 namespace {
 
 constexpr auto kDirectory = "tests/scenarios";
-constexpr std::size_t kAtLeast = 30;
+constexpr std::size_t kAtLeast = 100;
 
 std::vector<std::string> scenario_files() {
     std::vector<std::string> files;

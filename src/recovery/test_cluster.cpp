@@ -159,6 +159,19 @@ void TestCluster::init(const std::string& tag, config::Init method) {
     }
 }
 
+void TestCluster::automatic(const std::string& on, const std::string& root) {
+    auto& own = hosts_.at(on)->store.own;
+    for (const auto& tag : own.subtree(Tag(root))) {
+        auto instance = own.instances.at(tag);
+        instance.switchback = config::Switchback::automatic;
+        config::apply(own, config::PutInstance{instance});
+    }
+}
+
+void TestCluster::flag(const std::string& name, const FlagName& flag) {
+    host(name).daemon->database->set_flag(flag, true);
+}
+
 void TestCluster::boot(const std::string& name, bool host_rebooted) {
     auto& host = *hosts_.at(name);
     host.node->boot([&host, host_rebooted](runtime::World world) {
@@ -239,10 +252,14 @@ config::Reply TestCluster::switchover(const std::string& on, const std::string& 
 }
 
 std::vector<std::string> TestCluster::stop(const std::string& name, bool leave_running) {
+    return stop(name, leave_running ? StopMode::leave_running : StopMode::take_down);
+}
+
+std::vector<std::string> TestCluster::stop(const std::string& name, StopMode mode) {
     auto lines = std::make_shared<std::vector<std::string>>();
     auto done = std::make_shared<bool>(false);
     host(name).daemon->engine->stop(
-        leave_running, [lines](std::string line) { lines->push_back(std::move(line)); },
+        mode, [lines](std::string line) { lines->push_back(std::move(line)); },
         [done](Result<>) { *done = true; });
     EXPECT_TRUE(wait([&] { return *done; }, 600s));
     kill_daemon(name);

@@ -66,6 +66,8 @@ class TestCluster {
     /// "web.0: ip.0 Vol.E", on all hosts. Before boot.
     void resource(const std::string& parent, const std::vector<std::string>& children);
     void init(const std::string& tag, config::Init method);
+    /// The whole hierarchy of `root` says AUTOMATIC on this host. Before its boot.
+    void automatic(const std::string& on, const std::string& root);
 
     Host& host(const std::string& name) { return *hosts_.at(name); }
     runtime::Simulation& sim() { return sim_; }
@@ -73,6 +75,9 @@ class TestCluster {
     /// Boots all and waits until all are ready.
     void boot_all();
     void power_off(const std::string& name);
+    void flag(const std::string& name, const FlagName& flag);
+    /// Scripts that began since the last take_trace().
+    [[nodiscard]] std::size_t scripts_begun() const { return trace_.size(); }
     void kill_daemon(const std::string& name);
     [[nodiscard]] bool wait(const std::function<bool()>& condition,
                             runtime::Duration limit = std::chrono::seconds(60));
@@ -87,6 +92,7 @@ class TestCluster {
     config::Reply lcdrecover(const std::string& on, const std::string& option, const std::string& action);
     config::Reply switchover(const std::string& on, const std::string& tag, const std::string& to);
     std::vector<std::string> stop(const std::string& name, bool leave_running);
+    std::vector<std::string> stop(const std::string& name, StopMode mode);
 
     std::string state(const std::string& node, const std::string& tag);
     std::string reason(const std::string& node, const std::string& tag);

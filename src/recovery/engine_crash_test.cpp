@@ -1,0 +1,174 @@
+// The daemon is killed at every step of an operation: the next one picks it up. Spec: CLU-132, CLU-214.
+
+#include "recovery/test_hierarchies.h"
+
+#include <gtest/gtest.h>
+
+namespace understudy::recovery::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int kMostSteps = 12;  // scripts of one operation on the four resources, removes elsewhere included
+
+struct Case {
+    std::string victim;
+    bool inside = false;  // while the script runs; otherwise as it begins
+};
+
+/// Whole, on exactly one host, and the databases say so.
+bool whole_somewhere(TestCluster& c) {
+    const std::set<std::string> all{"web.0", "ip.0", "Vol.E", "db.0"};
+    for (const auto* name : {"A", "B"}) {
+        const auto* other = name == std::string("A") ? "B" : "A";
+        if (c.host(name).running == all && c.host(other).running.empty() &&
+            c.states(name) == "ISP ISP ISP ISP")
+            return true;
+    }
+    return false;
+}
+
+std::string describe(TestCluster& c) {
+    std::string text;
+    for (const auto* name : {"A", "B"}) {
+        text += std::string(name) + ": " + c.states(name) + "; runs";
+        for (const auto& tag : c.host(name).running)
+            text += " " + tag;
+        text += ". ";
+    }
+    return text;
+}
+
+/// Begins `operation` and waits until script number `step` of it begins; false when it has fewer.
+bool reach(TestCluster& c, int step, bool inside, const std::function<void()>& operation) {
+    c.take_trace();
+    operation();
+    if (!c.wait([&] { return c.scripts_begun() > static_cast<std::size_t>(step); }, 30s)) return false;
+    if (inside) c.run(10ms);  // a script takes 20 ms
+    return true;
+}
+
+/// Kills the victim's daemon at that script and restarts it before its peer notices.
+bool kill_at(TestCluster& c, int step, const Case& how, const std::function<void()>& operation) {
+    if (!reach(c, step, how.inside, operation)) return false;
+    c.kill_daemon(how.victim);
+    c.run(100ms);
+    c.boot(how.victim, false);
+    EXPECT_TRUE(c.wait([&] { return c.host(how.victim).daemon->engine->ready(); }));
+    return true;
+}
+
+/// A person may have to finish what he began; the switchover of both roots then does it, from any state left
+/// behind.
+void finish(TestCluster& c, const std::string& where) {
+    c.run(10s);
+    EXPECT_FALSE(c.was_ever_twice()) << where << ": " << c.take_trace();
+    for (const auto* root : {"web.0", "db.0"})
+        if (!whole_somewhere(c)) {
+            const auto reply = c.switchover("B", root, "B");
+            EXPECT_EQ(reply.exit_code, 0) << where << ": " << reply.err << describe(c);
+        }
+    EXPECT_FALSE(c.was_ever_twice()) << where;
+    EXPECT_TRUE(whole_somewhere(c)) << where << ": " << describe(c);
+}
+
+// Spec: CLU-132, CLU-188
+TEST(DaemonKilledAtEveryStep, OfATakeoverTheRestartedDaemonHasItAllInTheEnd) {
+    for (const bool inside : {false, true}) {
+        int step = 0;
+        for (; step < kMostSteps; ++step) {
+            Web c;
+            c.boot_all();
+            const Case how{"B", inside};
+            if (!kill_at(c, step, how, [&] { c.power_off("A"); })) break;
+            EXPECT_TRUE(c.wait([&] { return c.states("B") == "ISP ISP ISP ISP"; }, 30s))
+                << "killed at script " << step << (inside ? ", inside it: " : ": ") << describe(c);
+            EXPECT_FALSE(c.was_ever_twice());
+        }
+        EXPECT_EQ(step, 4) << "a takeover of four resources has four scripts";
+    }
+}
+
+// Spec: CLU-107, CLU-132, CLU-142
+TEST(DaemonKilledAtEveryStep, OfASwitchoverNothingRunsTwiceAndItCanBeFinished) {
+    for (const auto* victim : {"A", "B"})
+        for (const bool inside : {false, true}) {
+            int step = 0;
+            for (; step < kMostSteps; ++step) {
+                Web c;
+                c.boot_all();
+                const Case how{victim, inside};
+                const bool reached = kill_at(c, step, how, [&] {
+                    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"),
+                                                           [](const config::Reply&) {});
+                });
+                if (!reached) break;
+                finish(c, fmt::format("{} killed at script {}{}", victim, step, inside ? ", inside it" : ""));
+            }
+            EXPECT_EQ(step, 8) << "four removes and four restores";
+        }
+}
+
+// Spec: CLU-107, CLU-187
+TEST(PowerCutAtEveryStep, OfASwitchoverTheOtherNodeHasItAllInTheEnd) {
+    for (const std::string victim : {"A", "B"})
+        for (const bool inside : {false, true}) {
+            int step = 0;
+            for (; step < kMostSteps; ++step) {
+                Web c;
+                c.boot_all();
+                const bool reached = reach(c, step, inside, [&] {
+                    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"),
+                                                           [](const config::Reply&) {});
+                });
+                if (!reached) break;
+                c.power_off(victim);
+                EXPECT_TRUE(c.wait([&] { return whole_somewhere(c); }, 60s))
+                    << victim << " off at script " << step << ": " << describe(c);
+                EXPECT_FALSE(c.was_ever_twice());
+            }
+            EXPECT_EQ(step, 8);
+        }
+}
+
+// Spec: CLU-136
+TEST(DaemonKilledAtEveryStep, OfARemoveTheRestHasItsRecordedState) {
+    for (const bool inside : {false, true}) {
+        int step = 0;
+        for (; step < kMostSteps; ++step) {
+            Web c;
+            c.boot_all();
+            const Case how{"A", inside};
+            if (!kill_at(c, step, how, [&] { (void)c.begin("A", "-t Vol.E -a remove"); })) break;
+            c.run(10s);
+            // What is recorded is what runs; ip.0 was not asked for.
+            for (const auto* tag : {"web.0", "ip.0", "Vol.E", "db.0"})
+                EXPECT_EQ(c.host("A").running.contains(tag), c.state("A", tag) == "ISP")
+                    << tag << ", killed at script " << step << ": " << describe(c);
+            EXPECT_EQ(c.perform("A", "-t Vol.E -a remove").exit_code, 0);
+            EXPECT_EQ(c.host("A").running, (std::set<std::string>{"ip.0"}));
+        }
+        EXPECT_EQ(step, 3);
+    }
+}
+
+// Spec: CLU-124, CLU-129
+TEST(DaemonKilledAtEveryStep, OfItsOwnStartTheNextStartCompletesIt) {
+    for (const bool inside : {false, true}) {
+        int step = 0;
+        for (; step < kMostSteps; ++step) {
+            Web c;
+            c.boot("B");
+            EXPECT_TRUE(c.wait([&] { return c.states("B") == "ISP ISP ISP ISP"; }));
+            c.power_off("B");
+            c.take_trace();
+            const Case how{"A", inside};
+            if (!kill_at(c, step, how, [&] { c.boot("A"); })) break;
+            EXPECT_TRUE(c.wait([&] { return c.states("A") == "ISP ISP ISP ISP"; }, 30s)) << describe(c);
+        }
+        EXPECT_EQ(step, 4);
+    }
+}
+
+}  // namespace
+}  // namespace understudy::recovery::testing
