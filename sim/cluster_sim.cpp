@@ -91,6 +91,7 @@ void SimulatedCluster::configure(std::size_t index) {
     auto& config = members_.at(names_[index]).disk.own;
     config.generation = 1;
     config.systems.insert(names_.begin(), names_.end());
+    if (options_.shutdown_switchover) config.flags.insert(FlagName(recovery::kShutdownSwitchoverFlag));
     std::uint64_t order = 0;
     const auto priority = [&](std::size_t node, std::size_t hierarchy) {
         const auto rank = (node + names_.size() - hierarchy % names_.size()) % names_.size();
@@ -207,6 +208,24 @@ config::Command SimulatedCluster::switchover(const Tag& tag, const NodeName& to)
     command.arguments = {tag.str()};
     command.options["to"] = to.str();
     return command;
+}
+
+config::Command SimulatedCluster::system_failover(const NodeName& from, const NodeName& to, bool on) {
+    config::Command command;
+    command.name = "understudy policy set";
+    command.arguments = {from.str()};
+    command.options = {{"to", to.str()}, {"system-failover", on ? "on" : "off"}};
+    return command;
+}
+
+void SimulatedCluster::enable_failover() {
+    for (const auto& name : names_)
+        if (auto* node = daemon(name))
+            for (const auto& from : names_)
+                for (const auto& to : names_)
+                    if (const auto flag = recovery::no_system_failover_flag(from, to);
+                        node->database().has_flag(flag))
+                        node->database().set_flag(flag, false);
 }
 
 config::Command SimulatedCluster::perform_action(const Tag& tag, const std::string& action) {

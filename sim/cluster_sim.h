@@ -31,7 +31,8 @@ struct ClusterOptions {
     std::chrono::milliseconds interval{1000};
     int misses = 3;
     config::Switchback switchback = config::Switchback::intelligent;
-    bool log = false;  // the nodes' own log goes to standard error
+    bool shutdown_switchover = false;  // the shutdown strategy of every node
+    bool log = false;                  // the nodes' own log goes to standard error
 };
 
 struct Hierarchy {
@@ -73,6 +74,10 @@ class SimulatedCluster {
     /// Starts a command and does not wait.
     void start(const NodeName& name, const config::Command& command);
     static config::Command switchover(const Tag& tag, const NodeName& to);
+    /// Enables or disables failover from a node to another one, as a person does on `from`.
+    static config::Command system_failover(const NodeName& from, const NodeName& to, bool on);
+    /// Every running node forgets that failover from or to it was disabled.
+    void enable_failover();
     static config::Command perform_action(const Tag& tag, const std::string& action);
 
     /// The state that the node's own database records; nullopt when its daemon does not run.

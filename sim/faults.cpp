@@ -14,6 +14,8 @@ constexpr double kConnectionLoss = 0.002;
 constexpr double kFailChance = 0.2;
 constexpr double kHangChance = 0.1;
 constexpr int kMostDriftPpm = 200;
+constexpr runtime::Duration kShutdownPoll = 20ms;
+constexpr runtime::Duration kShutdownLimit = 90s;
 
 bool excuses_a_split(Fault fault) {
     switch (fault) {
@@ -26,6 +28,8 @@ bool excuses_a_split(Fault fault) {
         case Fault::power_off_in_write:
         case Fault::daemon_crash:
         case Fault::switchover:
+        case Fault::shutdown:
+        case Fault::policy:
         case Fault::broken_connections:
         case Fault::connection_loss:
         case Fault::slow_network:
@@ -50,6 +54,10 @@ std::string_view to_string(Fault fault) {
             return "daemon crash";
         case Fault::switchover:
             return "switchover";
+        case Fault::shutdown:
+            return "shutdown";
+        case Fault::policy:
+            return "disabled failover";
         case Fault::broken_connections:
             return "broken connections";
         case Fault::connection_loss:
@@ -115,6 +123,7 @@ void FaultInjector::later(runtime::Duration delay, std::function<void()> functio
 
 void FaultInjector::start() {
     ++round_;
+    stopped_ = false;
     next();
 }
 
@@ -127,6 +136,7 @@ void FaultInjector::next() {
 
 void FaultInjector::stop() {
     ++round_;
+    stopped_ = true;
     simulation_.note("faults", "end");
     for (const auto& a : cluster_.nodes())
         for (const auto& b : cluster_.nodes())
@@ -169,6 +179,37 @@ void FaultInjector::heal_later(const NodeName& a, const NodeName& b) {
 void FaultInjector::power_off(const NodeName& node) {
     cluster_.host(node).power_off();
     later(simulation_.random_duration(100ms, 60s), [this, node] { cluster_.power_on(node); });
+}
+
+/// What an operating system does: lets the engine stop, within a limit, then cuts the power.
+void FaultInjector::shut_down(const NodeName& node) {
+    if (!cluster_.host(node).running() || !shutting_down_.insert(node).second) return;
+    config::Command stop;
+    stop.name = "lkstop";
+    stop.options = {{"shutdown", ""}};
+    cluster_.start(node, stop);
+    await_shutdown(node, simulation_.now() + kShutdownLimit);
+}
+
+// It goes on when no new faults come: a host that is shutting down then boots again too.
+void FaultInjector::await_shutdown(const NodeName& node, runtime::TimePoint limit) {
+    simulation_.after(kShutdownPoll, [this, node, limit] {
+        auto& host = cluster_.host(node);
+        if ((host.running() || host.paused()) && simulation_.now() < limit)
+            return await_shutdown(node, limit);
+        shutting_down_.erase(node);
+        host.power_off();
+        if (stopped_)
+            cluster_.power_on(node);
+        else
+            later(simulation_.random_duration(100ms, 60s), [this, node] { cluster_.power_on(node); });
+    });
+}
+
+void FaultInjector::disable_failover(const NodeName& from, const NodeName& to) {
+    cluster_.start(from, SimulatedCluster::system_failover(from, to, false));
+    later(simulation_.random_duration(5s, 60s),
+          [this, from, to] { cluster_.start(from, SimulatedCluster::system_failover(from, to, true)); });
 }
 
 // The service manager restarts it well before its peers could miss it. Crashes that follow each other closely
@@ -217,6 +258,10 @@ void FaultInjector::strike(Fault fault) {
             return cluster_.start(node,
                                   SimulatedCluster::switchover(cluster_.hierarchies()[which].root, other));
         }
+        case Fault::shutdown:
+            return shut_down(node);
+        case Fault::policy:
+            return disable_failover(node, other);
         case Fault::broken_connections:
             return simulation_.break_connections(node.str(), other.str());
         case Fault::connection_loss:

@@ -5,6 +5,7 @@
 #include "sim/invariants.h"
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ enum class Fault {
     power_off_in_write,  // at the next file write
     daemon_crash,        // kill -9, restarted by the service manager at once
     switchover,          // not a fault: an administrator moves a hierarchy
+    shutdown,            // not one either: the host shuts down in order, as its strategy says; boots later
+    policy,              // nor this: failover from a node to another one is disabled for a while
     broken_connections,
     connection_loss,  // for a while any frame may break its connection
     slow_network,     // delays up to a part of the heartbeat interval
@@ -64,6 +67,9 @@ class FaultInjector {
     NodeName other_than(const NodeName& node);
     void cut(const NodeName& from, const NodeName& to, int network);
     void power_off(const NodeName& node);
+    void shut_down(const NodeName& node);
+    void await_shutdown(const NodeName& node, runtime::TimePoint limit);
+    void disable_failover(const NodeName& from, const NodeName& to);
     void crash_daemon(const NodeName& node);
     void pause(const NodeName& node, runtime::Pause what);
     void heal_later(const NodeName& a, const NodeName& b);
@@ -73,6 +79,8 @@ class FaultInjector {
     runtime::Simulation& simulation_;
     Invariants& invariants_;
     FaultProfile profile_;
+    std::set<NodeName> shutting_down_;
+    bool stopped_ = false;
     std::uint64_t round_ = 0;  // of start and stop: what was scheduled before a stop does nothing
     std::optional<runtime::TimePoint> last_crash_;
     int struck_ = 0;

@@ -4,6 +4,7 @@
 #include "sim/faults.h"
 #include "sim/invariants.h"
 
+#include <algorithm>
 #include <iterator>
 
 namespace understudy::sim {
@@ -13,6 +14,10 @@ using namespace std::chrono_literals;
 
 constexpr double kThreeNodesChance = 0.3;
 constexpr double kSurvivorChance = 0.4;
+constexpr double kAutomaticChance = 0.4;
+constexpr double kSwitchoverChance = 0.5;
+// A host that is shutting down when the faults end boots within it.
+constexpr runtime::Duration kAllUp = 120s;
 // The slowest that may still be going on when the faults end: a hanging kit action, a reservation that is
 // waited for (150 s), then detection and a takeover.
 constexpr runtime::Duration kSettle = 240s;
@@ -30,6 +35,8 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
     const auto& heartbeat = kHeartbeats[simulation.random_below(std::size(kHeartbeats))];
     result.interval = heartbeat.interval;
     result.misses = heartbeat.misses;
+    if (simulation.chance(kAutomaticChance)) result.switchback = config::Switchback::automatic;
+    result.shutdown_switchover = simulation.chance(kSwitchoverChance);
     result.log = options.log;
     return result;
 }
@@ -68,14 +75,29 @@ class Run {
         injector_.start();
         simulation_.run_for(options_.faults_for);
         injector_.stop();
+        if (!profile_.has(Fault::policy) && !profile_.has(Fault::shutdown)) return;
+        const auto up = [this](const NodeName& name) { return cluster_.daemon(name) != nullptr; };
+        simulation_.run_until(
+            [&] { return std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(), up); }, kAllUp);
+        cluster_.enable_failover();
     }
 
     void leave_survivor() {
         if (!simulation_.chance(kSurvivorChance)) return;
         simulation_.run_for(simulation_.random_duration(0s, kSettle));
         const auto survivor = simulation_.random_below(cluster_.nodes().size());
+        // Who was stopped on purpose and has not been seen since is not taken over.
+        if (marks_a_stop(cluster_.nodes()[survivor])) return;
         for (std::size_t i = 0; i < cluster_.nodes().size(); ++i)
             if (i != survivor) cluster_.host(cluster_.nodes()[i]).power_off();
+    }
+
+    [[nodiscard]] bool marks_a_stop(const NodeName& survivor) {
+        auto* node = cluster_.daemon(survivor);
+        return node != nullptr &&
+               std::any_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const NodeName& other) {
+                   return node->database().has_flag(recovery::no_failover_flag(other));
+               });
     }
 
     // What failed or was split waits for a person, who has the commands of the manual and nothing else.
@@ -121,8 +143,10 @@ class Run {
 
     [[nodiscard]] std::string describe() const {
         const auto& options = cluster_.options();
-        return fmt::format("{} nodes, {} hierarchies, heartbeat {} ms x {}, {} faults of: {}", options.nodes,
-                           options.hierarchies, options.interval.count(), options.misses, injector_.struck(),
+        return fmt::format("{} nodes, {} hierarchies {}, heartbeat {} ms x {}{}, {} faults of: {}",
+                           options.nodes, options.hierarchies, config::to_string(options.switchback),
+                           options.interval.count(), options.misses,
+                           options.shutdown_switchover ? ", shutdown switches over" : "", injector_.struck(),
                            profile_.describe());
     }
 
