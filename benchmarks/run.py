@@ -25,6 +25,7 @@ PROJECT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "tests" / "cluster"))
 
 import config_rows  # noqa: E402
+import recovery_rows  # noqa: E402
 from lab import Host, Lab, build_directory, run, wait_until  # noqa: E402
 from protected_postgres import ADDRESS, VOLUME, Client, Protected, power_cycle  # noqa: E402
 from rows import Row, at_most, ratio_row  # noqa: E402
@@ -241,6 +242,7 @@ def kills(rows: list[Row], times: int = 10) -> None:
 BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "foundation": [takeover, export, data_path, resync, kills],
     "config": [config_rows.database, config_rows.states, config_rows.commits],
+    "recovery": recovery_rows.GROUP,
 }
 
 
