@@ -1,6 +1,7 @@
 // Which node gets a hierarchy that leaves its node by itself. Spec: CLU-179, CLU-182, CLU-186, CLU-206,
-// CLU-207 to CLU-212, CLU-219.
+// CLU-207 to CLU-212, CLU-219, CLU-171.
 
+#include "config/maintenance.h"
 #include "recovery/plan_builder.h"
 
 #include <algorithm>
@@ -35,6 +36,10 @@ FlagName no_resource_failover_flag(const NodeName& from, const NodeName& to) {
 
 std::string barred(const PlanBuilder& builder, const ClusterView& view, Cause cause, const NodeName& from,
                    const NodeName& to) {
+    for (const auto& node : {from, to})
+        for (const auto* known : {&builder.own(), &builder.node(to)->config})
+            if (config::node_in_maintenance(*known, node))
+                return fmt::format("{} is in maintenance", node.str());
     // A node that shuts down has set that flag itself, for what does not move.
     if (cause != Cause::shutdown && has_flag(builder, to, no_failover_flag(from)))
         return fmt::format("flag {} is set on {}: {} was stopped on purpose", no_failover_flag(from).str(),

@@ -1,5 +1,6 @@
 // Who takes over what when a node died. Spec: CLU-182, CLU-186, CLU-187, CLU-191, CLU-210, CLU-219.
 
+#include "config/maintenance.h"
 #include "recovery/plan_builder.h"
 
 #include <algorithm>
@@ -15,7 +16,8 @@ const config::Equivalency* pair_with(const PlanBuilder& builder, const Tag& tag,
 
 /// What is known about one hierarchy at the moment its owner died.
 struct Situation {
-    std::vector<Tag> tops;         // uppermost members that the dead node has too
+    std::vector<Tag> tops;  // uppermost members that the dead node has too
+    std::vector<Tag> roots;
     bool here = false;             // a member is in service on self
     std::set<Tag> held;            // members that the dead node had in service
     std::set<NodeName> elsewhere;  // living nodes with a member in service
@@ -25,6 +27,7 @@ struct Situation {
 Situation look_at(const PlanBuilder& builder, const ClusterView& view, const FailoverRequest& request,
                   const std::vector<Tag>& hierarchy) {
     Situation found;
+    found.roots = builder.graph().roots_of(hierarchy);
     const auto* dead = builder.node(request.dead);
     for (const auto& tag : hierarchy) {
         if (builder.has_it(view.self, tag)) found.here = true;
@@ -70,6 +73,10 @@ Result<> take_over(PlanBuilder& builder, const ClusterView& view, const Failover
     }
     if (const auto why = barred(builder, view, Cause::node_lost, request.dead, view.self); !why.empty()) {
         builder.leave(first, why);
+        return {};
+    }
+    if (config::hierarchy_in_maintenance(builder.own(), found.roots)) {
+        builder.leave(first, "the hierarchy is in maintenance");
         return {};
     }
     if (!found.silent.empty()) {

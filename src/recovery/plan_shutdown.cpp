@@ -1,6 +1,7 @@
 // What happens to what runs here when the engine stops or the host shuts down. Spec: CMD-052, CMD-054,
 // CLU-202 to CLU-206.
 
+#include "config/maintenance.h"
 #include "recovery/plan_builder.h"
 
 #include <algorithm>
@@ -50,6 +51,8 @@ class Shutdown {
         for (const auto& tag : hierarchy)  // Spec: CLU-204
             if (is_mirrored(builder_.own().instances.at(tag)))
                 return fmt::format("{} is a mirrored volume, which is not switched over", tag.str());
+        if (config::hierarchy_in_maintenance(builder_.own(), builder_.graph().roots_of(hierarchy)))
+            return "the hierarchy is in maintenance";
         const auto found =
             candidates(builder_, view_, Cause::shutdown, view_.self, tops.front(), request_.tried);
         if (found.empty()) return "no node is left that may take it over";

@@ -1,6 +1,7 @@
 // Automatic switchback: a node that returns takes back what says AUTOMATIC and runs on a node that comes
 // after it. Spec: CLU-195 to CLU-201.
 
+#include "config/maintenance.h"
 #include "recovery/plan_builder.h"
 
 #include <algorithm>
@@ -54,9 +55,12 @@ std::string stays(const PlanBuilder& builder, const ClusterView& view, const std
             return fmt::format("{} is in service here and the rest on {}: solve that first", tag.str(),
                                holder.str());
         if (instance.state == config::State::osf) return fmt::format("{} has failed here", tag.str());
-        for (const auto* side : {&view.nodes.at(holder).config.flags, &builder.own().flags})
-            if (side->contains(FlagName("Maintenance_" + tag.str())))
-                return fmt::format("{} is under maintenance", tag.str());
+        if (config::in_maintenance(builder.own(), view.self, tag))
+            return fmt::format("{} is in maintenance here", tag.str());
+        for (const auto& there : builder.equivalents(tag))
+            if (there.other_node == holder &&
+                config::in_maintenance(view.nodes.at(holder).config, holder, there.other_tag))
+                return fmt::format("{} is in maintenance on {}", there.other_tag.str(), holder.str());
     }
     if (!found.silent.empty())
         return fmt::format("{} cannot be asked and may have a part of it", found.silent.begin()->str());
