@@ -22,11 +22,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxOutput = 64UL << 10;
 constexpr auto kPollInterval = std::chrono::milliseconds(10);
 constexpr std::size_t kMaxHolders = 8;  // named in one message
 
-Result<Instance> read_instance(int argc, char** argv) {
+/// These run before the instance is there.
+bool comes_before_instance(const std::string& action) {
+    return action == "create" || action == "canextend" || action == "extend";
+}
+
+bool is_check(const std::string& action) {
+    return action == "quickchk" || action == "deepchk";
+}
+
+Result<Instance> read_instance(int argc, char** argv, const std::string& action, KitOptions options) {
     Instance instance;
     instance.layout = cli::layout_from_environment();
     for (int i = 1; i < argc; ++i) {
@@ -35,22 +43,50 @@ Result<Instance> read_instance(int argc, char** argv) {
             instance.tag = Tag(argv[++i]);
         else if (word == "-i" && i + 1 < argc && instance.id.empty())
             instance.id = ResourceId(argv[++i]);
-        else
+        else if (word != "--" || !instance.arguments.empty())
             instance.arguments.emplace_back(word);
     }
     if (instance.tag.empty())
         return fail(Code::syntax,
                     "usage: ACTION -t tag [-i id] [arguments]; actions are run by perform_action");
     UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "ins_list", {"-t", instance.tag.str()}));
+    if (reply.exit_code == static_cast<int>(Code::not_found) && comes_before_instance(action)) {
+        instance.exists = false;
+        std::ifstream file(instance.layout.etc() + "/node");
+        std::getline(file, instance.node);
+        return instance;
+    }
     if (reply.exit_code != 0) return fail(static_cast<Code>(reply.exit_code), "{}", reply.err);
     const auto fields = text::split(text::trim(reply.out), '\x01');
     if (fields.size() < 7)
         return fail(Code::internal, "ins_list gave {} fields for {}", fields.size(), instance.tag.str());
     instance.node = fields[0];
+    instance.app = AppName(fields[1]);
+    instance.type = TypeName(fields[2]);
     instance.id = ResourceId(fields[4]);
+    instance.info_text = fields[5];
     instance.state = fields[6];
-    UNDERSTUDY_TRY(instance.info, parse_info(fields[5]));
+    if (options.free_info) return instance;
+    auto info = parse_info(instance.info_text);
+    if (!info)
+        return fail(Code::bad_argument, "info field damaged: {}; set it with ins_setin -t {} -v \"...\"",
+                    info.error().text, instance.tag.str());
+    instance.info = std::move(*info);
     return instance;
+}
+
+/// Whether an administrator has suspended the checks of this resource. Spec: CLU-171, APP-044.
+bool in_maintenance(const Instance& instance) {
+    const auto flag = cli::run(instance.layout, "flg_test", {"-f", "Maintenance_" + instance.tag.str()});
+    return flag && flag->exit_code == 0;
+}
+
+Result<> run_action(const std::string& name, const Action& action, const Instance& instance) {
+    if (is_check(name) && (instance.state != "ISP" || in_maintenance(instance))) return {};
+    if (name == "recover" && in_maintenance(instance))
+        return fail(Code::failure, "{} is under maintenance (flag Maintenance_{}); it is not recovered",
+                    instance.tag.str(), instance.tag.str());
+    return action(instance);
 }
 
 void become(const std::string& user) {
@@ -101,7 +137,7 @@ std::int64_t Instance::setting(const char* key, std::int64_t otherwise, std::int
     return std::max(*number, least);
 }
 
-int run(int argc, char** argv, const std::map<std::string, Action>& actions) {
+int run(int argc, char** argv, const std::map<std::string, Action>& actions, KitOptions options) {
     setvbuf(stdout, nullptr, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
     const auto name = fs::path(argv[0]).stem().string();
@@ -110,10 +146,13 @@ int run(int argc, char** argv, const std::map<std::string, Action>& actions) {
         std::fprintf(stderr, "this kit has no action %s\n", name.c_str());
         return static_cast<int>(Code::not_found);
     }
-    const auto instance = read_instance(argc, argv);
-    const auto done = instance ? action->second(*instance) : Result<>(tl::unexpected(instance.error()));
+    const auto instance = read_instance(argc, argv, name, options);
+    const auto done =
+        instance ? run_action(name, action->second, *instance) : Result<>(tl::unexpected(instance.error()));
     if (done) return 0;
-    std::fprintf(stderr, "%s\n", done.error().text.c_str());
+    const auto number =
+        done.error().number == 0 ? std::string() : fmt::format("(No. {}) ", done.error().number);
+    std::fprintf(stderr, "%s%s\n", number.c_str(), done.error().text.c_str());
     return 1;
 }
 
@@ -167,7 +206,10 @@ Result<Outcome> run_program(const Program& program) {
         setsid();
         dup2(input[0], 0);
         dup2(output[1], 1);
-        dup2(output[1], 2);
+        dup2(program.drop_errors ? open("/dev/null", O_WRONLY) : output[1], 2);
+        for (const auto& [key, value] : program.environment)
+            setenv(key.c_str(), value.c_str(), 1);
+        signal(SIGPIPE, SIG_DFL);
         if (!program.user.empty()) become(program.user);
         if (chdir(program.directory.c_str()) != 0) _exit(126);
         execvp(arguments[0], arguments.data());
@@ -203,7 +245,7 @@ Result<Outcome> run_program(const Program& program) {
         while (poll(&left, 1, 0) > 0 && (left.revents & POLLIN) != 0) {
             const auto count = read(output[0], buffer, sizeof buffer);
             if (count <= 0) break;
-            if (outcome.output.size() < kMaxOutput)
+            if (outcome.output.size() < kMaxProgramOutput)
                 outcome.output.append(buffer, static_cast<std::size_t>(count));
         }
     }
@@ -231,6 +273,15 @@ bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& co
         std::this_thread::sleep_for(kPollInterval);
     }
     return true;
+}
+
+std::string file_name_of(const Tag& tag) {
+    std::string name;
+    for (const unsigned char c : tag.str())
+        name += c == '/' || c == '%' || c < 0x20 || (c == '.' && name.empty())
+                    ? fmt::format("%{:02X}", c)
+                    : std::string(1, static_cast<char>(c));
+    return name;
 }
 
 std::string holders_of(const std::string& path) {

@@ -26,7 +26,11 @@ namespace understudy::kits {
 struct Instance {
     Tag tag;
     ResourceId id;
-    /// The info field as key=value words, e.g. "device=eth0 prefix=24".
+    AppName app;
+    TypeName type;
+    bool exists = true;     // false in create, canextend and extend when it is not there yet
+    std::string info_text;  // the info field as it is
+    /// The info field as key=value words, e.g. "device=eth0 prefix=24"; empty for kits with free text.
     std::map<std::string, std::string> info;
     std::vector<std::string> arguments;  // the caller's own, after the engine's
     config::Layout layout;
@@ -42,8 +46,13 @@ struct Instance {
 
 using Action = std::function<Result<>(const Instance&)>;
 
-/// Runs the action named by argv[0] (its file name without extension).
-int run(int argc, char** argv, const std::map<std::string, Action>& actions);
+struct KitOptions {
+    bool free_info = false;  // the info field is the kit's own text, not key=value words
+};
+
+/// Runs the action named by argv[0] (its file name without extension). A check of what is not in service here
+/// and one during maintenance succeed without being run (Spec: CLU-149, CLU-171); recover is refused then.
+int run(int argc, char** argv, const std::map<std::string, Action>& actions, KitOptions options = {});
 
 /// "device=eth0 prefix=24" into its words; values may be quoted with ". Code::bad_argument on a malformed
 /// word.
@@ -52,17 +61,21 @@ Result<std::map<std::string, std::string>> parse_info(std::string_view info);
 /// A line in the engine's log.
 void say(const std::string& line);
 
+inline constexpr std::size_t kMaxProgramOutput = 256UL << 10;
+
 struct Program {
     std::vector<std::string> words;  // words[0] is looked up in PATH
     std::string user;                // run as this account with all its groups; empty: as we are
     std::string directory = "/";
     std::chrono::milliseconds limit = std::chrono::seconds(30);
     std::string input = {};
+    std::map<std::string, std::string> environment = {};  // beside what we have
+    bool drop_errors = false;                             // standard error is not wanted
 };
 struct Outcome {
     int exit_code = -1;
     bool timed_out = false;
-    std::string output;  // stdout and stderr, at most 64 KiB
+    std::string output;  // stdout and stderr, at most kMaxProgramOutput
 };
 /// Runs a program without a shell; it is killed with its group at the limit. Errors: it cannot be started.
 Result<Outcome> run_program(const Program& program);
@@ -71,6 +84,9 @@ Result<> must_run(const Program& program);
 
 /// Polls `condition` until it holds or `limit` has passed.
 bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& condition);
+
+/// A tag as a file name: "/" and what else a name may not hold are percent-encoded.
+std::string file_name_of(const Tag& tag);
 
 /// "postgres(123), bash(456)": processes that keep files, a working directory or a mount below `path` open.
 std::string holders_of(const std::string& path);

@@ -24,6 +24,7 @@ TEST(Layout, NamesProcessSeverityAndNumber) {
 #define MESSAGE(number, severity, name, english, japanese) number,
 constexpr int kNumbers[] = {
 #include "messages/catalogue.def"
+#include "messages/kits.def"
 };
 #undef MESSAGE
 
