@@ -1,5 +1,6 @@
 #include "kits/ip/address.h"
 
+#include "base/text.h"
 #include "kits/sdk/kit.h"
 
 #include <arpa/inet.h>
@@ -12,6 +13,7 @@
 
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <memory>
 
 namespace understudy::kits {
@@ -54,13 +56,23 @@ struct Found {
     unsigned flags = 0;
 };
 
-Result<std::optional<Found>> find(const std::string& text, const std::string& interface) {
-    if (!is_address(text)) return fail(Code::bad_argument, "\"{}\" is not an address", text);
+Result<Cache> all_addresses() {
     UNDERSTUDY_TRY(const auto session, open_session());
     nl_cache* allocated = nullptr;
     if (rtnl_addr_alloc_cache(session.get(), &allocated) < 0)
         return fail(Code::failure, "the host's addresses cannot be read");
-    const Cache cache(allocated);
+    return Cache(allocated);
+}
+
+/// Without this the kernel removes every later address of the subnet together with the first one, another
+/// resource's among them.
+void keep_other_addresses(const std::string& interface) {
+    std::ofstream("/proc/sys/net/ipv4/conf/" + interface + "/promote_secondaries") << "1\n";
+}
+
+Result<std::optional<Found>> find(const std::string& text, const std::string& interface) {
+    if (!is_address(text)) return fail(Code::bad_argument, "\"{}\" is not an address", text);
+    UNDERSTUDY_TRY(const auto cache, all_addresses());
     std::array<unsigned char, 16> wanted{};
     const int family = text.find(':') == std::string::npos ? AF_INET : AF_INET6;
     inet_pton(family, text.c_str(), wanted.data());
@@ -86,6 +98,41 @@ bool is_address(const std::string& text) {
     std::array<unsigned char, 16> bytes{};
     return inet_pton(AF_INET, text.c_str(), bytes.data()) == 1 ||
            inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1;
+}
+
+Result<std::vector<InterfaceAddress>> host_addresses() {
+    UNDERSTUDY_TRY(const auto cache, all_addresses());
+    std::vector<InterfaceAddress> result;
+    for (auto* object = nl_cache_get_first(cache.get()); object != nullptr;
+         object = nl_cache_get_next(object)) {
+        auto* entry = reinterpret_cast<rtnl_addr*>(object);
+        auto* local = rtnl_addr_get_local(entry);
+        char name[IF_NAMESIZE] = {};
+        if_indextoname(static_cast<unsigned>(rtnl_addr_get_ifindex(entry)), name);
+        if (local == nullptr || std::strcmp(name, "lo") == 0) continue;
+        char text[INET6_ADDRSTRLEN] = {};
+        inet_ntop(rtnl_addr_get_family(entry), nl_addr_get_binary_addr(local), text, sizeof text);
+        result.push_back({name, text, rtnl_addr_get_prefixlen(entry)});
+    }
+    return result;
+}
+
+void prefer_other_routes(const std::string& interface, bool ipv4) {
+    std::ofstream(fmt::format("/proc/sys/net/{}/conf/{}/ignore_routes_with_linkdown", ipv4 ? "ipv4" : "ipv6",
+                              interface))
+        << "1\n";
+}
+
+bool has_default_gateway() {
+    std::ifstream four("/proc/net/route");
+    for (std::string line; std::getline(four, line);)
+        if (const auto fields = text::words(line); fields.size() > 7 && fields[1] == "00000000") return true;
+    std::ifstream six("/proc/net/ipv6_route");
+    for (std::string line; std::getline(six, line);)
+        if (const auto fields = text::words(line);
+            fields.size() > 9 && fields[1] == "00" && fields[9] != "lo" && fields[0] == std::string(32, '0'))
+            return true;
+    return false;
 }
 
 Result<std::optional<std::string>> holder_of(const std::string& address) {
@@ -121,6 +168,7 @@ Result<> add_address(const std::string& address, int prefix, const std::string& 
 Result<> remove_address(const std::string& address, const std::string& interface) {
     UNDERSTUDY_TRY(const auto found, find(address, interface));
     if (!found) return {};
+    if (address.find(':') == std::string::npos) keep_other_addresses(interface);
     UNDERSTUDY_TRY(const auto session, open_session());
     UNDERSTUDY_TRY(const auto local, parse(address, found->prefix));
     const RouteAddress entry(rtnl_addr_alloc());
