@@ -60,10 +60,11 @@ def wait_until(condition: Callable[[], object], limit: float, what: str, interva
 
 
 class Host:
-    def __init__(self, lab: Lab, name: str, number: int) -> None:
+    def __init__(self, lab: Lab, name: str, number: int, generic_application: bool = False) -> None:
         self.lab = lab
         self.name = name
         self.number = number
+        self.generic_application = generic_application
         self.root = lab.directory / name
         self.namespace = f"{lab.id}-{name}"
         self.pid = 0
@@ -88,6 +89,9 @@ class Host:
             shutil.copytree(built, target, symlinks=True)
         else:
             target.mkdir(parents=True)
+        # Most tests put scripts of their own in the place of this kit.
+        if not self.generic_application:
+            shutil.rmtree(target / "subsys/gen", ignore_errors=True)
         (target / "bin").unlink(missing_ok=True)
         (target / "bin").symlink_to(build_directory() / "bin")
 
@@ -264,8 +268,8 @@ class Lab:
             return run("ip", "netns", "exec", self.switch, "nft", words[-1], check=check)
         return run("ip", "netns", "exec", self.switch, *words, check=check)
 
-    def host(self, name: str) -> Host:
-        host = Host(self, name, 11 + len(self.hosts))
+    def host(self, name: str, generic_application: bool = False) -> Host:
+        host = Host(self, name, 11 + len(self.hosts), generic_application)
         self.hosts[name] = host
         return host
 
