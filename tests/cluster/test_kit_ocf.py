@@ -219,7 +219,7 @@ http {{ access_log off; client_body_temp_path {run}/site.body; proxy_temp_path {
         right.command("dep_create", "-p", "site", "-c", child)
 
 
-# Spec: CLU-144, CLU-168, CLU-181
+# Spec: CLU-144, CLU-181
 def test_a_site_of_three_agents_recovers_and_fails_over(lab: Lab, pair: tuple[Host, Host]) -> None:
     left, right = pair
     client = lab.host("client")

@@ -57,7 +57,7 @@ def postmaster(host: Host) -> int:
     return int(host.run("head", "-1", f"{data_of(host)}/postmaster.pid").stdout)
 
 
-# Spec: APP-206, APP-212, APP-217, APP-223, CLU-168
+# Spec: APP-206, APP-212, APP-217, APP-223
 def test_a_killed_postmaster_with_a_busy_backend_is_restarted(running: Host) -> None:
     busy = running.spawn("runuser", "-u", "postgres", "--", "psql", "-h", "/tmp", "-Xc", "SELECT sum(sqrt(n)) FROM generate_series(1, 100000000000) n", "template1")
     wait_until(lambda: psql(running, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%generate_series%' AND state = 'active' AND pid <> pg_backend_pid()") == "1",
