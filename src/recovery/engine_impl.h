@@ -115,9 +115,13 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
 
     // engine_operations.cpp
     [[nodiscard]] ClusterView view() const;
+    /// Only what a plan for `tag` needs (view_part.h); `fresh`: what nodes have just told.
+    [[nodiscard]] ClusterView view_of(const Tag& tag,
+                                      const std::map<NodeName, config::NodeConfig>& fresh) const;
     /// The view with the living peers' own answers. Before reservations stand a peer that decides about a
     /// takeover is waited for; afterwards that would be waiting for one that waits for us.
-    runtime::Task<ClusterView> ask_everyone(NodeName except, bool reserved = false);
+    /// `only`: what view_of() gives; empty: everything.
+    runtime::Task<ClusterView> ask_everyone(NodeName except, bool reserved = false, Tag only = {});
     runtime::Task<Result<config::NodeConfig>> ask(NodeName peer, bool reserved = false);
     void serve_view(const NodeName& caller, std::string_view question, const Peers::Done& answer);
     runtime::Task<OperationResult> operate(Operation operation);
@@ -128,6 +132,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
                             std::size_t& open, runtime::OneShot<runtime::Done> all_ended);
     /// Plan, reserve, ask, plan again, until the plan fits what is reserved.
+    void add_peers(ClusterView& to) const;
     runtime::Task<Result<Plan>> plan_reserved(std::string& id, Needed& held, Operation& operation);
     [[nodiscard]] std::shared_ptr<Start> start_of(const Plan& plan, const Operation& operation) const;
     runtime::Task<> give_back(Tag tag, std::string why);

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "messages/messages.h"
 #include "recovery/engine_impl.h"
+#include "recovery/view_part.h"
 
 #include <algorithm>
 
@@ -97,28 +98,47 @@ void Engine::Impl::serve() {
     });
 }
 
-ClusterView Engine::Impl::view() const {
-    ClusterView result;
-    result.self = database.self();
+/// Every other node that is known, without its configuration.
+void Engine::Impl::add_peers(ClusterView& to) const {
     const auto& own = database.own();
-    auto& self = result.nodes[result.self];
-    self.alive = true;
-    self.config = own;
     std::set<NodeName> names(own.systems);
     for (const auto& pair : own.equivalencies)
         names.insert(pair.other_node);
     for (const auto& [name, config] : database.replicas())
         names.insert(name);
-    names.erase(result.self);
+    names.erase(to.self);
     for (const auto& name : names) {
-        auto& node = result.nodes[name];
+        auto& node = to.nodes[name];
         const auto state = peers->state(name);
         node.alive = state == comm::PeerState::alive;
         // Not heard of within the time that makes a path DEAD is dead (Spec: CLU-067, CLU-127).
         node.known_dead =
             state == comm::PeerState::dead || (state == comm::PeerState::unknown && peers_had_their_time);
-        if (const auto* config = database.of(name)) node.config = *config;
     }
+}
+
+ClusterView Engine::Impl::view() const {
+    ClusterView result;
+    result.self = database.self();
+    auto& self = result.nodes[result.self];
+    self.alive = true;
+    self.config = database.own();
+    add_peers(result);
+    for (auto& [name, node] : result.nodes)
+        if (const auto* config = database.of(name); config != nullptr && name != result.self)
+            node.config = *config;
+    return result;
+}
+
+ClusterView Engine::Impl::view_of(const Tag& tag, const std::map<NodeName, config::NodeConfig>& fresh) const {
+    ClusterView result;
+    result.self = database.self();
+    result.nodes[result.self].alive = true;
+    add_peers(result);
+    fill_part(result, tag, [&](const NodeName& name) {
+        const auto at = fresh.find(name);
+        return at != fresh.end() ? &at->second : database.of(name);
+    });
     return result;
 }
 
@@ -154,7 +174,7 @@ runtime::Task<Result<config::NodeConfig>> Engine::Impl::ask(NodeName peer, bool 
     }
 }
 
-runtime::Task<ClusterView> Engine::Impl::ask_everyone(NodeName except, bool reserved) {
+runtime::Task<ClusterView> Engine::Impl::ask_everyone(NodeName except, bool reserved, Tag only) {
     // The owner is asked, not the cached copy: it may be a moment old (Spec: CMD-118, CLU-095).
     std::map<NodeName, config::NodeConfig> fresh;
     std::set<NodeName> names;
@@ -168,7 +188,15 @@ runtime::Task<ClusterView> Engine::Impl::ask_everyone(NodeName except, bool rese
         else
             messages::warning("{} does not tell its states: {}", name.str(), config.error().text);
     }
-    ClusterView result = view();
+    ClusterView result = only.empty() ? view() : view_of(only, fresh);
+    if (!only.empty()) {
+        // Who was asked and did not answer is not known, whatever the copy says.
+        for (const auto& name : names)
+            if (name != except && !fresh.contains(name) && result.nodes.contains(name) &&
+                result.nodes.at(name).alive)
+                result.nodes.at(name).config = config::NodeConfig{};
+        co_return result;
+    }
     for (const auto& name : names)
         if (name != except && result.nodes.contains(name) && result.nodes.at(name).alive)
             result.nodes.at(name).config = fresh.contains(name) ? fresh.at(name) : config::NodeConfig{};
@@ -201,7 +229,9 @@ runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed&
     Error last{Code::failure, "the cluster kept changing; try again", 0};
     for (int attempt = 0; attempt < kMaxPlanAttempts;) {
         if (!made) {
-            const ClusterView seen = co_await ask_everyone(operation.dead, !held.empty());
+            const auto* initialise = std::get_if<InitialiseRequest>(&operation.request);
+            const Tag only = initialise == nullptr ? Tag() : initialise->only;
+            const ClusterView seen = co_await ask_everyone(operation.dead, !held.empty(), only);
             auto planned = plan(seen, operation.request);
             if (!planned) co_return fail(planned.error());
             made = std::move(*planned);
@@ -304,6 +334,8 @@ runtime::Task<> Engine::Impl::next_of(std::deque<Operation>& waiting, std::vecto
         waiting.pop_front();
         if (index >= parallel_hierarchies()) operation.plan.reset();  // it waited for others
         results[index] = co_await operate(std::move(operation));
+        // What needs no script never waits: heartbeats and commands have their turn between two of them.
+        co_await runtime::sleep_for(world.tasks, runtime::Duration::zero());
     }
     if (--open == 0) all_ended.set({});
 }

@@ -2,6 +2,7 @@
 // needs point backwards, and nothing comes in service on two nodes.
 
 #include "recovery/plan.h"
+#include "recovery/view_part.h"
 
 #include <gtest/gtest.h>
 
@@ -246,6 +247,29 @@ TEST(PlanProperties, AtMostOneSurvivorTakesAHierarchyOver) {
                 }
         }
     }
+}
+
+// Spec: CLU-129
+TEST(PlanProperties, AHierarchyIsInitialisedAlikeFromTheWholeViewAndFromItsPart) {
+    int steps = 0;
+    for (int run = 0; run < kRuns; ++run) {
+        RandomCluster cluster{std::mt19937_64(static_cast<std::uint64_t>(run) + 3000000)};
+        const auto view = cluster.view();
+        for (const auto& [tag, instance] : view.nodes.at(view.self).config.instances) {
+            auto part = view;
+            for (auto& [name, node] : part.nodes)
+                node.config = {};
+            fill_part(part, tag, [&](const NodeName& name) { return &view.nodes.at(name).config; });
+            const auto whole_plan = plan(view, InitialiseRequest{tag});
+            const auto part_plan = plan(part, InitialiseRequest{tag});
+            ASSERT_EQ(whole_plan.has_value(), part_plan.has_value()) << "run " << run;
+            if (!whole_plan) continue;
+            ASSERT_EQ(describe(*whole_plan), describe(*part_plan)) << "run " << run << ", " << tag.str();
+            ASSERT_EQ(whole_plan->steps, part_plan->steps) << "run " << run << ", " << tag.str();
+            steps += static_cast<int>(whole_plan->steps.size());
+        }
+    }
+    EXPECT_GT(steps, 1000);
 }
 
 // Spec: CLU-191
