@@ -200,12 +200,12 @@ error_log {run}/site.error;
 events {{ worker_connections 64; }}
 http {{ access_log off; client_body_temp_path {run}/site.body; proxy_temp_path {run}/site.proxy; fastcgi_temp_path {run}/site.fcgi;
   uwsgi_temp_path {run}/site.uwsgi; scgi_temp_path {run}/site.scgi;
-  server {{ listen {ADDRESS}:8080; root {mount}/html; location /nginx_status {{ stub_status on; }} }} }}
+  server {{ listen {ADDRESS}:8080; listen 127.0.0.1:8080; root {mount}/html; location /nginx_status {{ stub_status on; }} }} }}
 """)
     resources = {
         "site-files": ("ocf:heartbeat:Filesystem", f"device={shared}", f"directory={mount}", "fstype=none", "options=bind"),
         "site-address": ("ocf:heartbeat:IPaddr2", f"ip={ADDRESS}", "cidr_netmask=24", "nic=eth0"),
-        "site": ("ocf:heartbeat:nginx", f"configfile={mount}/nginx.conf", f"port=8080", f"status10url=http://{ADDRESS}:8080/nginx_status", "op.monitor.level=10"),
+        "site": ("ocf:heartbeat:nginx", f"configfile={mount}/nginx.conf", f"port=8080", f"status10url=http://127.0.0.1:8080/nginx_status", "op.monitor.level=10"),
     }
     for tag, words in resources.items():
         action(left, OCF, "create", "-t", tag, *words)
