@@ -24,10 +24,11 @@ constexpr auto kTable = std::to_array<Setting>({
      "Missed heartbeats after which the paths that still have the default are DEAD. Absent: each path's own. Read "
      "at start."},
     {"SAFETY_CHECK_TIMEOUT", integer, "30", 1, 3600, "s",
-     "How long a node whose paths are all DEAD is probed before it is taken to be down. Read at use."},
-    {"SAFETY_CHECK_MODE", text, "strict", 0, 0, "",
-     "strict: a node that answered a probe is left alone while its paths stay DEAD; recheck: probing goes on. Read "
-     "at use.", "strict|recheck"},
+     "How long a node whose paths are all DEAD is probed before it is taken to be down; every takeover waits so "
+     "long. Read at start."},
+    {"SAFETY_CHECK_MODE", text, "off", 0, 0, "",
+     "off: no safety check; strict: a node that answered a probe is left alone while its paths stay DEAD; recheck: "
+     "probing goes on. Read at start.", "off|strict|recheck"},
     {"INIT_PEER_WAIT", integer, "auto", 0, 3600, "s",
      "How long a starting node waits for its paths before it brings resources in service; auto: the longest "
      "interval x misses over all paths. Read at start.", "auto"},

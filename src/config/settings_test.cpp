@@ -14,7 +14,7 @@ TEST(Settings, DefaultsAreTheOnesOfTheTable) {
     const auto settings = Settings::parse("");
     ASSERT_TRUE(settings);
     EXPECT_EQ(settings->integer("SAFETY_CHECK_TIMEOUT"), 30);
-    EXPECT_EQ(settings->text("SAFETY_CHECK_MODE"), "strict");
+    EXPECT_EQ(settings->text("SAFETY_CHECK_MODE"), "off");
     EXPECT_EQ(settings->integer("RESRVTIMEOUT"), 150);
     EXPECT_EQ(settings->integer("RESRVRECTIMEOUT"), 150);
     EXPECT_EQ(settings->integer("SHUTDOWN_SWITCHOVER_TIMEOUT"), 600);

@@ -19,6 +19,7 @@
 #include "daemons/removal.h"
 #include "daemons/status.h"
 #include "messages/messages.h"
+#include "recovery/safety_check.h"
 #include "recovery/scripts.h"
 
 namespace understudy::daemons {
@@ -79,6 +80,7 @@ struct Node::Impl {
     NodeOptions options;
     std::unique_ptr<config::Database> database;
     comm::Cluster cluster;
+    recovery::SafetyCheck safety_check;
     recovery::Engine engine;
     ConfigReplication replication;
     Authority authority;
@@ -105,6 +107,7 @@ struct Node::Impl {
           options(std::move(o)),
           database(std::move(d)),
           cluster(world, {.self = options.self, .software_version = "0.1.0"}),
+          safety_check(world, *database, cluster, safety_options(options), recovery::ping_probe(world)),
           engine(world, *database, cluster, engine_options(options, *database)),
           replication(world, *database, cluster),
           authority(world, *database, cluster, options),
@@ -131,6 +134,15 @@ struct Node::Impl {
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
     ~Impl() { *alive = false; }
+
+    static recovery::SafetyCheck::Options safety_options(const NodeOptions& options) {
+        recovery::SafetyCheck::Options result;
+        result.timeout = std::chrono::seconds(options.settings.integer("SAFETY_CHECK_TIMEOUT"));
+        result.recheck = options.settings.text("SAFETY_CHECK_MODE") == "recheck";
+        result.informs_only =
+            options.settings.text("WITNESS_MODE") != "off" && options.settings.text("WITNESS_MODE") != "none";
+        return result;
+    }
 
     static recovery::Engine::Options engine_options(const NodeOptions& options,
                                                     const config::Database& database) {
@@ -271,6 +283,8 @@ struct Node::Impl {
                 granted(std::function<void()>([this, held = *id] { locks.release(held); }));
             });
         });
+        // The last of the gates. Spec: CLU-185.
+        if (options.settings.text("SAFETY_CHECK_MODE") != "off") engine.add_gate(safety_check);
         register_kits();
         replication.start();
         authority.start();

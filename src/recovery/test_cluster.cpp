@@ -49,9 +49,9 @@ void MemoryStore::read_journal(std::size_t, std::function<void(std::vector<confi
     done(journal);
 }
 
-Daemon::Daemon(runtime::World world, MemoryStore& store, const NodeName& self, bool host_rebooted,
+Daemon::Daemon(runtime::World world_of_host, MemoryStore& store, const NodeName& self, bool host_rebooted,
                std::map<std::string, std::string> settings)
-    : tasks(world.tasks) {
+    : world(world_of_host), tasks(world.tasks) {
     auto opened = config::Database::open(world, store, self);
     if (!opened) throw std::runtime_error(opened.error().text);
     database = std::move(*opened);

@@ -38,8 +38,9 @@ class TestCluster;
 
 /// The daemon: what understudyd composes, as far as recovery needs it. Configurations are sent whole.
 struct Daemon {
-    Daemon(runtime::World world, MemoryStore& store, const NodeName& self, bool host_rebooted,
+    Daemon(runtime::World world_of_host, MemoryStore& store, const NodeName& self, bool host_rebooted,
            std::map<std::string, std::string> settings);
+    runtime::World world;
     runtime::Tasks& tasks;
     std::unique_ptr<config::Database> database;
     std::unique_ptr<comm::Cluster> cluster;

@@ -305,6 +305,13 @@ class Lab:
                     f'oifname "p{destination.number}n{one}" drop')
             self._in_switch(rule, nft=True)
 
+    def cut_tcp(self, one: Host, other: Host) -> None:
+        """Drops TCP between two hosts on all networks; they still answer pings."""
+        for source, destination in ((one, other), (other, one)):
+            for network in NETWORKS:
+                self._in_switch(f'add rule bridge faults forward iifname "p{source.number}n{network}" '
+                                f'oifname "p{destination.number}n{network}" ip protocol tcp drop', nft=True)
+
     def partition(self, one: Host, other: Host, network: int | None = None) -> None:
         self.cut(one, other, network)
         self.cut(other, one, network)

@@ -1,0 +1,51 @@
+"""A host whose paths are all DEAD is asked for once more, by ping, before anything is taken over from it."""
+
+from __future__ import annotations
+
+from lab import Host, Lab, wait_until
+from test_recovery import calls, protect_script
+
+TIMEOUT = 3
+
+
+def log(host: Host) -> str:
+    return (host.root / "var/log/understudy/understudyd.log").read_text()
+
+
+def checked(pair: tuple[Host, Host]) -> tuple[Host, Host]:
+    """The pair with the safety check on, App.0 in service on left."""
+    left, right = pair
+    for host in pair:
+        host.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2, SAFETY_CHECK_MODE="strict", SAFETY_CHECK_TIMEOUT=TIMEOUT)
+        host.command("lkstop", "-f")
+        host.start()
+    wait_until(lambda: all(host.command("sys_getst", "-s", "left" if host is right else "right").strip() == "ALIVE" for host in pair),
+               15, "both are ALIVE again")
+    protect_script(left, right)
+    left.command("perform_action", "-a", "restore", "-t", "App.0")
+    return left, right
+
+
+# Spec: CLU-072, CLU-073, CLU-074, CLU-076
+def test_a_host_that_answers_is_left_alone_until_its_paths_were_back(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = checked(pair)
+    lab.cut_tcp(left, right)
+    wait_until(lambda: 'SAFETY CHECK DETECTED MACHINE "left":PAUSING COMM_DOWN' in log(right), 15, "left is detected")
+    assert "The remote node (left) appears to be reachable. Waiting for confirmation." in log(right)
+    lab.heal()
+    wait_until(lambda: "SAFETY CHECK ABORTED:ABORTING COMM_DOWN" in log(right), 15, "a path is back")
+    assert "The remote node (left) is up." in log(right)
+    assert (left.state("App.0"), right.state("App.0")) == ("ISP", "OSU") and calls(right) == []
+    # Paths were ALIVE again; now the host is really gone. Spec: CLU-076
+    left.power_off()
+    wait_until(lambda: right.state("App.0") == "ISP", 20, "right has taken over")
+    assert "safety check: go on" in right.command("understudy", "incident")
+
+
+# Spec: CLU-071, CLU-075, CLU-189
+def test_a_host_that_does_not_answer_is_taken_over_after_the_timeout(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = checked(pair)
+    left.power_off()
+    wait_until(lambda: right.state("App.0") == "ISP", 20, "right has taken over")
+    assert 'SAFETY CHECK for "left" timed out: assuming "left" is down' in log(right)
+    assert "FAILOVER RECOVERY OF MACHINE left" in log(right)
