@@ -218,19 +218,21 @@ class Reporter {
     [[nodiscard]] std::optional<std::int64_t> restored_us(const std::string& tag) const {
         std::optional<std::int64_t> last;
         for (const auto& step : out_.steps)
-            if (step.tag == tag && step.action == "restore" && step.result == "ok" && step.began_us &&
-                step.took_us)
+            if (step.tag == tag && (step.action == "restore" || step.action == "recover") &&
+                step.result == "ok" && step.began_us && step.took_us)
                 last = std::max(last.value_or(0), *step.began_us + *step.took_us);
         return last;
     }
 
-    /// The roots that something was planned for, each once.
+    /// The roots that something was planned for, each once; what failed and was repaired on the spot.
     [[nodiscard]] std::vector<std::string> roots() const {
         std::vector<std::string> result;
+        const bool failed = incident_.kind == IncidentKind::resource_failure;
         for (const auto& choice : out_.choices)
-            if (choice.action == "restore" &&
+            if ((choice.action == "restore" || (failed && choice.action == "remove")) &&
                 std::find(result.begin(), result.end(), choice.tag) == result.end())
                 result.push_back(choice.tag);
+        if (failed && result.empty()) result.push_back(incident_.subject);
         return result;
     }
 
@@ -251,10 +253,13 @@ class Reporter {
                         outage.from = "it was out of service before";
                         break;
                     }
-                    [[fallthrough]];
-                case IncidentKind::resource_failure:
                     outage.from_us = known_good_us_;
                     outage.from = known_good_us_ ? known_good_ : "when it stopped working is unknown";
+                    break;
+                case IncidentKind::resource_failure:
+                    outage.from_us = known_good_us_ ? *known_good_us_ : incident_.began_us;
+                    outage.from = known_good_us_ ? known_good_
+                                                 : "when the failure was found; it may have begun earlier";
                     break;
                 case IncidentKind::move:
                     for (const auto& step : out_.steps)
@@ -342,8 +347,9 @@ class Reporter {
         if (incident_.kind == IncidentKind::node_failure) advise_about_node();
         for (const auto& step : out_.steps)
             if (step.result == "failed")
-                advice.push_back(fmt::format("{} of {} failed on {}: {}. Look into var/log/understudy there.",
-                                             step.action, step.tag, step.node.str(), step.error));
+                advice.push_back(fmt::format("{} of {} failed on {}{}{}. Look into var/log/understudy there.",
+                                             step.action, step.tag, step.node.str(),
+                                             step.error.empty() ? "" : ": ", step.error));
         for (const auto& tag : roots())
             advise_about(tag);
         for (const auto& mirror : now_.mirrors)

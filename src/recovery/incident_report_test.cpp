@@ -290,6 +290,46 @@ TEST(IncidentReport, ARestartedObserverBeginsANewIncident) {
     EXPECT_EQ(join_incidents(j.entries, {}).size(), 2U);
 }
 
+TEST(IncidentReport, AFailedResourceThatIsRepairedOnTheSpot) {
+    Journals j;
+    j.on("left")
+        .incident("20251128-120001-ip.0")
+        .at(1000, fact::begin, "ip.0", {{"kind", "resource failure"}});
+    j.at(1000, fact::check, "ip.0", {{"check", "quick"}, {"result", "failed"}, {"why", "exit code 1"}});
+    j.step(1500, "ip.0", "left", "recover", 400).at(1500, fact::end, "ip.0", {{"recovered", "ip.0"}});
+    const auto page = report(join_incidents(j.entries, {}).at(0), {});
+    EXPECT_TRUE(page.ended);
+    EXPECT_EQ(page.outage_us(), 500'000);
+    const auto text = render(page, utc);
+    EXPECT_THAT(text, HasSubstr("left       quick check of ip.0: failed: exit code 1"));
+    EXPECT_THAT(text, HasSubstr("it may have begun earlier"));
+    EXPECT_THAT(text, HasSubstr("nothing: all is in service"));
+}
+
+TEST(IncidentReport, AFailedResourceThatMoves) {
+    Journals j;
+    j.on("left").incident("20251128-120001-ip.0");
+    j.at(1000, fact::begin, "ip.0", {{"kind", "resource failure"}, {"known_good_us", Journals::us(-9000)}});
+    j.step(1500, "ip.0", "left", "recover", 400, "exit code 1");
+    j.at(1501, fact::plan, "pg.0",
+         {{"order", "1"}, {"node", "left"}, {"action", "remove"}, {"why", "ip.0 failed"}});
+    j.at(1501, fact::candidates, "pg.0",
+         {{"node.left", "priority 1, this node"}, {"node.right", "priority 10, ALIVE"}});
+    j.step(1700, "pg.0", "left", "remove", 150).at(1701, fact::asked, "ip.0", {{"node", "right"}});
+    j.on("right").step(1900, "ip.0", "right", "restore", 100).step(2000, "pg.0", "right", "restore", 90);
+    j.at(2001, fact::end, "ip.0", {{"recovered", "ip.0, pg.0"}, {"failed", ""}});
+    j.on("left").at(2002, fact::end, "ip.0");
+    const auto page = report(join_incidents(j.entries, {}).at(0), {});
+    EXPECT_TRUE(page.ended);
+    ASSERT_EQ(page.outages.size(), 1U);
+    EXPECT_EQ(page.outages[0].tag, "pg.0");
+    EXPECT_EQ(page.outages[0].from, "last good check on left");
+    EXPECT_EQ(page.outage_us(), 11'000'000);
+    EXPECT_THAT(
+        page.advice,
+        ElementsAre("recover of ip.0 failed on left: exit code 1. Look into var/log/understudy there."));
+}
+
 TEST(IncidentReport, AMoveIsAnOutageFromTheFirstRemove) {
     Journals j;
     j.on("right").incident("20251128-120001-pg.0").at(1000, fact::begin, "pg.0", {{"kind", "move"}});

@@ -91,7 +91,8 @@ void steps(const IncidentReport& report, const Time& time, std::string& out) {
         if (step.result == "ok")
             out += seconds(step.took_us.value_or(0));
         else if (step.result == "failed")
-            out += fmt::format("FAILED after {}: {}", seconds(step.took_us.value_or(0)), step.error);
+            out += fmt::format("FAILED after {}{}{}", seconds(step.took_us.value_or(0)),
+                               step.error.empty() ? "" : ": ", step.error);
         else if (step.result == "skipped")
             out += fmt::format("not tried: {}", step.error);
         else
@@ -107,7 +108,7 @@ void outages(const IncidentReport& report, const Time& time, std::string& out) {
         std::string length = "unknown";
         if (outage.from_us && outage.to_us) length = seconds(*outage.to_us - *outage.from_us);
         if (!outage.to_us) length = "not restored";
-        if (outage.to_us && !outage.from_us && report.kind != IncidentKind::resource_failure) length = "none";
+        if (outage.to_us && !outage.from_us) length = "none";
         out += fmt::format("  {:<20} {:<12} ", outage.tag, length);
         out += outage.from_us ? fmt::format("from {} ({})", clock_time(time, *outage.from_us), outage.from)
                               : outage.from;
