@@ -71,10 +71,31 @@ std::vector<JournalEntry> unframe(std::string_view data) {
     return entries;
 }
 
+/// Whether the fields that are read here have the types that they are read as, where they are there.
+bool is_mirror(const json& mirror) {
+    if (!mirror.is_object()) return false;
+    const auto all = [&](const auto& names, auto right) {
+        return std::all_of(std::begin(names), std::end(names), [&](const char* name) {
+            const auto at = mirror.find(name);
+            return at == mirror.end() || right(*at);
+        });
+    };
+    constexpr const char* kTexts[] = {"volume", "role", "state", "type", "peer"};
+    constexpr const char* kNumbers[] = {"queue_bytes", "dirty_bytes", "write_bytes"};
+    constexpr const char* kSwitches[] = {"connected", "split_brain"};
+    return all(kTexts, [](const json& value) { return value.is_string(); }) &&
+           all(kNumbers, [](const json& value) { return value.is_number_unsigned(); }) &&
+           all(kSwitches, [](const json& value) { return value.is_boolean(); });
+}
+
 json parse_mirrors(const Result<std::string>& answer) {
     auto mirrors = answer ? json::parse(*answer, nullptr, false) : json::array();
-    if (mirrors.is_object() && mirrors.contains("mirrors")) mirrors = mirrors["mirrors"];
-    return mirrors.is_array() ? mirrors : json::array();
+    if (mirrors.is_object() && mirrors.contains("mirrors")) mirrors = json(mirrors["mirrors"]);
+    json sound = json::array();
+    if (mirrors.is_array())
+        for (auto& mirror : mirrors)
+            if (is_mirror(mirror)) sound.push_back(std::move(mirror));
+    return sound;
 }
 
 std::int64_t microseconds(runtime::Duration duration) {

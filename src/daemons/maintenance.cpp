@@ -93,6 +93,31 @@ json known_maintenance(const config::Database& database) {
     return list;
 }
 
+Result<MaintenanceService::Request> MaintenanceService::parse_request(std::string_view payload) {
+    // A field of another type is the same as a request of another version: refused, not guessed.
+    try {
+        const auto object = json::parse(payload);
+        const auto& of = object.at("maintenance");
+        Request request;
+        object.at("phase").get_to(request.phase);
+        object.at("on").get_to(request.on);
+        auto& maintenance = request.maintenance;
+        of.at("node").get_to(maintenance.node);
+        of.at("subject").get_to(maintenance.subject);
+        of.at("since").get_to(maintenance.since_s);
+        of.at("until").get_to(maintenance.until_s);
+        of.at("who").get_to(maintenance.who);
+        of.at("why").get_to(maintenance.why);
+        for (const auto& tag : object.at("tags").get<std::vector<std::string>>())
+            request.tags.emplace_back(tag);
+        for (const auto& flag : object.at("flags").get<std::vector<std::string>>())
+            request.flags.emplace_back(flag);
+        return request;
+    } catch (const json::exception& error) {
+        return fail(Code::internal, "a malformed request for maintenance: {}", error.what());
+    }
+}
+
 MaintenanceService::MaintenanceService(runtime::World world, config::Database& database,
                                        comm::Cluster& cluster)
     : world_(world), database_(database), cluster_(cluster) {}
@@ -104,11 +129,11 @@ MaintenanceService::~MaintenanceService() {
 void MaintenanceService::start() {
     cluster_.serve(std::string(kMethod),
                    [this](const NodeName&, std::string_view payload, const comm::Cluster::Answer& answer) {
-                       const auto request = json::parse(payload, nullptr, false);
-                       const auto phase = request.is_object() ? request.value("phase", "") : std::string();
-                       auto served = serve_here(phase, payload);
+                       const auto request = parse_request(payload);
+                       if (!request) return answer(fail(request.error()));
+                       auto served = serve_here(*request);
                        if (!served) return answer(fail(served.error()));
-                       if (phase == kReady) return answer(*served);
+                       if (request->phase == kReady) return answer(*served);
                        database_.sync([answer](const Result<>& synced) {
                            if (synced)
                                answer(std::string());
@@ -134,46 +159,32 @@ void MaintenanceService::end_what_is_over() {
     });
 }
 
-Result<std::string> MaintenanceService::serve_here(const std::string& phase, std::string_view payload) {
-    const auto request = json::parse(payload, nullptr, false);
-    if (!request.is_object() || !request.contains("maintenance") || !request["maintenance"].is_object())
-        return fail(Code::internal, "a malformed request for maintenance");
-    const auto& of = request["maintenance"];
-    const Maintenance maintenance{of.value("node", false),
-                                  of.value("subject", ""),
-                                  of.value("since", std::int64_t{0}),
-                                  of.value("until", std::int64_t{0}),
-                                  of.value("who", ""),
-                                  of.value("why", "")};
-    std::vector<Tag> tags;
-    for (const auto& tag : request.value("tags", std::vector<std::string>()))
-        tags.emplace_back(tag);
+Result<std::string> MaintenanceService::serve_here(const Request& request) {
+    const auto& maintenance = request.maintenance;
     const auto& own = database_.own();
-    if (phase == kReady) {
-        for (const auto& tag : tags)
+    if (request.phase == kReady) {
+        for (const auto& tag : request.tags)
             if (own.find(tag) == nullptr)
                 return fail(Code::not_found, "there is no resource \"{}\" on {}", tag.str(),
                             database_.self().str());
         json flags = json::array();
-        for (const auto& flag : flags_about(own, maintenance, tags))
+        for (const auto& flag : flags_about(own, maintenance, request.tags))
             flags.push_back(flag.str());
         return dumped(flags);
     }
-    const bool on = request.value("on", false);
-    auto edits = on && phase == kWrite
-                     ? config::begin_maintenance(own, maintenance, tags)
-                     : config::end_maintenance(own, maintenance.node, maintenance.subject, tags);
-    if (phase == kPutBack)
-        for (const auto& flag : request.value("flags", std::vector<std::string>()))
-            edits.emplace_back(config::PutFlag{FlagName(flag)});
-    else if (phase != kWrite)
-        return fail(Code::internal, "a malformed request for maintenance");
+    const bool back = request.phase == kPutBack;
+    if (!back && request.phase != kWrite) return fail(Code::internal, "a malformed request for maintenance");
+    auto edits = request.on && !back
+                     ? config::begin_maintenance(own, maintenance, request.tags)
+                     : config::end_maintenance(own, maintenance.node, maintenance.subject, request.tags);
+    if (back)
+        for (const auto& flag : request.flags)
+            edits.emplace_back(config::PutFlag{flag});
     if (edits.empty()) return std::string();
     database_.commit(std::move(edits));
-    const auto text = phase == kPutBack
-                          ? std::string("maintenance is as it was: not every node could be told")
-                      : on ? "in maintenance: " + describe(maintenance)
-                           : fmt::format("maintenance ended by {}", maintenance.who);
+    const auto text = back         ? std::string("maintenance is as it was: not every node could be told")
+                      : request.on ? "in maintenance: " + describe(maintenance)
+                                   : fmt::format("maintenance ended by {}", maintenance.who);
     messages::info("{}: {}", maintenance.subject, text);
     database_.journal(0, maintenance.node ? "node" : "resource", maintenance.subject, text);
     return std::string();

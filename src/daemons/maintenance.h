@@ -43,7 +43,15 @@ class MaintenanceService {
     /// One phase of one node's part; `flags` for putting back.
     runtime::Task<Result<std::string>> ask(NodeName node, std::string phase, Wanted wanted,
                                            std::vector<std::string> flags);
-    Result<std::string> serve_here(const std::string& phase, std::string_view payload);
+    struct Request {
+        std::string phase;
+        bool on = false;
+        config::Maintenance maintenance;
+        std::vector<Tag> tags;
+        std::vector<FlagName> flags;  // to put back
+    };
+    static Result<Request> parse_request(std::string_view payload);
+    Result<std::string> serve_here(const Request& request);
     void end_what_is_over();
 
     runtime::World world_;
