@@ -71,6 +71,9 @@ class VolumeEvents {
     virtual void in_sync() = 0;
     /// The intent log could not be written: it is not used any more. Spec: REP-064.
     virtual void log_failed(std::string why) = 0;
+    /// A source waits for its target, which has not been heard of for a moment. Repeated while it lasts; see
+    /// SourceDriver.
+    virtual void target_silent() = 0;
 };
 
 /// Destroy a volume only after shutdown() has called `done`, and on the reactor's thread.

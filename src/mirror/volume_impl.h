@@ -68,6 +68,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void link_lost(std::string why) override;
     void degraded(DegradeAnswer release) override;
     void in_sync() override;
+    void target_silent() override { events_.target_silent(); }
     void mark_consistent(bool consistent, std::uint64_t serial) override;
     void release_data(std::byte* data, std::uint32_t length) override;
     void release_resync(std::byte* data, std::uint32_t length) override;

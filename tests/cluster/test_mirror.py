@@ -53,6 +53,36 @@ def test_postgresql_survives_its_host_with_every_acknowledged_row(lab: Lab) -> N
     assert (left.state(ROOT_TAG), right.state(ROOT_TAG)) == ("ISP", "OSU")
 
 
+# Spec: REP-079, REP-138, REP-166, REP-095
+def test_a_standby_that_loses_power_holds_writes_for_heartbeats_only_and_resyncs_partially(lab: Lab) -> None:
+    left, right, outside = lab.host("left"), lab.host("right"), lab.host("client")
+    lab.form_cluster(left, right)
+    outside.power_on()
+    story = Protected(lab, left, right, "sync", volume_mib=256)
+    story.create()
+    story.wait_in_sync(left)
+    client = Client(outside)
+    client.start()
+    try:
+        client.wait_for_more(50, 30)
+        right.power_off()
+        # The mirror's own pings would need 30 s (PingInterval x MaxPingMisses).
+        client.wait_for_more(50, 15)
+        assert left.mirror(VOLUME)["state"] == "paused"
+        assert "found its node DEAD" in (left.root / "var/log/understudy/mirrord.log").read_text()
+        right.start()
+        story.wait_in_sync(left)
+        client.wait_for_more(50, 30)
+    finally:
+        client.stop()
+    assert left.state(ROOT_TAG) == "ISP"
+    assert 0 < int(left.mirror(VOLUME)["resync_bytes_sent"]) < 64 * MIB
+    acknowledged = {number for number, _ in client.acknowledgements()}
+    assert not acknowledged - story.rows(left)
+    left.command("understudy", "switchover", ROOT_TAG, "--to", right.name, timeout=120)
+    assert not acknowledged - story.rows(right)
+
+
 # Spec: REP-090, REP-092
 def test_a_target_has_no_device_to_read_or_write(pair: tuple[Host, Host]) -> None:
     left, right = pair

@@ -122,6 +122,13 @@ Task<bool> EngineNotes::died(std::string node) {
     co_return text::trim(*state) != "ALIVE";
 }
 
+Task<bool> EngineNotes::is_dead(std::string node) {
+    if (!protects()) co_return false;
+    auto state = co_await ask(node_, "sys_getst", node);
+    // UNKNOWN is a node that this one has never seen since it started: that says nothing.
+    co_return state&& text::trim(*state) == "DEAD";
+}
+
 Task<Result<std::vector<BehindNote>>> EngineNotes::notes_of(std::string node, VolumeId volume) {
     auto listed = co_await ask(node, "flg_list", "");
     if (!listed) co_return fail(listed.error());

@@ -53,6 +53,8 @@ class ClusterNotes {
     virtual runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) = 0;
     /// Notes of the volume on this node and on those that are alive. Error: this node's own cannot be read.
     virtual runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) = 0;
+    /// Whether the heartbeats have found `node` dead. False also when nobody can say.
+    virtual runtime::Task<bool> is_dead(std::string node) = 0;
 };
 
 /// Through this host's understudyd. A host without a cluster database has no notes: posting succeeds.
@@ -63,6 +65,7 @@ class EngineNotes : public ClusterNotes {
     runtime::Task<Result<bool>> post(BehindNote note, std::string peer) override;
     runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) override;
     runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
+    runtime::Task<bool> is_dead(std::string node) override;
 
   private:
     struct Node {

@@ -106,6 +106,7 @@ class Mirror : private HostEvents {
     void in_sync() override;
     void log_failed(std::string why) override;
     void first_write() override;
+    void target_silent() override;
 
     // mirror.cpp: record and state
     Result<> commit(MirrorRecord next);
@@ -135,6 +136,7 @@ class Mirror : private HostEvents {
     void schedule_notes();
     runtime::Task<> keep_notes();
     runtime::Task<Result<>> check_not_behind();
+    runtime::Task<> ask_whether_target_died(std::uint64_t session);
 
     // mirror_link.cpp: source and target meet
     [[nodiscard]] PeerAddress peer_address() const;
@@ -192,6 +194,7 @@ class Mirror : private HostEvents {
     Generations source_generations_;  // target: what it adopts at the end of the session
     std::uint64_t source_epoch_ = 0;
     bool connecting_ = false;
+    bool asking_after_target_ = false;  // ask_whether_target_died() runs
     std::optional<runtime::TimerId> connect_timer_;
     std::optional<runtime::TimerId> hold_timer_;
     runtime::Duration backoff_{};

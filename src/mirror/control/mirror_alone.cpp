@@ -185,6 +185,26 @@ Task<> Mirror::keep_notes() {
     if (notes_left_) schedule_notes();
 }
 
+// --- a target that says nothing
+
+/// Heartbeats find a node DEAD many times sooner than missing pings of the mirror lose its link (REP-095),
+/// and synchronous writes wait all that time. The question is asked only while an answer is owed, so an idle
+/// cluster daemon is left alone, and one that is absent leaves the pings to decide.
+void Mirror::target_silent() {
+    if (!around_.notes || !source() || !linked_ || closing_ || asking_after_target_) return;
+    tasks_.spawn(ask_whether_target_died(session_));
+}
+
+Task<> Mirror::ask_whether_target_died(std::uint64_t session) {
+    asking_after_target_ = true;
+    const bool dead = co_await around_.notes->is_dead(record_.remote_node);
+    asking_after_target_ = false;
+    // The session that the question was about may have ended meanwhile.
+    if (!dead || session != session_ || !linked_ || !source() || closing_) co_return;
+    host_->detach();
+    link_lost("the cluster has found its node DEAD");
+}
+
 /// Whether the cluster knows that this end lacks writes which its peer, now silent, has accepted.
 Task<Result<>> Mirror::check_not_behind() {
     std::string since;

@@ -133,6 +133,7 @@ Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
     if (state_ == MirrorState::paused || state_ == MirrorState::broken) host_->resume();
     const auto [data, resync] = (*links)->take();
     host_->attach(data, resync, decision.resync);
+    ++session_;
     linked_ = true;
     session_kind_ = decision.resync;
     backoff_ = kConnectBackoffStart;

@@ -210,6 +210,42 @@ TEST_F(PairTest, AnAsynchronousSourceTellsTheClusterButDoesNotWaitForIt) {
     expect_refused_as_behind(*this);
 }
 
+// Spec: REP-079 REP-138
+TEST_F(PairTest, ATargetThatTheClusterFindsDeadHoldsNoWriteUntilItsPingsAreMissed) {
+    create();
+    pair.wire.silent = true;
+    pair.power_off(right);
+    EXPECT_FALSE(pair.write(left, 3, 33, 1s));
+    left.daemon->host->miss_answers();
+    EXPECT_FALSE(pair.write(left, 4, 44, 1s));  // the heartbeats have not found it dead yet
+    EXPECT_EQ(pair.cluster.questions, 1);
+    EXPECT_TRUE(left.daemon->host->linked());
+    pair.cluster.dead.insert("right");
+    left.daemon->host->miss_answers();
+    EXPECT_TRUE(pair.write(left, 5, 55, 200ms));
+    EXPECT_FALSE(pair.record(left).generations.peer_may_hold_current);
+    EXPECT_TRUE(pair.record(left).alone_noted);
+    pair.cluster.dead.clear();
+    pair.start(right);
+    const auto sent = pair.wire.blocks_sent;
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, sent + 3);
+    EXPECT_EQ(right.disk.blocks, left.disk.blocks);
+}
+
+// Spec: REP-095
+TEST_F(PairTest, WithoutItsClusterDaemonASilentTargetIsLeftToThePings) {
+    create();
+    pair.wire.silent = true;
+    pair.cluster.silent.insert("left");
+    pair.cluster.dead.insert("right");
+    pair.power_off(right);
+    left.daemon->host->miss_answers();
+    EXPECT_FALSE(pair.write(left, 3, 33, 1s));
+    EXPECT_TRUE(left.daemon->host->linked());
+    EXPECT_EQ(pair.record(left).state, MirrorState::mirroring);
+}
+
 // Spec: REP-079
 TEST_F(PairTest, ATargetThatCaughtUpIsPromotedAndItsNotesAreGone) {
     create();

@@ -51,7 +51,7 @@ ModelHost::~ModelHost() {
         if (session.source != this && session.target != this) continue;
         ModelHost* other = session.source == this ? session.target : session.source;
         session.source = session.target = nullptr;
-        if (!other) continue;
+        if (!other || wire_.silent) continue;
         std::weak_ptr<int> weak = other->alive_;
         other->world_.tasks.after(50ms, [other, weak] {
             if (weak.lock()) other->lose_link();
@@ -161,7 +161,12 @@ void ModelHost::synchronise(int number) {
 
 void ModelHost::detach() {
     const int number = std::exchange(session_, 0);
+    const MirrorState from = state_;
     if (state_ == MirrorState::mirroring || state_ == MirrorState::resync) state_ = MirrorState::paused;
+    if (role_ == Role::source && from == MirrorState::mirroring && !quiesced_) {
+        events_.state_changed(from, state_, PauseCause::link_lost);
+        degrade();
+    }
     const auto at = wire_.sessions.find(number);
     if (at == wire_.sessions.end()) return;
     ModelHost* other = at->second.source == this ? at->second.target : at->second.source;
@@ -182,15 +187,18 @@ void ModelHost::lose_link() {
     state_ = MirrorState::paused;
     if (gate_ == GateMode::open) gate_ = GateMode::hold_writes;
     events_.state_changed(from, state_, PauseCause::link_lost);
-    if (from == MirrorState::mirroring && !quiesced_) {
-        std::weak_ptr<int> weak = alive_;
-        events_.degraded([this, weak](bool recorded) {
-            if (!weak.lock()) return;
-            for (bool* acknowledged : std::exchange(stalled_, {}))
-                *acknowledged = recorded;
-        });
-    }
+    if (from == MirrorState::mirroring && !quiesced_) degrade();
     events_.link_lost("cut");
+}
+
+/// Writes that wait for the target are completed when the controller says so.
+void ModelHost::degrade() {
+    std::weak_ptr<int> weak = alive_;
+    events_.degraded([this, weak](bool recorded) {
+        if (!weak.lock()) return;
+        for (bool* acknowledged : std::exchange(stalled_, {}))
+            *acknowledged = recorded;
+    });
 }
 
 // --- requests
@@ -251,6 +259,7 @@ Task<Result<>> ModelHost::stop_export(bool forced) {
 
 Task<> ModelHost::shutdown() {
     co_await runtime::sleep_for(world_.tasks, 2ms);
+    quiesced_ = true;
     detach();
 }
 
@@ -295,6 +304,13 @@ Task<Result<std::vector<BehindNote>>> ModelNotes::read(VolumeId) {
     Result<std::vector<BehindNote>> out = cluster_.notes[node_];
     if (cluster_.silent.contains(node_)) out = fail(Code::unreachable, "{} is silent", node_);
     co_return out;
+}
+
+Task<bool> ModelNotes::is_dead(std::string node) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    ++cluster_.questions;
+    co_return !cluster_.silent.contains(node_) &&
+        (cluster_.dead.contains(node) || (cluster_.apart && node != node_));
 }
 
 // --- hosts

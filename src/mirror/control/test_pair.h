@@ -43,6 +43,7 @@ class Wire {
     std::map<std::string, std::pair<int, std::function<void(LinkResult)>>> expected;
     int next = 1;
     bool cut = false;
+    bool silent = false;  // a host that dies says nothing: the other's link stays, without answers
     runtime::Duration resync_takes = std::chrono::milliseconds(20);
     std::uint64_t blocks_sent = 0;
 };
@@ -88,6 +89,8 @@ class ModelHost : public VolumeHost {
     void write(std::size_t block, int value, bool* acknowledged);
     /// The link's end, as this side finds out.
     void lose_link();
+    /// As the volume does every 300 ms while its target owes answers.
+    void miss_answers() { events_.target_silent(); }
     [[nodiscard]] bool exported() const { return exported_; }
     [[nodiscard]] bool linked() const { return session_ != 0; }
 
@@ -99,6 +102,7 @@ class ModelHost : public VolumeHost {
     };
     void apply(const Waiting& write);
     void synchronise(int session);
+    void degrade();
     [[nodiscard]] VolumeStatus now() const;
 
     runtime::World world_;
@@ -126,6 +130,7 @@ struct ModelCluster {
     bool apart = false;            // each node takes the other for dead
     std::set<std::string> silent;  // nodes whose cluster daemon does not answer
     int posts = 0;
+    int questions = 0;  // whether a node is dead
 };
 
 class ModelNotes : public ClusterNotes {
@@ -135,6 +140,7 @@ class ModelNotes : public ClusterNotes {
     runtime::Task<Result<bool>> post(BehindNote note, std::string peer) override;
     runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) override;
     runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
+    runtime::Task<bool> is_dead(std::string node) override;
 
   private:
     runtime::World world_;

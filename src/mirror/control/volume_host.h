@@ -30,6 +30,8 @@ class HostEvents {
     virtual void log_failed(std::string why) = 0;
     /// A write waits at the gate in first_write; set_gate(open) lets it pass.
     virtual void first_write() = 0;
+    /// See VolumeEvents::target_silent.
+    virtual void target_silent() = 0;
 };
 
 /// One volume with its reactor thread, gate and export. Calls without a result take effect in their order.

@@ -9,6 +9,9 @@ namespace understudy::mirror {
 
 /// How often cores are told the time.
 inline constexpr std::chrono::milliseconds kTick{100};
+/// A target that owes an answer and has said nothing for so long is asked about elsewhere; its driver is told
+/// again each time this passes.
+inline constexpr std::chrono::milliseconds kSilence{300};
 /// Copies of asynchronous writes that wait to be sent; beyond that the mirror pauses. Spec: REP-087.
 inline constexpr std::size_t kMaxCopyBytes = std::size_t{512} << 20;
 /// Largest request of an export, and so the largest payload on the wire.

@@ -117,6 +117,7 @@ class Node : public SourceDriver, public TargetDriver {
     void link_lost(std::string why) override { lost_reason = std::move(why); }
     void degraded(DegradeAnswer release) override;
     void in_sync() override;
+    void target_silent() override { ++silences; }
     void mark_consistent(bool consistent, std::uint64_t serial) override;
     void release_data(std::byte* buffer, std::uint32_t length) override { pool.give_back(buffer, length); }
     void release_resync(std::byte* buffer, std::uint32_t length) override { pool.give_back(buffer, length); }
@@ -148,6 +149,7 @@ class Node : public SourceDriver, public TargetDriver {
     bool barrier_released = false;
     std::string lost_reason;
     unsigned synced = 0;
+    unsigned silences = 0;
 };
 
 struct AppRequest {

@@ -28,7 +28,8 @@ Source::Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, Mirro
       block_buffers_(kMaxResyncBufferBytes),
       last_heard_(now),
       last_ping_(now),
-      last_tick_(now) {}
+      last_tick_(now),
+      silence_told_(now) {}
 
 Source::~Source() = default;
 

@@ -66,6 +66,9 @@ class SourceDriver {
     virtual void link_lost(std::string why) = 0;
     virtual void degraded(DegradeAnswer release) = 0;
     virtual void in_sync() = 0;
+    /// The target owes answers and is silent: whoever knows it dead by other means can say so by detach(),
+    /// long before the missing pings do. Repeated while it lasts.
+    virtual void target_silent() = 0;
 };
 
 class Source {
@@ -173,6 +176,7 @@ class Source {
     void abandon_window();
     void maybe_close_epoch();
     void epoch_progress();
+    void notice_silence();
     void check_ending();
     void finish_ending(Result<> result);
     void interrupt_resync(PauseCause cause, std::chrono::milliseconds retry_after);
@@ -259,7 +263,8 @@ class Source {
     std::optional<Instant> repair_at_;  // mirroring: when to try a block again that could not be read
 
     // Health
-    Instant last_heard_, last_ping_, last_tick_;
+    Instant last_heard_, last_ping_, last_tick_, silence_told_;
+    std::optional<Instant> owed_since_;  // since when the target owes an answer, by ticks
 };
 
 }  // namespace understudy::mirror

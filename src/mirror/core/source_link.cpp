@@ -303,6 +303,7 @@ void Source::tick(Instant now) {
     if (linked_ && now - last_heard_ > detection_interval())
         lose_links(fmt::format("no answer from the target for {} ms", detection_interval().count()),
                    PauseCause::link_lost, true);
+    notice_silence();
     if (linked_ && !block_window_.empty() && now - resync_progress_at_ > detection_interval())
         lose_links("the target does not acknowledge resync blocks", PauseCause::link_lost, true);
     if (linked_ && now - last_ping_ >= milliseconds(parameters_.ping_interval_ms)) {
@@ -336,6 +337,21 @@ void Source::tick(Instant now) {
     wrote_since_tick_ = false;
     pump();
     check_ending();
+}
+
+/// An idle mirror owes the answers to pings only.
+void Source::notice_silence() {
+    if (!linked_ || window_.empty()) {
+        owed_since_.reset();
+    } else if (!owed_since_) {
+        owed_since_ = now_;
+    }
+    const auto silence = now_ - last_heard_;
+    const bool answer_due = owed_since_ && now_ - *owed_since_ >= kSilence && silence >= kSilence;
+    const bool pong_due = silence >= 2 * milliseconds(parameters_.ping_interval_ms);
+    if (!linked_ || !(answer_due || pong_due) || now_ - silence_told_ < kSilence) return;
+    silence_told_ = now_;
+    driver_.target_silent();
 }
 
 // --- administration

@@ -77,6 +77,29 @@ TEST_F(SourceTest, AnAsynchronousWriteCompletesWhenThisEndHasItAndItsBufferIsFre
     EXPECT_EQ(world.target().disk.cell(0), request.id);
 }
 
+// Spec: REP-095
+TEST_F(SourceTest, ATargetThatOwesAnAnswerAndIsSilentIsReportedLongBeforeItsPingsAreMissed) {
+    start(MirrorType::sync);
+    Node& node = world.source();
+    pass(milliseconds(2000));
+    EXPECT_EQ(node.silences, 0U);  // idle: the pings of 3 s are all it owes
+    AppRequest& request = write(0);
+    run_here();
+    for (milliseconds time(0); time < kSilence; time += kTick)
+        world.tick(kTick);
+    EXPECT_EQ(node.silences, 0U);
+    for (milliseconds time(0); time < milliseconds(3000); time += kTick)
+        world.tick(kTick);
+    EXPECT_GE(node.silences, 9U);
+    EXPECT_TRUE(source().linked());  // only told: it may be slow
+    EXPECT_EQ(request.completed, 0U);
+    world.settle();
+    const unsigned before = node.silences;
+    pass(milliseconds(1000));
+    EXPECT_EQ(node.silences, before);
+    EXPECT_NE(request.completed, 0U);
+}
+
 // Spec: REP-052
 TEST_F(SourceTest, NothingReachesDeviceOrLinkBeforeItsBitIsDurable) {
     start(MirrorType::sync);

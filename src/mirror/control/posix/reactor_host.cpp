@@ -183,6 +183,11 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
             if (link == link_) events_.in_sync();
         });
     }
+    void target_silent() override {
+        tell([this, link = seat_.link] {
+            if (link == link_) events_.target_silent();
+        });
+    }
     void log_failed(std::string why) override {
         tell([this, why = std::move(why)] { events_.log_failed(why); });
     }
