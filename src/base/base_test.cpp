@@ -32,6 +32,17 @@ TEST(Crc32c, AcceleratedAndPortableAgreeAndContinue) {
     }
 }
 
+TEST(Crc32c, LongRunsAgreeWithThePortableOne) {
+    std::mt19937 random(8);
+    for (const std::size_t size : {4079UL, 4080UL, 4081UL, 4096UL, 8160UL, 12345UL, 65536UL}) {
+        std::vector<std::byte> data(size);
+        for (auto& b : data)
+            b = static_cast<std::byte>(random());
+        EXPECT_EQ(crc32c(data), crc32c_portable(data)) << size;
+        EXPECT_EQ(crc32c(data, 0x12345678U), crc32c_portable(data, 0x12345678U)) << size;
+    }
+}
+
 TEST(Text, SplitKeepsEmptyFields) {
     EXPECT_EQ(text::split("a,,b", ','), (std::vector<std::string>{"a", "", "b"}));
     EXPECT_EQ(text::split("", ','), (std::vector<std::string>{""}));

@@ -26,11 +26,57 @@ constexpr std::array<std::uint32_t, 256> make_table() {
 constexpr auto kTable = make_table();
 
 #if defined(__x86_64__)
+// The processor's instruction takes a word each cycle but gives its result three cycles later. So three runs
+// of this many bytes go side by side; three of them are nearly 4096, the most frequent size.
+constexpr std::size_t kRun = 1360;
+static_assert(kRun % 8 == 0);
+
+using ShiftTable = std::array<std::array<std::uint32_t, 256>, 4>;
+
+/// What a state becomes when kRun bytes of zero follow, by each of its four bytes. Checksums are linear: the
+/// state after "ab" is the state after "a" followed by zeroes, xor that of "b" from zero.
+constexpr ShiftTable make_shift_table() {
+    std::array<std::uint32_t, 32> of_bit{};
+    for (unsigned bit = 0; bit < 32; ++bit) {
+        std::uint32_t state = std::uint32_t{1} << bit;
+        for (std::size_t i = 0; i < kRun; ++i)
+            state = (state >> 8) ^ kTable[state & 0xFF];
+        of_bit[bit] = state;
+    }
+    ShiftTable table{};
+    for (unsigned byte = 0; byte < 4; ++byte)
+        for (unsigned value = 0; value < 256; ++value)
+            for (unsigned bit = 0; bit < 8; ++bit)
+                if ((value >> bit & 1) != 0) table[byte][value] ^= of_bit[byte * 8 + bit];
+    return table;
+}
+
+constexpr auto kShift = make_shift_table();
+
+std::uint32_t shifted(std::uint32_t state) {
+    return kShift[0][state & 0xFF] ^ kShift[1][state >> 8 & 0xFF] ^ kShift[2][state >> 16 & 0xFF] ^
+           kShift[3][state >> 24];
+}
+
 __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std::byte> data,
                                                              std::uint32_t crc) {
-    std::uint64_t state = ~crc;
+    std::uint64_t state = static_cast<std::uint32_t>(~crc);
     const auto* at = data.data();
     auto left = data.size();
+    for (; left >= 3 * kRun; left -= 3 * kRun, at += 3 * kRun) {
+        std::uint64_t second = 0, third = 0;
+        for (std::size_t i = 0; i < kRun; i += 8) {
+            std::array<std::uint64_t, 3> words;
+            std::memcpy(&words[0], at + i, 8);
+            std::memcpy(&words[1], at + kRun + i, 8);
+            std::memcpy(&words[2], at + 2 * kRun + i, 8);
+            state = _mm_crc32_u64(state, words[0]);
+            second = _mm_crc32_u64(second, words[1]);
+            third = _mm_crc32_u64(third, words[2]);
+        }
+        state = shifted(static_cast<std::uint32_t>(state)) ^ second;
+        state = shifted(static_cast<std::uint32_t>(state)) ^ third;
+    }
     while (left >= 8) {
         std::uint64_t word = 0;
         std::memcpy(&word, at, 8);
