@@ -119,7 +119,7 @@ void VolumeDriver::after_batch() {
     }
     if (data_link_) data_link_->resume_reading();
     if (resync_link_) resync_link_->resume_reading();
-    if (data_link_) data_link_->flush();
+    flush_data_link();
     if (resync_link_) resync_link_->flush();
     if (direct_quiesced_ && device_->idle()) {
         auto done = std::exchange(direct_quiesced_, nullptr);
@@ -129,6 +129,20 @@ void VolumeDriver::after_batch() {
         });
     }
     if (closing_ != Closing::no) advance_closing();
+}
+
+/// An asynchronous write is answered when it is done here, so its frame goes to the network behind the
+/// answer, not in front of it: one batch later, and no later than that, however long the device takes.
+void VolumeDriver::flush_data_link() {
+    if (!data_link_) return;
+    const bool fresh = std::exchange(fresh_frames_, false);
+    if (fresh && !frames_waited_ && source_ && source_->type() == MirrorType::async) {
+        frames_waited_ = true;
+        reactor_.again();
+        return;
+    }
+    frames_waited_ = false;
+    data_link_->flush();
 }
 
 void VolumeDriver::arm_timer() {
@@ -349,6 +363,7 @@ void VolumeDriver::detach() {
 }
 
 void VolumeDriver::send_data(Outgoing& item) {
+    fresh_frames_ = true;
     data_link_->send(item);
 }
 void VolumeDriver::send_resync(Outgoing& item) {

@@ -81,6 +81,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void after_batch();
     void tick();
     void arm_timer();
+    void flush_data_link();
     void log_finished(int error);
     void try_attach();
     void flush_device(std::function<void(int)> done);
@@ -114,6 +115,8 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     std::unique_ptr<Link> data_link_, resync_link_;
     std::vector<std::unique_ptr<Link>> closing_links_;
     std::optional<PendingAttach> pending_attach_;
+    bool fresh_frames_ = false;   // queued on the data link since the last batch
+    bool frames_waited_ = false;  // some wait since the batch before
     bool draining_ = false;
     bool attached_before_ = false;
 

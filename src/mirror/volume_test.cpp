@@ -5,9 +5,12 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/magic.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -77,7 +80,7 @@ class VolumeTest : public ::testing::Test {
         auto made = Reactor::create();
         ASSERT_TRUE(made) << made.error().text;
         reactor = std::move(*made);
-        std::string pattern = (std::filesystem::temp_directory_path() / "volume_test.XXXXXX").string();
+        std::string pattern = base() + "/volume_test.XXXXXX";
         ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
         directory = pattern;
         reactor->after_batch([this] {
@@ -97,6 +100,7 @@ class VolumeTest : public ::testing::Test {
         std::filesystem::remove_all(directory);
     }
 
+    [[nodiscard]] virtual std::string base() const { return std::filesystem::temp_directory_path(); }
     [[nodiscard]] std::string path(const std::string& name) const { return directory + "/" + name; }
 
     bool run_until(std::function<bool()> wanted) {
@@ -282,6 +286,61 @@ TEST_F(VolumeTest, AFlushOfAnAsynchronousMirrorWaitsForTheTarget) {
     EXPECT_EQ(flush(*left), 0);
     EXPECT_EQ(left->status().queue_requests, 0U);
     EXPECT_TRUE(equal());
+}
+
+/// On files in memory, whose writes are done the moment they are submitted.
+class InMemoryVolumeTest : public VolumeTest {
+  protected:
+    void SetUp() override {
+        struct statfs about {};
+        if (::statfs("/dev/shm", &about) != 0 || about.f_type != TMPFS_MAGIC) GTEST_SKIP() << "no tmpfs";
+        VolumeTest::SetUp();
+    }
+    [[nodiscard]] std::string base() const override { return "/dev/shm"; }
+    /// What the source's data link has given to the network.
+    [[nodiscard]] std::uint64_t sent() const {
+        tcp_info info{};
+        socklen_t length = sizeof info;
+        EXPECT_EQ(::getsockopt(cut_handles[0], IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+        return info.tcpi_bytes_sent;
+    }
+};
+
+// Spec: REP-081
+TEST_F(InMemoryVolumeTest, AnAsynchronousWriteIsAnsweredBeforeItsFrameIsSentWhichFollowsAtOnce) {
+    type = MirrorType::async;
+    start(ResyncKind::full);
+    ASSERT_EQ(write(*left, 0, 4096, 1), 0);  // its bit is durable from here on
+    ASSERT_TRUE(run_until([&] { return left->status().queue_requests == 0; }));
+    const std::uint64_t before = sent();
+    auto request = submit(*left, BlockOp::write, 0, 4096, std::byte{2});
+    std::uint64_t at_answer = 0;
+    ASSERT_TRUE(run_until([&] {
+        if (!request->done) return false;
+        if (at_answer == 0) at_answer = sent();
+        return true;
+    }));
+    EXPECT_EQ(at_answer, before);
+    ASSERT_TRUE(run_until([&] { return left->status().queue_requests == 0; }));
+    EXPECT_GT(sent(), before);
+    EXPECT_TRUE(equal());
+}
+
+// Spec: REP-082
+TEST_F(VolumeTest, ZeroesTravelWithoutTheirBytesAndLeaveAHoleInTheTarget) {
+    start(ResyncKind::full);
+    ASSERT_EQ(write(*left, 0, 1 << 20, 7), 0);
+    ASSERT_TRUE(equal());
+    struct stat full {}, after {};
+    ASSERT_EQ(::stat(path("right").c_str(), &full), 0);
+    for (const MirrorType mode : {MirrorType::sync, MirrorType::async}) {
+        left->set_type(mode);
+        ASSERT_EQ(write(*left, mode == MirrorType::sync ? 0 : 512 << 10, 512 << 10, 0), 0);
+    }
+    ASSERT_EQ(flush(*left), 0);
+    EXPECT_TRUE(equal());
+    ASSERT_EQ(::stat(path("right").c_str(), &after), 0);
+    EXPECT_LE(after.st_blocks + (1 << 20) / 512, full.st_blocks);
 }
 
 // Spec: REP-090

@@ -124,6 +124,7 @@ class UringReactor final : public Reactor {
     void cancel(IoOperation& op) override;
 
     void post(std::function<void()> function) override;
+    void again() override { again_ = true; }
     void after_batch(std::function<void()> function) override { hooks_.push_back(std::move(function)); }
     [[nodiscard]] Clock::time_point now() const override { return now_; }
 
@@ -170,6 +171,7 @@ class UringReactor final : public Reactor {
     bool ring_open_ = false;
     bool enabled_ = false;
     bool busy_ = false;                       // the last wait was short
+    bool again_ = false;                      // do not wait before the next batch
     std::vector<SideArguments> side_;         // by submission slot
     std::deque<io_uring_sqe> waiting_;        // the submission ring was full and the kernel took nothing
     std::deque<SideArguments> waiting_side_;  // theirs, one each
@@ -373,6 +375,7 @@ void UringReactor::run() {
 /// to be woken costs more than most of these waits last, and on a virtual machine several times more. It
 /// gives the processor to whoever else wants it between two looks.
 void UringReactor::wait() {
+    if (std::exchange(again_, false)) return submit(0);
     const auto begin = Clock::now();
     if (busy_) {
         submit(0);

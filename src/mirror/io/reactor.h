@@ -63,6 +63,9 @@ class Reactor {
 
     /// Runs `function` on the reactor's thread; the one call, beside stop(), that other threads may make.
     virtual void post(std::function<void()> function) = 0;
+    /// The next batch follows at once, also when nothing completes: for work that is to come behind what is
+    /// submitted now.
+    virtual void again() = 0;
     /// Called once after each batch of completions, before new operations are submitted: the place to group
     /// work. Hooks stay for the reactor's life and run in the order they were added.
     virtual void after_batch(std::function<void()> function) = 0;

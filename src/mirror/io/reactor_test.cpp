@@ -136,6 +136,19 @@ TEST_F(ReactorTest, PunchesAHoleThatReadsAsZeroes) {
     EXPECT_EQ(back[8192], std::byte{0xff});
 }
 
+TEST_F(ReactorTest, AgainMakesABatchFollowAlthoughNothingCompletes) {
+    unsigned batches = 0;
+    reactor_->after_batch([&] {
+        if (++batches == 5)
+            reactor_->stop();
+        else
+            reactor_->again();
+    });
+    reactor_->post([] {});  // the first batch; nothing else ever completes
+    reactor_->run();
+    EXPECT_EQ(batches, 5U);
+}
+
 TEST_F(ReactorTest, GivesTheKernelsErrorToTheCallback) {
     Op op;
     watch(op);
