@@ -14,6 +14,7 @@ enum class BlockOp : std::uint8_t { read, write, flush, discard, write_zeroes };
 struct BlockRequest {
     BlockOp op = BlockOp::read;
     bool fua = false;                               // write: durable before it completes
+    bool punch = false;                             // write_zeroes: a hole will do where there can be one
     std::uint64_t offset = 0;                       // bytes
     std::uint32_t length = 0;                       // bytes
     std::byte* data = nullptr;                      // read: filled; write: taken from. Aligned to 4096.
@@ -29,6 +30,8 @@ class BlockBackend {
     virtual ~BlockBackend() = default;
     [[nodiscard]] virtual std::uint64_t size() const = 0;         // bytes
     [[nodiscard]] virtual std::uint32_t sector_size() const = 0;  // logical block, bytes
+    /// Whether discards give space back. What was discarded then reads as zeroes.
+    [[nodiscard]] virtual bool punches() const { return false; }
     /// Takes the request; completion through request.done. Out-of-range requests complete with -EINVAL.
     virtual void submit(BlockRequest& request) = 0;
 };

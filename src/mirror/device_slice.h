@@ -11,6 +11,7 @@ class DeviceSlice final : public BlockBackend {
     DeviceSlice(BlockBackend& device, std::uint64_t size) : device_(device), size_(size) {}
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] std::uint32_t sector_size() const override { return device_.sector_size(); }
+    [[nodiscard]] bool punches() const override { return device_.punches(); }
     void submit(BlockRequest& request) override { device_.submit(request); }
 
   private:

@@ -31,6 +31,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     // BlockBackend
     [[nodiscard]] std::uint64_t size() const override { return slice_->size(); }
     [[nodiscard]] std::uint32_t sector_size() const override { return device_->sector_size(); }
+    [[nodiscard]] bool punches() const override { return punches_; }
     void submit(BlockRequest& request) override;
 
     // Volume

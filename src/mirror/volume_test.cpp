@@ -331,7 +331,8 @@ TEST_F(VolumeTest, ZeroesTravelWithoutTheirBytesAndLeaveAHoleInTheTarget) {
     start(ResyncKind::full);
     ASSERT_EQ(write(*left, 0, 1 << 20, 7), 0);
     ASSERT_TRUE(equal());
-    struct stat full {}, after {};
+    struct stat full {
+    }, after{};
     ASSERT_EQ(::stat(path("right").c_str(), &full), 0);
     for (const MirrorType mode : {MirrorType::sync, MirrorType::async}) {
         left->set_type(mode);
@@ -341,6 +342,27 @@ TEST_F(VolumeTest, ZeroesTravelWithoutTheirBytesAndLeaveAHoleInTheTarget) {
     EXPECT_TRUE(equal());
     ASSERT_EQ(::stat(path("right").c_str(), &after), 0);
     EXPECT_LE(after.st_blocks + (1 << 20) / 512, full.st_blocks);
+}
+
+// Spec: REP-244, REP-246
+TEST_F(VolumeTest, AThrottledMirrorSendsNoFasterThanItsRateUntilTheLimitIsLifted) {
+    type = MirrorType::async;
+    start(ResyncKind::full);
+    parameters.bandwidth_throttle_kbit = 8000;
+    left->set_parameters(parameters);
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_EQ(write(*left, 0, 1 << 20, 9), 0);
+    ASSERT_EQ(flush(*left), 0);
+    // 1 MiB at 1 MB/s, of which a tenth of a second's worth may go at once.
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(900));
+    EXPECT_TRUE(equal());
+    parameters.bandwidth_throttle_kbit = 1;  // as good as never
+    left->set_parameters(parameters);
+    ASSERT_EQ(write(*left, 0, 1 << 20, 10), 0);
+    parameters.bandwidth_throttle_kbit = 0;
+    left->set_parameters(parameters);
+    ASSERT_EQ(flush(*left), 0);
+    EXPECT_TRUE(equal());
 }
 
 // Spec: REP-090

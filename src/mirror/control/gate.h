@@ -31,6 +31,7 @@ class Gate : public BlockBackend {
 
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] std::uint32_t sector_size() const override { return below_.sector_size(); }
+    [[nodiscard]] bool punches() const override { return below_.punches(); }
     void submit(BlockRequest& request) override;
 
     /// Requests that may pass now go on, in the order in which they came.

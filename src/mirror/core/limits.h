@@ -16,6 +16,9 @@ inline constexpr std::chrono::milliseconds kSilence{300};
 inline constexpr std::size_t kMaxCopyBytes = std::size_t{512} << 20;
 /// Largest request of an export, and so the largest payload on the wire.
 inline constexpr std::uint32_t kMaxRequestBytes = 32u << 20;
+/// Writes of at least this many bytes that are all zero travel without them. Smaller ones are cheaper to send
+/// than to punch out of the target's device.
+inline constexpr std::uint32_t kLeastZeroBytes = 64u << 10;
 /// Adjacent dirty blocks travel together up to this size.
 inline constexpr std::uint32_t kMaxResyncBytes = 1u << 20;
 /// Buffers of resync blocks being read or sent.

@@ -81,7 +81,9 @@ void Source::submit(BlockRequest& request) {
     write = {};
     write.source = this;
     write.request = &request;
-    write.local.op = request.op;
+    // What is forgotten here must read the same there: zeroes on both ends.
+    write.local.op = request.op == BlockOp::discard ? BlockOp::write_zeroes : request.op;
+    write.local.punch = request.punch || request.op == BlockOp::discard;
     write.local.fua = request.fua;
     write.local.offset = request.offset;
     write.local.length = request.length;
@@ -174,6 +176,10 @@ bool Source::send_live(Write& write) {
     switch (write.local.op) {
         case BlockOp::write: {
             const std::byte* data = write.local.data;
+            if (write.local.length >= kLeastZeroBytes && all_zero(data, write.local.length)) {
+                header.type = wire::Type::write_zeroes;
+                break;
+            }
             if (!sync) {
                 // The caller's buffer goes back as soon as the local write ends.
                 write.copy = copies_.take(write.local.length);
@@ -188,11 +194,9 @@ bool Source::send_live(Write& write) {
             break;
         }
         case BlockOp::write_zeroes:
-            header.type = wire::Type::write_zeroes;
+            header.type = write.local.punch ? wire::Type::discard : wire::Type::write_zeroes;
             break;
         case BlockOp::discard:
-            header.type = wire::Type::discard;
-            break;
         case BlockOp::read:
         case BlockOp::flush:
             assert(false);

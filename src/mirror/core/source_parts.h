@@ -4,7 +4,17 @@
 #include "mirror/core/limits.h"
 #include "mirror/core/source.h"
 
+#include <cstring>
+
 namespace understudy::mirror {
+
+/// `length` is at least 8.
+inline bool all_zero(const std::byte* data, std::size_t length) {
+    // Comparing the buffer with itself one word on is as fast as memory and stops at the first other byte.
+    std::uint64_t first;
+    std::memcpy(&first, data, sizeof first);
+    return first == 0 && std::memcmp(data, data + sizeof first, length - sizeof first) == 0;
+}
 
 /// A write, zeroes or discard from submit() to the last of: completed to the caller, done here, acknowledged
 /// there, released by the link.

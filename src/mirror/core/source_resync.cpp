@@ -10,16 +10,6 @@
 #include <utility>
 
 namespace understudy::mirror {
-namespace {
-
-bool all_zero(const std::byte* data, std::size_t length) {
-    // Comparing the buffer with itself one word on is as fast as memory and stops at the first other byte.
-    std::uint64_t first;
-    std::memcpy(&first, data, sizeof first);
-    return first == 0 && std::memcmp(data, data + sizeof first, length - sizeof first) == 0;
-}
-
-}  // namespace
 
 /// Spec: REP-157, REP-121.
 void Source::begin_resync(bool fetch_bits) {

@@ -226,12 +226,12 @@ void Target::start(Operation& operation) {
             local.op = BlockOp::write;
             break;
         case wire::Type::write_zeroes:
-            local.op = BlockOp::write_zeroes;
-            break;
         case wire::Type::discard:
         case wire::Type::resync_zeroes:
-            // Both ends must read the same afterwards: zeroes.
-            local.op = punches_ ? BlockOp::discard : BlockOp::write_zeroes;
+            // Both ends must read the same afterwards: zeroes. A hole is as good, and keeps a thin target
+            // thin.
+            local.op = BlockOp::write_zeroes;
+            local.punch = punches_;
             break;
         case wire::Type::flush:
         case wire::Type::resync_end:

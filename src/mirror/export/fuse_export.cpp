@@ -173,8 +173,9 @@ void FuseLoopExport::attach() {
     ++children_;
     run_in_child(
         reactor_, kAttachLimit,
-        [place = place_, volume = state_.volume]() -> Result<std::int64_t> {
-            auto number = attach_loop(place, volume.sector_size, volume.read_only);
+        [place = place_, volume = state_.volume,
+         discards = gate_.backend() != nullptr && gate_.backend()->punches()]() -> Result<std::int64_t> {
+            auto number = attach_loop(place, volume.sector_size, volume.read_only, discards);
             if (!number) return fail(number.error());
             return *number;
         },

@@ -130,7 +130,7 @@ TEST_F(FuseExportTest, WhatIsWrittenToTheDeviceIsInTheBackend) {
     EXPECT_EQ(statistics.errors, 0U);
 }
 
-TEST_F(FuseExportTest, ZeroesARangeAndOffersNoDiscard) {
+TEST_F(FuseExportTest, ZeroesARangeAndGivesTheSpaceOfADiscardBack) {
     ASSERT_TRUE(make(options()));
     const Descriptor device = open_device();
     std::vector<Page> pages(256);
@@ -145,7 +145,19 @@ TEST_F(FuseExportTest, ZeroesARangeAndOffersNoDiscard) {
         for (std::byte byte : pages[i].bytes)
             ASSERT_EQ(byte, std::byte{0});
     EXPECT_EQ(pages[48].bytes[0], std::byte{0xee});
-    EXPECT_NE(ioctl(device.get(), BLKDISCARD, range.data()), 0);
+    struct stat before {
+    }, after{};
+    ASSERT_EQ(stat(place_->file.c_str(), &before), 0);
+    std::array<std::uint64_t, 2> discarded{262144, 131072};
+    ASSERT_EQ(ioctl(device.get(), BLKDISCARD, discarded.data()), 0) << std::strerror(errno);
+    ASSERT_EQ(stat(place_->file.c_str(), &after), 0);
+    EXPECT_LE(after.st_blocks + 131072 / 512, before.st_blocks);
+    ASSERT_EQ(pread(device.get(), pages.data(), 1 << 20, 0), 1 << 20);
+    EXPECT_EQ(pages[63].bytes[0], std::byte{0xee});
+    for (std::size_t i = 64; i < 96; ++i)
+        for (std::byte byte : pages[i].bytes)
+            ASSERT_EQ(byte, std::byte{0});
+    EXPECT_EQ(pages[96].bytes[0], std::byte{0xee});
 }
 
 TEST_F(FuseExportTest, CarriesAFileSystemAndRefusesToStopWhileItIsMounted) {

@@ -357,16 +357,17 @@ class Session final : public FuseSession {
             return reply_error(slot, -ENOSPC);
         if (!aligned(in->offset, in->length)) return reply_error(slot, -EINVAL);
         if (in->length == 0) return reply_error(slot, 0);
-        // A hole in a file reads as zeroes, and loop devices zero ranges by punching holes: a discard, which
-        // may leave anything, is not enough.
+        // A hole in a file reads as zeroes, and loop devices both discard and zero ranges by punching holes:
+        // zeroes it must be, and space may go back.
         const std::uint64_t piece = std::min<std::uint64_t>(in->length, kMaxRange);
         const std::uint64_t offset = in->offset;
         slot.range_left = in->length - piece;
-        to_backend(slot, BlockOp::write_zeroes, offset, static_cast<std::uint32_t>(piece));
+        to_backend(slot, BlockOp::write_zeroes, offset, static_cast<std::uint32_t>(piece), punch);
     }
 
-    void to_backend(Slot& slot, BlockOp op, std::uint64_t offset, std::uint32_t length) {
+    void to_backend(Slot& slot, BlockOp op, std::uint64_t offset, std::uint32_t length, bool punch = false) {
         slot.request.op = op;
+        slot.request.punch = punch;
         slot.request.fua = false;
         slot.request.offset = offset;
         slot.request.length = length;
@@ -380,7 +381,8 @@ class Session final : public FuseSession {
         if (request.result == 0 && slot.range_left > 0) {
             const std::uint64_t next = std::min(slot.range_left, kMaxRange);
             slot.range_left -= next;
-            to_backend(slot, request.op, request.offset + request.length, static_cast<std::uint32_t>(next));
+            to_backend(slot, request.op, request.offset + request.length, static_cast<std::uint32_t>(next),
+                       request.punch);
             gate_.completed();
             return;
         }

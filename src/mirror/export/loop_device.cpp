@@ -125,10 +125,13 @@ Result<> in_use(const LoopPlace& place, int number) {
                 mount_point.empty() ? "stop the processes that have it open" : "unmount it");
 }
 
-/// Spec: REP-023, the block size is the backend's. A discard may leave any content while a loop device uses
-/// the same request for "make it zero"; with discards off, that request has one meaning.
-void refuse_discards(int number) {
-    std::ofstream(fmt::format("/sys/block/loop{}/queue/discard_max_bytes", number)) << "0\n";
+/// Where space cannot be given back a discard would write zeroes, which is work for nothing. Set in both
+/// cases: a loop device keeps the limit of its last user.
+void offer_discards(int number, bool offered) {
+    const std::string queue = fmt::format("/sys/block/loop{}/queue/", number);
+    std::string most = "0";
+    if (offered) std::getline(std::ifstream(queue + "discard_max_hw_bytes") >> std::ws, most);
+    std::ofstream(queue + "discard_max_bytes") << most << "\n";
 }
 
 void clear(const std::string& device_directory, int number) {
@@ -179,7 +182,7 @@ Result<unsigned> detach_labelled_loops(const std::string& device_directory) {
     return static_cast<unsigned>(numbers.size());
 }
 
-Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool read_only) {
+Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool read_only, bool discards) {
     UNDERSTUDY_TRY(const std::string label, label_of(place.device_directory, place.volume));
     const auto mounted = mounted_at(place.mount_directory);
     if (!mounted) return fail(Code::internal, "nothing is mounted at {}", place.mount_directory);
@@ -224,7 +227,7 @@ Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool 
             return fail(Code::failure, "cannot open loop device {} through a node in {}: {}", number,
                         place.device_directory, system_error_text());
         if (ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) {
-            refuse_discards(number);
+            offer_discards(number, discards);
             if (auto made = make_node(loop_node(place), number); !made) {
                 ioctl(device.get(), LOOP_CLR_FD, 0);
                 return fail(made.error());

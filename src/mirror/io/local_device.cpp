@@ -3,7 +3,6 @@
 #include "base/text.h"
 
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -30,23 +29,6 @@ std::string first_line(const std::filesystem::path& path) {
     std::string line;
     std::getline(file, line);
     return line;
-}
-
-/// Whether fallocate's hole punching works, asked without touching data.
-bool can_punch(const std::string& path) {
-    struct stat status {};
-    if (::stat(path.c_str(), &status) != 0) return false;
-    if (S_ISBLK(status.st_mode)) {
-        const auto limit =
-            text::to_int(first_line(fmt::format("/sys/dev/block/{}:{}/queue/write_zeroes_max_bytes",
-                                                major(status.st_rdev), minor(status.st_rdev))));
-        return limit && *limit > 0;
-    }
-    const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    const bool works = ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, status.st_size, 4096) == 0;
-    ::close(fd);
-    return works;
 }
 
 }  // namespace
@@ -94,7 +76,8 @@ Result<LocalDevice> open_device(Reactor& reactor, const std::string& path,
                 error.text += "; held by " + holders;
         return fail(std::move(error));
     }
-    return LocalDevice{std::move(*backend), can_punch(path)};
+    const bool punches = (*backend)->punches();
+    return LocalDevice{std::move(*backend), punches};
 }
 
 }  // namespace understudy::mirror

@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -45,12 +47,14 @@ class Descriptor {
 
 class RawFile final : public RawBackend {
   public:
-    RawFile(Reactor& reactor, Descriptor file, std::uint64_t size, std::uint32_t sector_size, bool read_only)
+    RawFile(Reactor& reactor, Descriptor file, std::uint64_t size, std::uint32_t sector_size, bool read_only,
+            bool punches)
         : reactor_(reactor),
           file_(std::move(file)),
           size_(size),
           sector_size_(sector_size),
-          read_only_(read_only) {
+          read_only_(read_only),
+          punches_(punches) {
         slots_.resize(kMaxInFlight);
         for (auto& slot : slots_) {
             slot.owner = this;
@@ -65,6 +69,7 @@ class RawFile final : public RawBackend {
 
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] std::uint32_t sector_size() const override { return sector_size_; }
+    [[nodiscard]] bool punches() const override { return punches_; }
     [[nodiscard]] bool idle() const override { return busy_ == 0; }
 
     void submit(BlockRequest& request) override {
@@ -90,6 +95,7 @@ class RawFile final : public RawBackend {
         BlockRequest* request = nullptr;
         std::uint32_t progress = 0;  // bytes done of a read, a write or zeroes written by hand
         bool zero_by_writing = false;
+        bool zero_by_punching = false;
         Slot* next_free = nullptr;
     };
 
@@ -105,6 +111,7 @@ class RawFile final : public RawBackend {
         slot.request = &request;
         slot.progress = 0;
         slot.zero_by_writing = false;
+        slot.zero_by_punching = request.op == BlockOp::write_zeroes && request.punch;
         issue(slot);
     }
 
@@ -132,8 +139,10 @@ class RawFile final : public RawBackend {
                     reactor_.write(slot, file_.get(), zeroes(std::min(length, kZeroChunk)), offset,
                                    request.fua);
                 else
-                    reactor_.fallocate(slot, file_.get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset,
-                                       length);
+                    reactor_.fallocate(slot, file_.get(),
+                                       (slot.zero_by_punching ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) |
+                                           FALLOC_FL_KEEP_SIZE,
+                                       offset, length);
                 return;
         }
     }
@@ -155,7 +164,8 @@ class RawFile final : public RawBackend {
             case BlockOp::write_zeroes:
                 if (!slot.zero_by_writing) {
                     if (result == -EOPNOTSUPP) {
-                        slot.zero_by_writing = true;
+                        // A device may find out late that it cannot: zeroes must come all the same.
+                        if (!std::exchange(slot.zero_by_punching, false)) slot.zero_by_writing = true;
                         return issue(slot);
                     }
                     // fallocate has no FUA of its own.
@@ -208,6 +218,7 @@ class RawFile final : public RawBackend {
     std::uint64_t size_;
     std::uint32_t sector_size_;
     bool read_only_;
+    bool punches_;
     std::vector<Slot> slots_;
     Slot* free_ = nullptr;
     BlockRequest* first_waiting_ = nullptr;
@@ -266,6 +277,19 @@ std::uint32_t probe_file_sector(int fd) {
     return pread(fd, sector.data(), kSmall, kSmall) < 0 && errno == EINVAL ? kLarge : kSmall;
 }
 
+/// Whether hole punching works, asked without touching data.
+bool can_punch(const std::string& path, const struct stat& status) {
+    if (S_ISBLK(status.st_mode)) {
+        std::ifstream limit(fmt::format("/sys/dev/block/{}:{}/queue/write_zeroes_max_bytes",
+                                        major(status.st_rdev), minor(status.st_rdev)));
+        std::uint64_t bytes = 0;
+        return limit >> bytes && bytes > 0;
+    }
+    const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    return file.get() >= 0 &&
+           ::fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, status.st_size, 4096) == 0;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<RawBackend>> RawBackend::open(Reactor& reactor, RawBackendOptions options) {
@@ -286,7 +310,8 @@ Result<std::unique_ptr<RawBackend>> RawBackend::open(Reactor& reactor, RawBacken
     }
     size -= size % sector;
     if (size == 0) return fail(Code::bad_argument, "{} is smaller than one sector", options.path);
-    return std::make_unique<RawFile>(reactor, std::move(file), size, sector, options.read_only);
+    const bool punches = !options.read_only && can_punch(options.path, status);
+    return std::make_unique<RawFile>(reactor, std::move(file), size, sector, options.read_only, punches);
 }
 
 }  // namespace understudy::mirror

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -107,6 +108,26 @@ TEST_F(RawBackendTest, DiscardsAndZeroesRanges) {
     for (std::size_t i = 1 << 20; i < (3 << 20); ++i)
         ASSERT_EQ(in.data[i], std::byte{0});
     EXPECT_EQ(in.data[3 << 20], std::byte{0xff});
+}
+
+TEST_F(RawBackendTest, ZeroesThatMayBeAHoleGiveTheirSpaceBack) {
+    AlignedBuffer ones(1 << 20, 0xff), in(1 << 20);
+    const auto space = [this] {
+        struct stat status {};
+        EXPECT_EQ(stat(path_.c_str(), &status), 0);
+        return status.st_blocks;
+    };
+    for (const bool fua : {false, true}) {
+        ASSERT_EQ(perform({.op = BlockOp::write, .length = 1 << 20, .data = ones.data}), 0);
+        ASSERT_EQ(perform({.op = BlockOp::flush}), 0);
+        const auto before = space();
+        EXPECT_EQ(perform({.op = BlockOp::write_zeroes, .fua = fua, .punch = true, .length = 1 << 20}), 0);
+        EXPECT_LE(space() + (1 << 20) / 512, before);
+        std::memset(in.data, 1, in.bytes);
+        ASSERT_EQ(perform({.op = BlockOp::read, .length = 1 << 20, .data = in.data}), 0);
+        for (std::size_t i = 0; i < in.bytes; ++i)
+            ASSERT_EQ(in.data[i], std::byte{0});
+    }
 }
 
 TEST_F(RawBackendTest, QueuesMoreRequestsThanItSendsToTheKernel) {
