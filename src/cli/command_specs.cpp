@@ -13,6 +13,8 @@ constexpr OptionSpec kSeparator{"f", "C", "separate fields by the character C in
 constexpr int kIntroductionLimit_s = 300;
 constexpr OptionSpec kJson{"json", "", "print JSON for programs"};
 
+constexpr int kMaxMirrorParameters = 1 + 11;  // a volume and every parameter it may have
+
 OptionSpec required(std::string_view name, std::string_view value, std::string_view help) {
     return {name, value, help, true};
 }
@@ -526,6 +528,13 @@ std::vector<CommandSpec> make_command_table() {
          Server::mirror,
          {},
          120},
+        {"understudy mirror set",
+         "VOL [KEY=VALUE...]",
+         "Set parameters of the volume's mirror on this node, at once; without KEY show them all.",
+         {},
+         1,
+         kMaxMirrorParameters,
+         Server::mirror},
         {"understudy mirror type", "VOL sync|async", "Change the mirror's type.", {}, 2, 2, Server::mirror},
         {"understudy mirror wait",
          "VOL",

@@ -87,6 +87,8 @@ constexpr auto kTable = std::to_array<Setting>({
     {"BitmapBytesPerBlock", integer, "65536", 0, 1LL << 31, "bytes",
      "How much around a write is marked in the intent log, rounded down to a multiple of 65536. Read at start of "
      "mirrord, as the next ones."},
+    {"BandwidthThrottle", integer, "0", 0, 100000000, "kbit/s",
+     "Most that a mirror sends, resync and writes together; 0: no limit."},
     {"MaxResyncPasses", integer, "200", 1, 1000000, "passes",
      "A resync that needs more passes pauses and starts anew after a minute."},
     {"PingInterval", integer, "3000", 10, 3600000, "ms", "Between two keep-alives of a mirror's link."},

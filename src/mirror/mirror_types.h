@@ -36,6 +36,7 @@ struct MirrorParameters {
     bool block_writes_on_limit_reached = false;
     bool dont_flush_async_queue = false;
     std::uint32_t auto_resume_delay_ms = 5000;
+    std::uint32_t bandwidth_throttle_kbit = 0;  // thousands of bits a second, 0: unlimited
 };
 
 enum class ResyncKind { none, partial, full };

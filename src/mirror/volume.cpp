@@ -320,6 +320,14 @@ void VolumeDriver::set_parameters(const MirrorParameters& parameters) {
     options_.parameters = parameters;
     if (source_) source_->set_parameters(parameters);
     if (target_) target_->set_parameters(parameters);
+    set_throttle();
+    for (Link* link : {data_link_.get(), resync_link_.get()})
+        if (link != nullptr) link->throttle_changed();
+}
+
+/// A target sends acknowledgements only, which must not wait. Spec: REP-244
+void VolumeDriver::set_throttle() {
+    throttle_.set_rate(source_ ? options_.parameters.bandwidth_throttle_kbit : 0, reactor_.now());
 }
 
 // --- links
@@ -345,10 +353,11 @@ void VolumeDriver::try_attach() {
         if (!target_->applied() || !former_sources_.empty() || !former_targets_.empty()) return;
     }
     PendingAttach sockets = *std::exchange(pending_attach_, std::nullopt);
-    data_link_ =
-        std::make_unique<Link>(reactor_, std::move(sockets.data_socket), data_pool_, kDataStaging, *this);
+    data_link_ = std::make_unique<Link>(reactor_, std::move(sockets.data_socket), data_pool_, kDataStaging,
+                                        *this, throttle_);
     resync_link_ = std::make_unique<Link>(reactor_, std::move(sockets.resync_socket), resync_pool_,
-                                          kResyncStaging, *this);
+                                          kResyncStaging, *this, throttle_);
+    set_throttle();
     if (std::exchange(attached_before_, true)) ++reconnects_;
     if (source_) source_->attach(sockets.kind, reactor_.now());
     if (target_) target_->attach(reactor_.now());

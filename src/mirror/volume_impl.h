@@ -83,6 +83,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void tick();
     void arm_timer();
     void flush_data_link();
+    void set_throttle();
     void log_finished(int error);
     void try_attach();
     void flush_device(std::function<void(int)> done);
@@ -113,6 +114,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     std::function<void(Result<>)> direct_quiesced_;
 
     BufferPool data_pool_{kMaxReceiveBytes}, resync_pool_{kMaxReceiveBytes};
+    Throttle throttle_;  // of both links of a source
     std::unique_ptr<Link> data_link_, resync_link_;
     std::vector<std::unique_ptr<Link>> closing_links_;
     std::optional<PendingAttach> pending_attach_;

@@ -24,16 +24,19 @@ struct Link::Vectors {
 };
 
 Link::Link(Reactor& reactor, LinkSocket socket, BufferPool& pool, std::size_t staging_bytes,
-           LinkHandler& handler)
+           LinkHandler& handler, Throttle& throttle)
     : reactor_(reactor),
       socket_(std::move(socket)),
       handler_(handler),
+      throttle_(throttle),
       reader_(pool, staging_bytes),
       vectors_(std::make_unique<Vectors>()) {
     send_op_.owner = this;
     send_op_.done = [](IoOperation& op, int result) { static_cast<Link*>(op.owner)->sent(result); };
     receive_op_.owner = this;
     receive_op_.done = [](IoOperation& op, int result) { static_cast<Link*>(op.owner)->received(result); };
+    pause_op_.owner = this;
+    pause_op_.done = [](IoOperation& op, int) { static_cast<Link*>(op.owner)->flush(); };
 }
 
 Link::~Link() {
@@ -41,7 +44,9 @@ Link::~Link() {
 }
 
 void Link::flush() {
-    if (sending_ || closed_ || ended_ || queue_.empty()) return;
+    if (sending_ || closed_ || ended_ || queue_.empty() || pause_op_.in_flight) return;
+    const std::size_t most = std::min(kMaxSendBytes, throttle_.allowed(reactor_.now()));
+    if (most == 0) return reactor_.timeout(pause_op_, throttle_.wait(reactor_.now()));
     unsigned count = 0;
     std::size_t bytes = 0, skip = head_sent_;
     const auto add = [&](const std::byte* data, std::size_t length) {
@@ -49,21 +54,26 @@ void Link::flush() {
             skip -= length;
             return;
         }
-        vectors_->items[count++] = {const_cast<std::byte*>(data) + skip, length - skip};
-        bytes += length - skip;
+        const std::size_t part = std::min(length - skip, most - bytes);
+        if (part == 0) return;
+        vectors_->items[count++] = {const_cast<std::byte*>(data) + skip, part};
+        bytes += part;
         skip = 0;
     };
     for (const Outgoing* item = queue_.front(); item != nullptr; item = item->next) {
-        if (count + 2 > kMaxVectors || bytes >= kMaxSendBytes) break;
+        if (count + 2 > kMaxVectors || bytes >= most) break;
         add(item->header.data(), item->header.size());
         if (item->length > 0) add(item->payload, item->length);
     }
     sending_ = true;
+    asked_ = bytes;
+    throttle_.spend(bytes);
     reactor_.sendv(send_op_, socket_.descriptor(), vectors_->items.data(), count);
 }
 
 void Link::sent(int result) {
     sending_ = false;
+    throttle_.give_back(asked_ - static_cast<std::size_t>(std::max(result, 0)));
     if (closed_) return release_queue();
     if (result == -EINTR || result == -EAGAIN) return flush();
     if (result < 0) return end(fmt::format("sending failed: {}", std::strerror(-result)));
@@ -79,6 +89,10 @@ void Link::sent(int result) {
     }
     head_sent_ = left;
     flush();
+}
+
+void Link::throttle_changed() {
+    reactor_.cancel(pause_op_);  // its callback looks again
 }
 
 void Link::resume_reading() {
@@ -147,6 +161,7 @@ void Link::close(const std::string& said) {
         socket_.send_what_fits(std::span(message).first(wire::kHeaderBytes + text.size()));
     }
     socket_.end();
+    reactor_.cancel(pause_op_);
     if (!sending_) release_queue();
 }
 

@@ -5,6 +5,7 @@
 #include "mirror/core/buffers.h"
 #include "mirror/core/containers.h"
 #include "mirror/core/source.h"  // Outgoing
+#include "mirror/core/throttle.h"
 #include "mirror/io/link_socket.h"
 #include "mirror/io/reactor.h"
 #include "mirror/wire/frame.h"
@@ -33,9 +34,9 @@ class LinkHandler {
 
 class Link {
   public:
-    /// Reads from the first resume_reading() on.
+    /// Reads from the first resume_reading() on. `throttle` limits what is sent and outlives the link.
     Link(Reactor& reactor, LinkSocket socket, BufferPool& pool, std::size_t staging_bytes,
-         LinkHandler& handler);
+         LinkHandler& handler, Throttle& throttle);
     ~Link();
     Link(const Link&) = delete;
     Link& operator=(const Link&) = delete;
@@ -49,7 +50,9 @@ class Link {
     /// Gives the queue back, `said` goes out as a bye if that needs no waiting. No calls to the handler
     /// later.
     void close(const std::string& said);
-    [[nodiscard]] bool idle() const { return !sending_ && !receiving_; }
+    /// The throttle has changed: what it holds back is looked at anew.
+    void throttle_changed();
+    [[nodiscard]] bool idle() const { return !sending_ && !receiving_ && !pause_op_.in_flight; }
 
   private:
     struct Vectors;
@@ -62,8 +65,11 @@ class Link {
     Reactor& reactor_;
     LinkSocket socket_;
     LinkHandler& handler_;
+    Throttle& throttle_;
     wire::FrameReader reader_;
     IoOperation send_op_, receive_op_;
+    IoOperation pause_op_;   // in flight: the throttle lets nothing through for now
+    std::size_t asked_ = 0;  // bytes given to the kernel by the send under way
     bool sending_ = false, receiving_ = false;
     bool closed_ = false, ended_ = false, cutting_ = false;
     IntrusiveQueue<Outgoing> queue_;

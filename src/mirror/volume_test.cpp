@@ -51,10 +51,10 @@ struct Events : VolumeEvents {
         }
     }
     void in_sync() override { ++synced; }
+    void target_silent() override {}
     void log_failed(std::string why) override { log_error = std::move(why); }
 
     std::vector<MirrorState> states;
-    void target_silent() override {}
     PauseCause cause = PauseCause::none;
     int lost = 0, degradations = 0, synced = 0;
     bool hold_release = false;

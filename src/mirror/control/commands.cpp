@@ -81,6 +81,7 @@ Json json_of(const MirrorView& view) {
         {"log_commits", view.volume.log_commits},
         {"log_valid", record.log_valid && view.volume.log_valid},
         {"reconnects", view.volume.reconnects},
+        {"parameters", record.parameters},
         {"role_epoch", record.role_epoch},
         {"generation", fmt::format("{:016x}", record.generations.current)},
         {"demoted", record.demoted},
@@ -262,6 +263,9 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         const auto type = command.arguments.size() == 2 ? parse_type(command.arguments[1]) : std::nullopt;
         if (!type) co_return wrong("mirror type takes a volume and sync or async");
         done = co_await mirror->set_type(*type);
+    } else if (verb == "set") {
+        if (command.arguments.size() == 1) co_return config::success(mirror->parameters());
+        done = mirror->set_parameters(std::span(command.arguments).subspan(1));
     } else if (verb == "wait") {
         const auto limit = text::to_int(command.get("timeout", std::to_string(kDefaultWait_s)));
         if (!limit || *limit < 0 || *limit > kMostWait_s)

@@ -168,7 +168,7 @@ Task<Result<>> Mirror::open_volume() {
     options.uuid = record_.uuid;
     options.type = record_.type;
     std::vector<std::string> problems;
-    options.parameters = parameters_of(around_.settings, record_.volume, problems);
+    options.parameters = parameters_of(around_.settings, record_.parameters, record_.volume, problems);
     for (const std::string& problem : problems)
         messages::warning("volume {}: {}", record_.volume.str(), problem);
     const bool expected_log = !record_.creating;
@@ -183,6 +183,22 @@ Task<Result<>> Mirror::open_volume() {
     if (auto saved = commit(std::move(next)); !saved) co_return fail(saved.error());
     open_ = true;
     co_return Result<>{};
+}
+
+Result<> Mirror::set_parameters(std::span<const std::string> changes) {
+    UNDERSTUDY_TRY(OwnParameters own,
+                   with_changes(around_.settings, record_.parameters, changes, record_.volume));
+    MirrorRecord next = record_;
+    next.parameters = std::move(own);
+    UNDERSTUDY_CHECK(commit(std::move(next)));
+    std::vector<std::string> none;  // what does not fit was refused above
+    if (open_)
+        host_->set_parameters(parameters_of(around_.settings, record_.parameters, record_.volume, none));
+    return {};
+}
+
+std::string Mirror::parameters() const {
+    return describe_parameters(around_.settings, record_.parameters);
 }
 
 void Mirror::boot() {

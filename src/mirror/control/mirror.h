@@ -22,6 +22,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 namespace understudy::mirror::control {
@@ -84,6 +85,9 @@ class Mirror : private HostEvents {
     runtime::Task<Result<>> pause();
     runtime::Task<Result<>> resume();
     runtime::Task<Result<>> set_type(MirrorType type);
+    /// Of this end alone, "KEY=value"; durable, and in effect when this returns. See parameters.h.
+    Result<> set_parameters(std::span<const std::string> changes);
+    [[nodiscard]] std::string parameters() const;
     /// Split brain: this end's changes may be overwritten. Spec: REP-228.
     runtime::Task<Result<>> yield_to_peer();
     /// Gives the device back and forgets log and record. `peer_too`: the peer forgets its half first.

@@ -210,6 +210,26 @@ TEST_F(PairTest, AnAsynchronousSourceTellsTheClusterButDoesNotWaitForIt) {
     expect_refused_as_behind(*this);
 }
 
+// Spec: REP-151 REP-269 REP-271 REP-273
+TEST_F(PairTest, AVolumesParametersAreItsOwnTakeEffectAtOnceAndOutliveTheDaemon) {
+    create();
+    expect_ok(pair.run(left, {"set", "R", "BandwidthThrottle=8000", "ResyncReads=30"}));
+    EXPECT_EQ(left.daemon->host->parameters().bandwidth_throttle_kbit, 8000U);
+    EXPECT_EQ(left.daemon->host->parameters().resync_reads, 30U);
+    EXPECT_EQ(right.daemon->host->parameters().bandwidth_throttle_kbit, 0U);
+    expect_error(pair.run(left, {"set", "R", "ResyncReads=10", "PingInterval=0"}), "PingInterval=0 is not");
+    EXPECT_EQ(left.daemon->host->parameters().resync_reads, 30U);  // all of it or nothing
+    expect_error(pair.run(left, {"set", "Q", "ResyncReads=10"}), "no volume Q");
+    const auto shown = pair.run(left, {"set", "R"});
+    EXPECT_NE(shown.out.find("ResyncReads=30 (this volume's own"), std::string::npos) << shown.out;
+    pair.kill(left);
+    pair.start(left);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(left.daemon->host->parameters().bandwidth_throttle_kbit, 8000U);
+    expect_ok(pair.run(left, {"set", "R", "BandwidthThrottle="}));
+    EXPECT_EQ(left.daemon->host->parameters().bandwidth_throttle_kbit, 0U);
+}
+
 // Spec: REP-079 REP-138
 TEST_F(PairTest, ATargetThatTheClusterFindsDeadHoldsNoWriteUntilItsPingsAreMissed) {
     create();

@@ -4,9 +4,15 @@
 #include "mirror/core/block_map.h"
 
 #include <algorithm>
+#include <array>
 
 namespace understudy::mirror::control {
 namespace {
+
+constexpr std::array<std::string_view, 11> kOwnKeys = {
+    "BandwidthThrottle", "BitmapBytesPerBlock",   "BlockWritesOnLimitReached",  "MaxPingMisses",
+    "MaxResyncPasses",   "PingInterval",          "ResyncBlockWritesTimeoutMs", "ResyncLowWater",
+    "ResyncReads",       "WriteQueueByteLimitMB", "WriteQueueHighWater"};
 
 constexpr std::uint32_t kBlocksPerMebibyte = (1U << 20) / kBlockBytes;
 
@@ -21,14 +27,36 @@ bool names(const std::string& list, const VolumeId& volume) {
     });
 }
 
+const config::Setting& setting_of(std::string_view key) {
+    const auto table = config::setting_table();
+    return *std::find_if(table.begin(), table.end(), [&](const auto& one) { return one.key == key; });
+}
+
+/// What a record holds is checked like the file: a newer program may have written it.
+config::Settings as_settings(const OwnParameters& own, std::vector<std::string>& problems) {
+    std::string text;
+    for (const auto& [key, value] : own)
+        text += fmt::format("{}={}\n", key, value);
+    return config::Settings::parse_leniently(text, problems);
+}
+
 }  // namespace
 
-MirrorParameters parameters_of(const config::Settings& settings, const VolumeId& volume,
-                               std::vector<std::string>& problems) {
+std::span<const std::string_view> own_parameter_keys() {
+    return kOwnKeys;
+}
+
+MirrorParameters parameters_of(const config::Settings& settings, const OwnParameters& own,
+                               const VolumeId& volume, std::vector<std::string>& problems) {
+    const config::Settings mine = as_settings(own, problems);
+    const auto where = [&](std::string_view key) -> const config::Settings& {
+        return mine.present(key) ? mine : settings;
+    };
     const auto number = [&](std::string_view key) {
-        return static_cast<std::uint32_t>(settings.integer(key));
+        return static_cast<std::uint32_t>(where(key).integer(key));
     };
     MirrorParameters out;
+    out.bandwidth_throttle_kbit = number("BandwidthThrottle");
     // One bit is one block: values between are rounded down. Spec: REP-050
     out.bitmap_bytes_per_block =
         std::max<std::uint32_t>(number("BitmapBytesPerBlock") / kBlockBytes, 1) * kBlockBytes;
@@ -40,7 +68,8 @@ MirrorParameters parameters_of(const config::Settings& settings, const VolumeId&
     out.resync_block_writes_timeout_ms = number("ResyncBlockWritesTimeoutMs");
     out.write_queue_high_water = number("WriteQueueHighWater");
     out.write_queue_byte_limit_mb = number("WriteQueueByteLimitMB");
-    out.block_writes_on_limit_reached = settings.boolean("BlockWritesOnLimitReached");
+    out.block_writes_on_limit_reached =
+        where("BlockWritesOnLimitReached").boolean("BlockWritesOnLimitReached");
     out.dont_flush_async_queue = names(settings.text("DontFlushAsyncQueue"), volume);
 
     std::uint32_t most_reads = out.resync_reads;
@@ -55,6 +84,49 @@ MirrorParameters parameters_of(const config::Settings& settings, const VolumeId&
             "used",
             out.resync_reads, out.write_queue_high_water, out.write_queue_byte_limit_mb, most_reads));
         out.resync_reads = most_reads;
+    }
+    return out;
+}
+
+Result<OwnParameters> with_changes(const config::Settings& settings, OwnParameters own,
+                                   std::span<const std::string> changes, const VolumeId& volume) {
+    for (const std::string& change : changes) {
+        const auto equals = change.find('=');
+        const std::string key = change.substr(0, equals);
+        if (equals == std::string::npos || std::find(kOwnKeys.begin(), kOwnKeys.end(), key) == kOwnKeys.end())
+            return fail(Code::bad_argument, "\"{}\" is not KEY=value with one of {}", change,
+                        text::join(std::vector<std::string>(kOwnKeys.begin(), kOwnKeys.end()), ", "));
+        const std::string value = change.substr(equals + 1);
+        if (value.empty()) {
+            own.erase(key);
+            continue;
+        }
+        // Numbers and switches only: nothing that could be read as a second line.
+        if (value.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") !=
+            std::string::npos)
+            return fail(Code::bad_argument, "{} takes a number, not \"{}\"", key, value);
+        UNDERSTUDY_CHECK(config::Settings::parse(fmt::format("{}={}\n", key, value)));
+        own[key] = value;
+    }
+    std::vector<std::string> problems;
+    parameters_of(settings, own, volume, problems);
+    if (!problems.empty()) return fail(Code::bad_argument, "{}", text::join(problems, "; "));
+    return own;
+}
+
+std::string describe_parameters(const config::Settings& settings, const OwnParameters& own) {
+    std::string out;
+    for (const std::string_view key : kOwnKeys) {
+        const config::Setting& setting = setting_of(key);
+        const auto mine = own.find(std::string(key));
+        const bool switch_ = setting.kind == config::SettingKind::boolean;
+        out += fmt::format("{}={} ({}; {} to {}{}{}, default {}) {}\n", key,
+                           mine != own.end() ? mine->second : settings.text(key),
+                           mine != own.end()       ? "this volume's own"
+                           : settings.present(key) ? "from the settings file"
+                                                   : "default",
+                           switch_ ? 0 : setting.least, switch_ ? 1 : setting.most,
+                           setting.unit.empty() ? "" : " ", setting.unit, setting.fallback, setting.meaning);
     }
     return out;
 }

@@ -7,11 +7,12 @@
 namespace understudy::mirror::control {
 namespace {
 
-MirrorParameters read(std::string_view text, const char* volume = "R", std::size_t problems = 0) {
+MirrorParameters read(std::string_view text, const char* volume = "R", std::size_t problems = 0,
+                      const OwnParameters& own = {}) {
     const auto settings = config::Settings::parse(text);
     EXPECT_TRUE(settings) << settings.error().text;
     std::vector<std::string> told;
-    const auto out = parameters_of(*settings, VolumeId(volume), told);
+    const auto out = parameters_of(*settings, own, VolumeId(volume), told);
     EXPECT_EQ(told.size(), problems) << (told.empty() ? "" : told.front());
     return out;
 }
@@ -54,6 +55,68 @@ TEST(Parameters, ResyncReadsAreCutToTheQueue) {
     EXPECT_EQ(read("WriteQueueByteLimitMB=2\n").resync_reads, 20U);
     EXPECT_EQ(read("WriteQueueHighWater=5\n", "R", 1).resync_reads, 5U);
     EXPECT_EQ(read("WriteQueueHighWater=0\n").resync_reads, 20U);
+}
+
+// Spec: REP-269, REP-274, REP-276, REP-277, REP-281, REP-283, REP-284, REP-285, REP-286, REP-287, REP-296,
+// REP-297
+TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
+    const OwnParameters own = {{"BandwidthThrottle", "8000"},
+                               {"BitmapBytesPerBlock", "131072"},
+                               {"BlockWritesOnLimitReached", "1"},
+                               {"MaxPingMisses", "5"},
+                               {"MaxResyncPasses", "50"},
+                               {"PingInterval", "500"},
+                               {"ResyncBlockWritesTimeoutMs", "7"},
+                               {"ResyncLowWater", "8"},
+                               {"ResyncReads", "9"},
+                               {"WriteQueueByteLimitMB", "10"},
+                               {"WriteQueueHighWater", "11"}};
+    EXPECT_EQ(own.size(), own_parameter_keys().size());
+    const MirrorParameters out = read("PingInterval=1000\nMaxResyncPasses=60\n", "R", 0, own);
+    EXPECT_EQ(out.bandwidth_throttle_kbit, 8000U);
+    EXPECT_EQ(out.bitmap_bytes_per_block, 131072U);
+    EXPECT_TRUE(out.block_writes_on_limit_reached);
+    EXPECT_EQ(out.max_ping_misses, 5U);
+    EXPECT_EQ(out.max_resync_passes, 50U);
+    EXPECT_EQ(out.ping_interval_ms, 500U);
+    EXPECT_EQ(out.resync_block_writes_timeout_ms, 7U);
+    EXPECT_EQ(out.resync_low_water, 8U);
+    EXPECT_EQ(out.resync_reads, 9U);
+    EXPECT_EQ(out.write_queue_byte_limit_mb, 10U);
+    EXPECT_EQ(out.write_queue_high_water, 11U);
+    EXPECT_EQ(read("PingInterval=1000\n").ping_interval_ms, 1000U);
+    EXPECT_EQ(read("PingInterval=1000\n", "R", 1, {{"PingInterval", "soon"}}).ping_interval_ms, 1000U);
+}
+
+// Spec: REP-103, REP-272
+TEST(Parameters, AChangeIsCheckedAndTakenBack) {
+    const config::Settings none;
+    const auto change = [&](OwnParameters own, std::vector<std::string> words) {
+        return with_changes(none, std::move(own), words, VolumeId("R"));
+    };
+    EXPECT_EQ(*change({}, {"PingInterval=100", "ResyncReads=30"}),
+              (OwnParameters{{"PingInterval", "100"}, {"ResyncReads", "30"}}));
+    EXPECT_EQ(*change({{"PingInterval", "100"}}, {"PingInterval="}), OwnParameters{});
+    EXPECT_EQ(*change({}, {"ResyncReads=17", "WriteQueueByteLimitMB=2"}),
+              (OwnParameters{{"ResyncReads", "17"}, {"WriteQueueByteLimitMB", "2"}}));
+    for (const char* wrong : {"PingInterval", "PingInterval=1", "PingInterval=1000000000", "PingInterval=1 2",
+                              "PingInterval=100\nResyncReads=9", "NDLGTimeoutMs=2000", "=3", "",
+                              "BitmapBaseDir=x", "ResyncReads=0", "BlockWritesOnLimitReached=2"})
+        EXPECT_FALSE(change({}, {wrong})) << wrong;
+    EXPECT_FALSE(change({}, {"ResyncReads=33", "WriteQueueByteLimitMB=2"}));  // 33 blocks are more than 2 MiB
+}
+
+// Spec: REP-271
+TEST(Parameters, TheirDescriptionNamesValueOriginAndRange) {
+    const auto file = config::Settings::parse("PingInterval=1000\n");
+    const std::string text = describe_parameters(*file, {{"ResyncReads", "30"}});
+    EXPECT_NE(text.find("ResyncReads=30 (this volume's own; 1 to 100000 blocks, default 20)"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("PingInterval=1000 (from the settings file; 10 to 3600000 ms, default 3000)"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("BandwidthThrottle=0 (default; 0 to "), std::string::npos) << text;
 }
 
 }  // namespace

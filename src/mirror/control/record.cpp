@@ -31,6 +31,16 @@ class Reader {
         if (at && at->is_string()) return at->get<std::string>();
         return miss<std::string>(key);
     }
+    std::map<std::string, std::string> texts(const char* key) {
+        const Json* at = find(key);
+        if (!at || !at->is_object()) return miss<std::map<std::string, std::string>>(key);
+        std::map<std::string, std::string> out;
+        for (const auto& [name, value] : at->items()) {
+            if (!value.is_string()) return miss<std::map<std::string, std::string>>(key);
+            out[name] = value.get<std::string>();
+        }
+        return out;
+    }
     bool flag(const char* key) {
         const Json* at = find(key);
         if (at && at->is_boolean()) return at->get<bool>();
@@ -150,6 +160,7 @@ std::string encode(const MirrorRecord& record) {
         {"clean", record.clean},
         {"log_valid", record.log_valid},
         {"log_path", record.log_path},
+        {"parameters", record.parameters},
     };
     // Text that is not UTF-8 (a device path may be anything) must not stop a transition.
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -205,6 +216,7 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.clean = reader.flag("clean");
     record.log_valid = reader.flag("log_valid");
     record.log_path = reader.text("log_path");
+    if (json.contains("parameters")) record.parameters = reader.texts("parameters");
     if (reader.problem().empty() && !volume_id_problem(record.volume).empty()) reader.bad("volume");
     if (!reader.problem().empty())
         return fail(Code::internal, "the mirror record is damaged: field \"{}\" is missing or not legal",

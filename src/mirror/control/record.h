@@ -7,6 +7,7 @@
 #include "mirror/control/decision.h"
 #include "runtime/files.h"
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,7 @@ struct MirrorRecord {
     bool clean = false;              // the last life ended by a clean shutdown. Spec: REP-184
     bool log_valid = true;           // Spec: REP-055
     std::string log_path;
+    std::map<std::string, std::string> parameters;  // this volume's own; see parameters.h
 
     friend bool operator==(const MirrorRecord&, const MirrorRecord&) = default;
 };

@@ -59,7 +59,8 @@ ModelHost::~ModelHost() {
     }
 }
 
-Task<Result<VolumeStatus>> ModelHost::open(VolumeOptions, std::uint64_t) {
+Task<Result<VolumeStatus>> ModelHost::open(VolumeOptions options, std::uint64_t) {
+    parameters_ = options.parameters;
     co_await runtime::sleep_for(world_.tasks, 1ms);
     Result<VolumeStatus> out = fail(Code::not_found, "no device");
     if (!disk_.missing) {

@@ -76,6 +76,7 @@ class ModelHost : public VolumeHost {
     runtime::Task<Result<>> pause() override;
     void resume() override { state_ = MirrorState::pending; }
     void set_type(MirrorType type) override { type_ = type; }
+    void set_parameters(const MirrorParameters& parameters) override { parameters_ = parameters; }
     void attach(int data, int resync, ResyncKind kind) override;
     void detach() override;
     void set_gate(GateMode mode) override;
@@ -93,6 +94,7 @@ class ModelHost : public VolumeHost {
     void miss_answers() { events_.target_silent(); }
     [[nodiscard]] bool exported() const { return exported_; }
     [[nodiscard]] bool linked() const { return session_ != 0; }
+    [[nodiscard]] const MirrorParameters& parameters() const { return parameters_; }
 
   private:
     struct Waiting {
@@ -112,6 +114,7 @@ class ModelHost : public VolumeHost {
     Role role_ = Role::none;
     MirrorState state_ = MirrorState::none;
     MirrorType type_ = MirrorType::sync;
+    MirrorParameters parameters_;
     GateMode gate_ = GateMode::hold_all;
     bool quiesced_ = false;
     bool exported_ = false;

@@ -93,6 +93,9 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     void set_type(MirrorType type) override {
         run([this, type] { seat_.volume->set_type(type); });
     }
+    void set_parameters(const MirrorParameters& parameters) override {
+        run([this, parameters] { seat_.volume->set_parameters(parameters); });
+    }
     void attach(int data_socket, int resync_socket, ResyncKind kind) override {
         const std::uint64_t link = ++link_;
         run([this, data_socket, resync_socket, kind, link] {
