@@ -28,9 +28,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kCompletionsPerEntry = 4;  // completion ring's size; beyond it the kernel keeps a list
 constexpr std::size_t kReapAtOnce = 128;
-constexpr auto kDrainLimit = std::chrono::seconds(5);          // for what is in flight when a reactor goes
-constexpr auto kBusyPoll = std::chrono::microseconds(100);     // longest wait without sleep; see wait()
-constexpr auto kResourceRetry = std::chrono::milliseconds(1);  // the kernel was short of memory
+constexpr auto kDrainLimit = std::chrono::seconds(5);           // for what is in flight when a reactor goes
+constexpr auto kBusyPoll = std::chrono::microseconds(100);      // longest wait without sleep; see wait()
+constexpr auto kCrowdedYield = std::chrono::microseconds(250);  // away for so long: others need the processor
+constexpr auto kCrowdedFor = std::chrono::milliseconds(50);     // so long none is taken from them
+constexpr auto kResourceRetry = std::chrono::milliseconds(1);   // the kernel was short of memory
 
 /// Arguments that the kernel reads from memory while an entry is submitted; one per submission slot, so that
 /// no operation has to carry them.
@@ -161,6 +163,7 @@ class UringReactor final : public Reactor {
     void enable();
     void arm_wake();
     void wait();
+    void look_for_completion(Clock::time_point begin);
     void submit(unsigned wait_for);
     void reap();
     void run_posted();
@@ -171,6 +174,7 @@ class UringReactor final : public Reactor {
     bool ring_open_ = false;
     bool enabled_ = false;
     bool busy_ = false;                       // the last wait was short
+    Clock::time_point crowded_until_{};       // others need this processor
     bool again_ = false;                      // do not wait before the next batch
     std::vector<SideArguments> side_;         // by submission slot
     std::deque<io_uring_sqe> waiting_;        // the submission ring was full and the kernel took nothing
@@ -373,21 +377,35 @@ void UringReactor::run() {
 
 /// Submits and waits for a completion. While completions follow each other closely the thread does not sleep:
 /// to be woken costs more than most of these waits last, and on a virtual machine several times more. It
-/// gives the processor to whoever else wants it between two looks.
+/// gives the processor to whoever else wants it between two looks. When it does not get it back soon,
+/// somebody computes there: then a sleeper, who is let in the moment he is woken, is served sooner than one
+/// who yields, and the processor does not lie idle, so waking is cheap.
 void UringReactor::wait() {
     if (std::exchange(again_, false)) return submit(0);
     const auto begin = Clock::now();
-    if (busy_) {
+    if (busy_ && begin >= crowded_until_) {
         submit(0);
-        while (io_uring_cq_ready(&ring_) == 0 && Clock::now() - begin < kBusyPoll) {
-            if ((IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0)
-                submit(0);
-            else
-                sched_yield();
-        }
+        look_for_completion(begin);
+        if (io_uring_cq_ready(&ring_) == 0) submit(1);
+    } else {
+        submit(1);
     }
-    if (!busy_ || io_uring_cq_ready(&ring_) == 0) submit(1);
     busy_ = Clock::now() - begin < kBusyPoll;
+}
+
+void UringReactor::look_for_completion(Clock::time_point begin) {
+    auto at = begin;
+    while (io_uring_cq_ready(&ring_) == 0 && at - begin < kBusyPoll) {
+        if ((IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0) {
+            submit(0);
+            at = Clock::now();
+            continue;
+        }
+        sched_yield();
+        const auto back = Clock::now();
+        if (back - at > kCrowdedYield) crowded_until_ = back + kCrowdedFor;
+        at = back;
+    }
 }
 
 void UringReactor::submit(unsigned wait_for) {
