@@ -43,6 +43,11 @@ TEST(Crc32c, LongRunsAgreeWithThePortableOne) {
     }
 }
 
+TEST(Xxh3, MatchesThePublishedVector) {
+    EXPECT_EQ(xxh3({}), 0x2D06800538D394C2U);  // xxHash's own sanity check, length 0, seed 0
+    EXPECT_NE(xxh3(as_bytes("123456789")), xxh3(as_bytes("123456788")));
+}
+
 TEST(Text, SplitKeepsEmptyFields) {
     EXPECT_EQ(text::split("a,,b", ','), (std::vector<std::string>{"a", "", "b"}));
     EXPECT_EQ(text::split("", ','), (std::vector<std::string>{""}));

@@ -3,6 +3,9 @@
 #include <array>
 #include <cstring>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 #endif
@@ -92,6 +95,10 @@ __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std
 #endif
 
 }  // namespace
+
+std::uint64_t xxh3(std::span<const std::byte> data) {
+    return XXH3_64bits(data.data(), data.size());
+}
 
 std::uint32_t crc32c_portable(std::span<const std::byte> data, std::uint32_t crc) {
     crc = ~crc;

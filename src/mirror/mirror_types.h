@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace understudy::mirror {
 
@@ -37,6 +39,21 @@ struct MirrorParameters {
     bool dont_flush_async_queue = false;
     std::uint32_t auto_resume_delay_ms = 5000;
     std::uint32_t bandwidth_throttle_kbit = 0;  // thousands of bits a second, 0: unlimited
+};
+
+/// A comparison of both ends while they mirror.
+struct CompareOptions {
+    std::uint64_t bytes_per_second = 64ULL << 20;  // read on each end; at least 1
+    bool repair = false;                           // send again what differs
+};
+struct CompareReport {
+    static constexpr std::size_t kMostOffsets = 16;
+    bool running = false;
+    std::uint64_t compared_bytes = 0, total_bytes = 0;
+    std::uint64_t skipped_bytes = 0;     // being sent again already
+    std::uint64_t different_blocks = 0;  // of 64 KiB
+    std::vector<std::uint64_t> offsets;  // of the first of them, bytes
+    std::string stopped;                 // why not all was compared; empty when all was
 };
 
 enum class ResyncKind { none, partial, full };

@@ -311,6 +311,12 @@ void VolumeDriver::break_mirror() {
     if (source_) source_->break_mirror();
 }
 
+void VolumeDriver::compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) {
+    if (!source_)
+        return done(fail(Code::failure, "volume {} is not the source of a mirror", options_.id.str()));
+    source_->compare(options, std::move(done));
+}
+
 void VolumeDriver::set_type(MirrorType type) {
     options_.type = type;
     if (source_) source_->set_type(type);
@@ -467,6 +473,7 @@ VolumeStatus VolumeDriver::status() const {
         status.resync_pass = source_->resync_pass();
         status.queue_requests = source_->queue_requests();
         status.queue_bytes = source_->queue_bytes();
+        status.comparison = source_->comparison();
     } else if (target_) {
         status.state = target_->state();
         status.cause = target_->cause();

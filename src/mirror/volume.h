@@ -54,6 +54,7 @@ struct VolumeStatus {
     std::uint64_t queue_requests = 0, queue_bytes = 0;  // sent or waiting, not acknowledged
     std::uint64_t log_commits = 0;
     std::uint64_t reconnects = 0;
+    CompareReport comparison;  // of a source: the one under way, or the last
 };
 
 /// What a volume tells its controller; called on the reactor's thread, must return quickly.
@@ -113,6 +114,8 @@ class Volume : public BlockBackend {
     virtual void break_mirror() = 0;                             // Spec: REP-161
     virtual void set_type(MirrorType type) = 0;                  // Spec: REP-180
     virtual void set_parameters(const MirrorParameters& parameters) = 0;
+    /// See Source::compare. Error besides: not a source.
+    virtual void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) = 0;
     [[nodiscard]] virtual VolumeStatus status() const = 0;
     /// Clean shutdown: drains, clears clean bits on disk, marks the log clean. Spec: REP-184.
     virtual void shutdown(std::function<void()> done) = 0;

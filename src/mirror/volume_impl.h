@@ -46,6 +46,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void break_mirror() override;
     void set_type(MirrorType type) override;
     void set_parameters(const MirrorParameters& parameters) override;
+    void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) override;
     [[nodiscard]] VolumeStatus status() const override;
     void shutdown(std::function<void()> done) override;
 

@@ -20,6 +20,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -363,6 +364,32 @@ TEST_F(VolumeTest, AThrottledMirrorSendsNoFasterThanItsRateUntilTheLimitIsLifted
     left->set_parameters(parameters);
     ASSERT_EQ(flush(*left), 0);
     EXPECT_TRUE(equal());
+}
+
+// Spec: REP-355
+TEST_F(VolumeTest, AComparisonFindsAndRepairsWhatWasChangedBehindItsBack) {
+    start(ResyncKind::full);
+    ASSERT_EQ(write(*left, 0, 1 << 20, 3), 0);
+    std::ofstream(path("right"), std::ios::in | std::ios::out).seekp(5 * kBlock + 100) << "rubbish";
+    ASSERT_EQ(::system(("sync " + path("right")).c_str()), 0);
+    for (const bool repair : {false, true, false}) {
+        std::optional<CompareReport> report;
+        left->compare({1 << 30, repair}, [&](Result<CompareReport> result) {
+            ASSERT_TRUE(result) << result.error().text;
+            report = *result;
+        });
+        storm(*left, 50, 7);
+        ASSERT_TRUE(run_until([&] { return report && left->status().dirty_blocks == 0; }));
+        EXPECT_EQ(report->stopped, "");
+        EXPECT_EQ(report->compared_bytes + report->skipped_bytes, kSize);
+        EXPECT_FALSE(left->status().comparison.running);
+        if (repair) {
+            EXPECT_TRUE(equal());
+        }
+        EXPECT_LE(report->different_blocks, 1U);
+    }
+    EXPECT_TRUE(equal());
+    right->compare({}, [](const Result<CompareReport>& result) { EXPECT_FALSE(result); });
 }
 
 // Spec: REP-090

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 
@@ -121,6 +122,44 @@ def test_pause_and_continue_send_only_what_changed(pair: tuple[Host, Host]) -> N
     left.command("understudy", "mirror", "demote", VOLUME)
     right.command("understudy", "mirror", "promote", VOLUME)
     assert read_block(right, 3) == "written while paused"
+
+
+# Spec: REP-355
+def test_verify_finds_and_repairs_what_was_changed_behind_the_mirrors_back(pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    create_mirror(left, right)
+    in_sync(left)
+    write_block(left, 3, "original")
+    assert "no difference" in left.command("understudy", "mirror", "verify", VOLUME)
+    with open(right.root / "disks/m.img", "r+b") as image:
+        image.seek(3 * 65536 + 100)
+        image.write(b"rubbish")
+        image.flush()
+        os.fsync(image.fileno())
+    found = left.run("understudy", "mirror", "verify", VOLUME, "--rate", "1000", code=None)
+    assert found.returncode != 0 and "1 blocks of 64 KiB differ, at byte 196608" in found.stderr
+    assert "sent again" in left.command("understudy", "mirror", "verify", VOLUME, "--repair")
+    assert "no difference" in left.command("understudy", "mirror", "verify", VOLUME)
+    assert left.mirror(VOLUME)["state"] == "mirroring"
+    left.command("understudy", "mirror", "demote", VOLUME)
+    right.command("understudy", "mirror", "promote", VOLUME)
+    assert read_block(right, 3) == "original"
+
+
+# Spec: REP-151, REP-244, REP-269
+def test_a_volumes_parameters_are_its_own_and_outlive_its_daemon(pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    create_mirror(left, right)
+    in_sync(left)
+    left.command("understudy", "mirror", "set", VOLUME, "BandwidthThrottle=8000", "ResyncReads=30")
+    left.kill("mirrord")
+    wait_until(lambda: not left.pids_of("mirrord"), 5, "mirrord gone")
+    left.command("lkstart")
+    shown = left.command("understudy", "mirror", "set", VOLUME)
+    assert "BandwidthThrottle=8000 (this volume's own" in shown and "ResyncReads=30 (this volume's own" in shown
+    refused = left.run("understudy", "mirror", "set", VOLUME, "ResyncReads=0", code=None)
+    assert refused.returncode != 0 and "ResyncReads=0 is not" in refused.stderr
+    assert "BandwidthThrottle=0 (default" in right.command("understudy", "mirror", "set", VOLUME)
 
 
 # Spec: REP-121, REP-204, REP-206, REP-211, REP-237

@@ -15,6 +15,8 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr std::size_t kMaxClients = 128;
+constexpr std::int64_t kDefaultRate_MiB = 64;
+constexpr std::int64_t kMostRate_MiB = 100'000;
 constexpr std::int64_t kDefaultWait_s = 600;
 constexpr std::int64_t kMostWait_s = 7 * 24 * 3600;
 
@@ -82,6 +84,10 @@ Json json_of(const MirrorView& view) {
         {"log_valid", record.log_valid && view.volume.log_valid},
         {"reconnects", view.volume.reconnects},
         {"parameters", record.parameters},
+        {"comparison",
+         {{"running", view.volume.comparison.running},
+          {"compared_bytes", view.volume.comparison.compared_bytes},
+          {"different_blocks", view.volume.comparison.different_blocks}}},
         {"role_epoch", record.role_epoch},
         {"generation", fmt::format("{:016x}", record.generations.current)},
         {"demoted", record.demoted},
@@ -237,6 +243,38 @@ Task<Reply> CommandService::status(Command command) {
     co_return config::success(text);
 }
 
+Task<Reply> CommandService::verify(std::shared_ptr<Mirror> mirror, Command command) {
+    const auto rate = text::to_int(command.get("rate", std::to_string(kDefaultRate_MiB)));
+    if (!rate || *rate < 1 || *rate > kMostRate_MiB)
+        co_return wrong(fmt::format("--rate takes 1 to {} MiB a second", kMostRate_MiB));
+    CompareOptions options;
+    options.bytes_per_second = static_cast<std::uint64_t>(*rate) << 20;
+    options.repair = command.has("repair");
+    auto done = co_await mirror->compare(options);
+    if (!done) co_return config::failure(done.error());
+    const CompareReport& report = *done;
+    const std::string volume = mirror->id().str();
+    std::string text =
+        fmt::format("volume {}: {} of {} compared", volume, text::human_bytes(report.compared_bytes),
+                    text::human_bytes(report.total_bytes));
+    if (report.skipped_bytes > 0)
+        text += fmt::format(" ({} were being sent again)", text::human_bytes(report.skipped_bytes));
+    if (report.different_blocks == 0) {
+        text += ", no difference\n";
+    } else {
+        text += fmt::format(", {} blocks of 64 KiB differ{}, at byte", report.different_blocks,
+                            options.repair ? " and were sent again" : "");
+        for (const std::uint64_t offset : report.offsets)
+            text += fmt::format(" {}", offset);
+        text += report.different_blocks > report.offsets.size() ? " ...\n" : "\n";
+    }
+    if (!report.stopped.empty())
+        co_return config::failure({Code::failure, fmt::format("{}{}", text, report.stopped), 0});
+    if (report.different_blocks > 0 && !options.repair)
+        co_return config::failure({Code::failure, text + "--repair sends them again", 0});
+    co_return config::success(text);
+}
+
 Task<Reply> CommandService::on_volume(std::string verb, Command command) {
     if (command.arguments.empty()) co_return wrong(fmt::format("mirror {} takes a volume", verb));
     const VolumeId volume(command.arguments.front());
@@ -263,6 +301,8 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         const auto type = command.arguments.size() == 2 ? parse_type(command.arguments[1]) : std::nullopt;
         if (!type) co_return wrong("mirror type takes a volume and sync or async");
         done = co_await mirror->set_type(*type);
+    } else if (verb == "verify") {
+        co_return co_await verify(std::move(mirror), std::move(command));
     } else if (verb == "set") {
         if (command.arguments.size() == 1) co_return config::success(mirror->parameters());
         done = mirror->set_parameters(std::span(command.arguments).subspan(1));

@@ -29,6 +29,7 @@ class CommandService {
     runtime::Task<> answer(std::uint64_t client, config::Command command);
     runtime::Task<config::Reply> create(config::Command command);
     runtime::Task<config::Reply> status(config::Command command);
+    runtime::Task<config::Reply> verify(std::shared_ptr<Mirror> mirror, config::Command command);
     runtime::Task<config::Reply> on_volume(std::string verb, config::Command command);
 
     runtime::World world_;

@@ -185,6 +185,28 @@ Task<Result<>> Mirror::open_volume() {
     co_return Result<>{};
 }
 
+Task<Result<CompareReport>> Mirror::compare(CompareOptions options) {
+    if (!source() || !open_)
+        co_return fail(Code::failure, "{} is not source of volume {}: verify it on its source", around_.node,
+                       record_.volume.str());
+    Result<CompareReport> report = co_await host_->compare(options);
+    if (!report) co_return fail(report.error());
+    if (report->different_blocks > 0)
+        messages::error("volume {}: {} blocks of the copy on {} differ", record_.volume.str(),
+                        report->different_blocks, record_.remote_node);
+    if (!options.repair || report->different_blocks == 0) co_return report;
+    // Sent by the mirror's own repair; how long that takes is the link's business, so silence has a limit
+    // only.
+    const auto deadline = world_.clock.now() + kRepairLimit;
+    while (!closing_ && world_.clock.now() < deadline) {
+        VolumeStatus now = co_await host_->status();
+        if (now.dirty_blocks == 0 && now.state == MirrorState::mirroring) co_return report;
+        co_await runtime::sleep_for(world_.tasks, kStatePoll);
+    }
+    report->stopped = "what differed is marked, but has not all been sent again yet";
+    co_return report;
+}
+
 Result<> Mirror::set_parameters(std::span<const std::string> changes) {
     UNDERSTUDY_TRY(OwnParameters own,
                    with_changes(around_.settings, record_.parameters, changes, record_.volume));

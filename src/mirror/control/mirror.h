@@ -85,6 +85,8 @@ class Mirror : private HostEvents {
     runtime::Task<Result<>> pause();
     runtime::Task<Result<>> resume();
     runtime::Task<Result<>> set_type(MirrorType type);
+    /// Compares both ends while they mirror; with `repair`, until what differed has been sent again.
+    runtime::Task<Result<CompareReport>> compare(CompareOptions options);
     /// Of this end alone, "KEY=value"; durable, and in effect when this returns. See parameters.h.
     Result<> set_parameters(std::span<const std::string> changes);
     [[nodiscard]] std::string parameters() const;

@@ -28,6 +28,7 @@ inline constexpr runtime::Duration kHoldForSession = std::chrono::seconds(3);
 inline constexpr runtime::Duration kOperationWait = std::chrono::seconds(20);
 inline constexpr runtime::Duration kDemoteWait = std::chrono::seconds(10);
 inline constexpr runtime::Duration kReturnLimit = std::chrono::seconds(60);
+inline constexpr runtime::Duration kRepairLimit = std::chrono::minutes(10);
 inline constexpr runtime::Duration kStatePoll = std::chrono::milliseconds(20);
 inline constexpr runtime::Duration kRecordRetry = std::chrono::seconds(1);
 // Between two attempts to tell the cluster that this end goes on alone, while writes wait; and, when they do

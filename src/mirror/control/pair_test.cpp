@@ -210,6 +210,27 @@ TEST_F(PairTest, AnAsynchronousSourceTellsTheClusterButDoesNotWaitForIt) {
     expect_refused_as_behind(*this);
 }
 
+// Spec: REP-355
+TEST_F(PairTest, VerifyTellsWhatDiffersAndRepairsItWhenAsked) {
+    create();
+    EXPECT_TRUE(pair.write(left, 3, 33));
+    const auto equal = pair.run(left, {"verify", "R"});
+    expect_ok(equal);
+    EXPECT_NE(equal.out.find("1.0 MiB of 1.0 MiB compared, no difference"), std::string::npos) << equal.out;
+    right.disk.blocks[3] = 34;
+    expect_error(pair.run(left, {"verify", "R"}), "1 blocks of 64 KiB differ, at byte 196608");
+    EXPECT_EQ(right.disk.blocks[3], 34);
+    expect_error(pair.run(right, {"verify", "R"}), "verify it on its source");
+    expect_error(pair.run(left, {"verify", "R"}, {{"rate", "0"}}), "--rate takes 1 to");
+    const auto repaired = pair.run(left, {"verify", "R"}, {{"repair", ""}});
+    expect_ok(repaired);
+    EXPECT_NE(repaired.out.find("1 blocks of 64 KiB differ and were sent again"), std::string::npos)
+        << repaired.out;
+    EXPECT_EQ(right.disk.blocks[3], 33);
+    pair.cut();
+    expect_error(pair.run(left, {"verify", "R"}), "only while they mirror");
+}
+
 // Spec: REP-151 REP-269 REP-271 REP-273
 TEST_F(PairTest, AVolumesParametersAreItsOwnTakeEffectAtOnceAndOutliveTheDaemon) {
     create();

@@ -124,6 +124,27 @@ Task<Result<>> ModelHost::pause() {
     co_return Result<>{};
 }
 
+Task<Result<CompareReport>> ModelHost::compare(CompareOptions options) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    const auto at = wire_.sessions.find(session_);
+    if (at == wire_.sessions.end() || !at->second.in_sync || !at->second.target) {
+        Result<CompareReport> refused =
+            fail(Code::failure, "both ends can be compared only while they mirror");
+        co_return refused;
+    }
+    CompareReport report;
+    report.total_bytes = report.compared_bytes = disk_.size;
+    for (std::size_t block = 0; block < kBlocks; ++block) {
+        int& there = at->second.target->disk_.blocks[block];
+        if (there == disk_.blocks[block]) continue;
+        ++report.different_blocks;
+        report.offsets.push_back(block * 65536);
+        if (options.repair) there = disk_.blocks[block];
+    }
+    Result<CompareReport> out = report;
+    co_return out;
+}
+
 void ModelHost::attach(int data, int, ResyncKind kind) {
     session_ = data;
     Wire::Session& session = wire_.sessions[data];

@@ -77,6 +77,7 @@ class ModelHost : public VolumeHost {
     void resume() override { state_ = MirrorState::pending; }
     void set_type(MirrorType type) override { type_ = type; }
     void set_parameters(const MirrorParameters& parameters) override { parameters_ = parameters; }
+    runtime::Task<Result<CompareReport>> compare(CompareOptions options) override;
     void attach(int data, int resync, ResyncKind kind) override;
     void detach() override;
     void set_gate(GateMode mode) override;

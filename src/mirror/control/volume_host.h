@@ -49,6 +49,7 @@ class VolumeHost {
     virtual void resume() = 0;
     virtual void set_type(MirrorType type) = 0;
     virtual void set_parameters(const MirrorParameters& parameters) = 0;
+    virtual runtime::Task<Result<CompareReport>> compare(CompareOptions options) = 0;
     /// Takes the sockets.
     virtual void attach(int data_socket, int resync_socket, ResyncKind kind) = 0;
     virtual void detach() = 0;

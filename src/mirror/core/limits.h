@@ -23,6 +23,9 @@ inline constexpr std::uint32_t kLeastZeroBytes = 64u << 10;
 inline constexpr std::uint32_t kMaxResyncBytes = 1u << 20;
 /// Buffers of resync blocks being read or sent.
 inline constexpr std::size_t kMaxResyncBufferBytes = std::size_t{32} << 20;
+/// Extents compared at a time, and the size of one: that of a block, so that a difference names one.
+inline constexpr std::size_t kMostComparisons = 8;
+inline constexpr std::uint32_t kCompareBytes = 64u << 10;
 /// Under load an epoch of the intent log ends this often; when nothing is written, at the next tick.
 inline constexpr std::chrono::milliseconds kEpochInterval{1000};
 /// How often bits that nothing needs are looked for. Spec: REP-053.

@@ -101,6 +101,31 @@ TEST_F(Lives, AFullResyncUnderWritesEndsWithEqualEnds) {
     });
 }
 
+// Spec: REP-355
+TEST_F(Lives, AComparisonUnderWritesFindsNoDifferenceWhereThereIsNone) {
+    each(300, [](World& world) -> std::string {
+        world.start(ResyncKind::none);
+        if (!world.run_until([&] { return mirrored(world); }, 60000)) return "did not become mirroring";
+        const bool repair = world.dice.chance(50);
+        const bool damaged = repair && world.dice.chance(70);
+        if (damaged) world.target().disk.content_for_setup()[world.dice.below(kVolume)] ^= std::byte{1};
+        bool done = false;
+        CompareReport report;
+        world.source().source->compare({1 << 26, repair}, [&](Result<CompareReport> result) {
+            done = true;
+            if (result) report = *result;
+        });
+        live(world, 300 + static_cast<unsigned>(world.dice.below(2500)));
+        if (world.dice.chance(20)) world.cut();
+        if (!world.run_until([&] { return done; }, 60000)) return "the comparison did not end";
+        if (report.different_blocks > (damaged ? 1U : 0U))
+            return fmt::format("{} differences in equal blocks",
+                               report.different_blocks - (damaged ? 1U : 0U));
+        if (damaged && !report.stopped.empty()) return {};  // was not reached
+        return recover(world);
+    });
+}
+
 // Spec: REP-052, REP-077, REP-082, REP-083, REP-211
 TEST_F(Lives, APromotedTargetHasEveryCompletedSyncWriteOrAnExactPrefixOfTheAsyncOnes) {
     each(500, [](World& world) -> std::string {

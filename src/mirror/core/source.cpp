@@ -241,6 +241,7 @@ void Source::local_done(Write& write, int result) {
         write.remark = false;
     }
     maybe_complete(write);
+    start_waiting_comparisons();
     retry_overlapped();
     epoch_progress();
     if (log_.dirty().count() > 0 || phase_ == Phase::run) pump();

@@ -20,6 +20,9 @@
 //   repairs, it waits instead). A resync copy names the last live write before it, and the target applies it
 //   after that one. A write that was under way here while the copy was read makes the block dirty again when
 //   it ends.
+// - A comparison holds its extent like a resync copy does in the mirroring state: it waits for the writes
+//   that are under way there, later ones wait for it. The target compares when everything sent before is
+//   applied, so both look at the same moment of the extent's history.
 
 #include "mirror/block.h"
 #include "mirror/core/buffers.h"
@@ -104,6 +107,9 @@ class Source {
     void break_mirror();
     void set_type(MirrorType type) { type_ = type; }
     void set_parameters(const MirrorParameters& parameters);
+    /// Compares both ends, block by block at a bounded rate, while they mirror. `done` comes once: at the
+    /// end, or when the mirror stops mirroring. Error: it is not mirroring, or is being compared already.
+    void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done);
     /// Refuses new requests and waits until both ends have everything durably.
     void quiesce(std::function<void(Result<>)> done);
 
@@ -116,6 +122,8 @@ class Source {
     [[nodiscard]] std::uint32_t resync_pass() const { return pass_; }
     [[nodiscard]] std::uint64_t queue_requests() const { return window_requests_; }
     [[nodiscard]] std::uint64_t queue_bytes() const { return window_bytes_; }
+    /// The comparison under way, or the last one.
+    [[nodiscard]] const CompareReport& comparison() const { return comparison_; }
     /// Nothing of this source is in the hands of device, log or links.
     [[nodiscard]] bool idle() const;
     void trim_memory() { copies_.trim(); }
@@ -181,6 +189,15 @@ class Source {
     void finish_ending(Result<> result);
     void interrupt_resync(PauseCause cause, std::chrono::milliseconds retry_after);
     [[nodiscard]] std::chrono::milliseconds detection_interval() const;
+
+    // source_compare.cpp
+    void pump_comparison();
+    bool compare_next();
+    void start_waiting_comparisons();
+    void read_to_compare(Block& block);
+    void compared_here(Block& block, int result);
+    void compared_there(Block& block, std::uint16_t flags);
+    void end_comparison(std::string why);
 
     // source_resync.cpp
     void begin_resync(bool fetch_bits);
@@ -261,6 +278,17 @@ class Source {
     Instant endgame_since_;
     Instant resync_progress_at_;
     std::optional<Instant> repair_at_;  // mirroring: when to try a block again that could not be read
+
+    // Comparison
+    CompareOptions compare_options_;
+    CompareReport comparison_;
+    std::function<void(Result<CompareReport>)> compared_;
+    std::uint64_t comparison_serial_ = 0;  // tells late answers of an earlier one
+    std::uint64_t compare_at_ = 0;         // bytes
+    std::int64_t compare_budget_ = 0;      // bytes that may be read now
+    Instant compare_refilled_;
+    std::size_t comparing_ = 0;            // extents under way, of earlier comparisons too
+    std::vector<Block*> compare_waiting_;  // for writes under way in their extents
 
     // Health
     Instant last_heard_, last_ping_, last_tick_, silence_told_;

@@ -84,6 +84,7 @@ void Source::lose_links(std::string why, PauseCause cause, bool tell) {
     if (promotable && !quiesced_) raise_barrier();  // before anything that waited is completed
     driver_.close_links(why);
     abandon_window();
+    end_comparison("the link was lost");
     while (Block* block = resyncing_.front())
         drop_block(*block);
     block_window_.reset();
@@ -197,6 +198,7 @@ void Source::on_data(const wire::Header& header, const std::byte* payload, Insta
         case wire::Type::resync_zeroes:
         case wire::Type::resync_ack:
         case wire::Type::resync_end:
+        case wire::Type::compare_block:
             return protocol_error("a source's message on the data link");
     }
 }
@@ -210,6 +212,7 @@ void Source::on_resync(const wire::Header& header, Instant now) {
         return protocol_error("a resync block was acknowledged that is not under way");
     Block& block = *std::exchange(block_window_.at(header.sequence), nullptr);
     block_window_.advance();
+    if (block.comparison != 0) return compared_there(block, header.flags);
     if ((header.flags & wire::kFailed) != 0) {
         log_.set_dirty(block.offset, block.length);
         drop_block(block);
@@ -336,6 +339,7 @@ void Source::tick(Instant now) {
     }
     wrote_since_tick_ = false;
     pump();
+    pump_comparison();
     check_ending();
 }
 

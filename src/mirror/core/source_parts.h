@@ -62,6 +62,7 @@ struct Source::Block {
     std::size_t range_index = 0;
     unsigned epoch = 0;
     bool reading = false, sending = false, gone = false;
+    std::uint64_t comparison = 0;  // not a copy but a comparison, of this serial
     Block* next = nullptr;
 };
 

@@ -201,7 +201,12 @@ void Source::drop_block(Block& block) {
         block.gone = true;
         resyncing_.remove(block);
         --epoch_blocks_[block.epoch];
-        resync_blocks_ -= (block.length + kBlockBytes - 1) / kBlockBytes;
+        if (block.comparison != 0) {
+            --comparing_;
+            std::erase(compare_waiting_, &block);
+        } else {
+            resync_blocks_ -= (block.length + kBlockBytes - 1) / kBlockBytes;
+        }
     }
     if (block.reading || block.sending) return;
     block_buffers_.give_back(block.data, block.length);

@@ -42,6 +42,7 @@ Target::Target(BlockBackend& device, IntentLog& log, TargetDriver& driver, const
       bits_known_(bits_known),
       punches_(punches),
       size_(device.size()),
+      compare_buffers_(kMostComparisons * kCompareBytes),
       last_heard_(now),
       last_tick_(now),
       last_ping_(now) {}
@@ -134,6 +135,7 @@ void Target::on_data(const wire::Header& header, std::byte* payload, Instant now
         case wire::Type::resync_zeroes:
         case wire::Type::resync_ack:
         case wire::Type::in_sync:
+        case wire::Type::compare_block:
             if (payload != nullptr) driver_.release_data(payload, header.length);
             return protocol_error(fmt::format("{} on the data link", wire::to_string(header.type)));
     }
@@ -141,7 +143,8 @@ void Target::on_data(const wire::Header& header, std::byte* payload, Instant now
 
 void Target::on_resync(const wire::Header& header, std::byte* payload, Instant now) {
     last_heard_ = now;
-    if (header.type == wire::Type::resync_block || header.type == wire::Type::resync_zeroes)
+    if (header.type == wire::Type::resync_block || header.type == wire::Type::resync_zeroes ||
+        header.type == wire::Type::compare_block)
         return enqueue(header, payload, true);
     if (payload != nullptr) driver_.release_resync(payload, header.length);
     protocol_error(fmt::format("{} on the resync link", wire::to_string(header.type)));
@@ -161,8 +164,12 @@ void Target::enqueue(const wire::Header& header, std::byte* payload, bool resync
     if (!resync && header.sequence != window_.end())
         return refuse(fmt::format("message {} where {} was due", header.sequence, window_.end()));
     if (!resync && header.depends >= header.sequence) return refuse("a message that depends on itself");
-    if (resync && state_ != MirrorState::resync && state_ != MirrorState::mirroring)
+    if (resync && header.type != wire::Type::compare_block && state_ != MirrorState::resync &&
+        state_ != MirrorState::mirroring)
         return refuse("a resync block outside of a resync");
+    if (header.type == wire::Type::compare_block &&
+        (header.extent > kCompareBytes || comparing_ == kMostComparisons))
+        return refuse("more to compare than was agreed");
 
     Operation& operation = operations_.take();
     operation = {};
@@ -172,6 +179,7 @@ void Target::enqueue(const wire::Header& header, std::byte* payload, bool resync
     operation.resync = resync;
     operation.generation = link_generation_;
     ++unapplied_;
+    if (header.type == wire::Type::compare_block) ++comparing_;
     if (resync) {
         resync_.push(operation);
     } else {
@@ -233,6 +241,12 @@ void Target::start(Operation& operation) {
             local.op = BlockOp::write_zeroes;
             local.punch = punches_;
             break;
+        case wire::Type::compare_block:
+            operation.payload = compare_buffers_.take(header.extent);
+            if (operation.payload == nullptr) return finished(operation, -ENOMEM);
+            local.op = BlockOp::read;
+            local.data = operation.payload;
+            break;
         case wire::Type::flush:
         case wire::Type::resync_end:
             local.op = BlockOp::flush;
@@ -255,12 +269,13 @@ void Target::start(Operation& operation) {
 
 void Target::finished(Operation& operation, int result) {
     const wire::Header& header = operation.header;
-    if (result == 0 && operation.local.op != BlockOp::flush) {
+    const bool comparison = header.type == wire::Type::compare_block;
+    if (result == 0 && operation.local.op != BlockOp::flush && !comparison) {
         ++writes_;
         write_bytes_ += header.extent;
         if (operation.resync) resync_bytes_ += header.extent;
     }
-    if (result < 0 && result != -ECANCELED && !stopped_) {
+    if (result < 0 && result != -ECANCELED && !stopped_ && !comparison) {
         stopped_ = true;
         drain_failed_ = true;
         if (operation.generation == link_generation_)
@@ -283,6 +298,12 @@ void Target::finished(Operation& operation, int result) {
             case wire::Type::resync_block:
             case wire::Type::resync_zeroes:
                 answer.type = wire::Type::resync_ack;
+                send_reply(answer, true);
+                break;
+            case wire::Type::compare_block:
+                answer.type = wire::Type::resync_ack;
+                if (result == 0 && xxh3({operation.payload, header.extent}) != header.argument)
+                    answer.flags = wire::kDiffers;
                 send_reply(answer, true);
                 break;
             default:
@@ -330,7 +351,11 @@ void Target::marked(std::uint64_t serial, bool ok) {
 }
 
 void Target::done_with(Operation& operation) {
-    if (operation.payload != nullptr) {
+    if (operation.header.type == wire::Type::compare_block) {
+        --comparing_;
+        if (operation.payload != nullptr)
+            compare_buffers_.give_back(operation.payload, operation.header.extent);
+    } else if (operation.payload != nullptr) {
         if (operation.resync) {
             driver_.release_resync(operation.payload, operation.header.length);
         } else {

@@ -122,6 +122,8 @@ class Target {
     RangeSet<Operation> applying_;
     SequenceWindow<Operation*> window_;  // received on the data link, not applied
     std::size_t unapplied_ = 0;
+    std::size_t comparing_ = 0;  // comparisons among them
+    BufferPool compare_buffers_;
     bool pumping_ = false;
 
     std::uint64_t ack_first_ = 0, ack_count_ = 0;

@@ -92,6 +92,7 @@ constexpr auto kMessages = std::to_array<Message>({
     {Type::in_sync, "in_sync", Shape::bare},
     {Type::error, "error", Shape::words},
     {Type::bye, "bye", Shape::words},
+    {Type::compare_block, "compare_block", Shape::range},
 });
 
 constexpr bool every_message_at_its_number() {

@@ -107,6 +107,7 @@ TEST(WireFormat, EveryTypeSurvivesTheWayThere) {
             case Type::write_zeroes:
             case Type::discard:
             case Type::resync_zeroes:
+            case Type::compare_block:
                 header.extent = 4096;
                 break;
             case Type::bitmap_data:

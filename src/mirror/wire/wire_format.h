@@ -35,19 +35,21 @@ enum class Type : std::uint8_t {
     resync_ready,    // target: recorded durably
     resync_block,    // resync link, source: data; apply after data link's `depends`
     resync_zeroes,   // the same, all zero; no payload
-    resync_ack,      // resync link, target: done; flags: failed
+    resync_ack,      // resync link, target: done; flags: failed, differs
     resync_end,      // source: at `sequence` both ends are equal
     in_sync,         // target: recorded durably; answers resync_end
     error,           // either side: text; the sender closes
     bye,             // either side: closes on purpose; text
+    compare_block,   // resync link, source: is the XXH3 of your extent `argument`? in order as resync_block
 };
-inline constexpr Type kLastType = Type::bye;
+inline constexpr Type kLastType = Type::compare_block;
 
 inline constexpr std::uint16_t kFua = 1;          // write, write_zeroes: durable before the acknowledgement
 inline constexpr std::uint16_t kFailed = 2;       // write_ack, flush_ack, resync_ack
 inline constexpr std::uint16_t kLast = 4;         // bitmap_data
 inline constexpr std::uint16_t kUnavailable = 8;  // bitmap_data: no trustworthy bits; send everything
-inline constexpr std::uint16_t kAllFlags = kFua | kFailed | kLast | kUnavailable;
+inline constexpr std::uint16_t kDiffers = 16;     // resync_ack of compare_block: the extent is another
+inline constexpr std::uint16_t kAllFlags = kFua | kFailed | kLast | kUnavailable | kDiffers;
 
 /// A header in memory.
 struct Header {

@@ -96,6 +96,16 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     void set_parameters(const MirrorParameters& parameters) override {
         run([this, parameters] { seat_.volume->set_parameters(parameters); });
     }
+    Task<Result<CompareReport>> compare(CompareOptions options) override {
+        using Answer = Result<CompareReport>;
+        OneShot<Answer> done(world_.tasks);
+        run([this, options, done] {
+            seat_.volume->compare(options,
+                                  [this, done](Answer report) { answer<Answer>(done, std::move(report)); });
+        });
+        Answer result = co_await done;
+        co_return result;
+    }
     void attach(int data_socket, int resync_socket, ResyncKind kind) override {
         const std::uint64_t link = ++link_;
         run([this, data_socket, resync_socket, kind, link] {
