@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -129,9 +130,14 @@ Result<> in_use(const LoopPlace& place, int number) {
 /// cases: a loop device keeps the limit of its last user.
 void offer_discards(int number, bool offered) {
     const std::string queue = fmt::format("/sys/block/loop{}/queue/", number);
-    std::string most = "0";
-    if (offered) std::getline(std::ifstream(queue + "discard_max_hw_bytes") >> std::ws, most);
-    std::ofstream(queue + "discard_max_bytes") << most << "\n";
+    std::uint64_t most = 0, granularity = 1;
+    if (offered) {
+        std::ifstream(queue + "discard_max_hw_bytes") >> most;
+        std::ifstream(queue + "discard_granularity") >> granularity;
+    }
+    // The kernel takes whole grains only.
+    std::ofstream(queue + "discard_max_bytes")
+        << most - most % std::max<std::uint64_t>(granularity, 1) << "\n";
 }
 
 void clear(const std::string& device_directory, int number) {
