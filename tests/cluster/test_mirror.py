@@ -155,7 +155,7 @@ def test_a_volumes_parameters_are_its_own_and_outlive_its_daemon(pair: tuple[Hos
     left.kill("mirrord")
     wait_until(lambda: not left.pids_of("mirrord"), 5, "mirrord gone")
     left.command("lkstart")
-    shown = left.command("understudy", "mirror", "set", VOLUME)
+    shown = str(wait_until(lambda: left.run("understudy", "mirror", "set", VOLUME, code=None).stdout, 20, "mirrord answers"))
     assert "BandwidthThrottle=8000 (this volume's own" in shown and "ResyncReads=30 (this volume's own" in shown
     refused = left.run("understudy", "mirror", "set", VOLUME, "ResyncReads=0", code=None)
     assert refused.returncode != 0 and "ResyncReads=0 is not" in refused.stderr

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <memory>
 #include <string>
 
 namespace understudy::mirror::model {
@@ -109,15 +110,19 @@ TEST_F(Lives, AComparisonUnderWritesFindsNoDifferenceWhereThereIsNone) {
         const bool repair = world.dice.chance(50);
         const bool damaged = repair && world.dice.chance(70);
         if (damaged) world.target().disk.content_for_setup()[world.dice.below(kVolume)] ^= std::byte{1};
-        bool done = false;
-        CompareReport report;
-        world.source().source->compare({1 << 26, repair}, [&](Result<CompareReport> result) {
-            done = true;
-            if (result) report = *result;
+        struct Outcome {
+            bool done = false;
+            CompareReport report;
+        };
+        const auto outcome = std::make_shared<Outcome>();  // the world's end may still report
+        world.source().source->compare({1 << 26, repair}, [outcome](Result<CompareReport> result) {
+            outcome->done = true;
+            if (result) outcome->report = *result;
         });
         live(world, 300 + static_cast<unsigned>(world.dice.below(2500)));
         if (world.dice.chance(20)) world.cut();
-        if (!world.run_until([&] { return done; }, 60000)) return "the comparison did not end";
+        if (!world.run_until([&] { return outcome->done; }, 60000)) return "the comparison did not end";
+        const CompareReport& report = outcome->report;
         if (report.different_blocks > (damaged ? 1U : 0U))
             return fmt::format("{} differences in equal blocks",
                                report.different_blocks - (damaged ? 1U : 0U));

@@ -5,10 +5,27 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+
 namespace understudy::mirror::model {
 namespace {
 
 using std::chrono::milliseconds;
+
+struct Compared {
+    bool done = false;
+    CompareReport report;
+    std::string error;
+    std::function<void(Result<CompareReport>)> callback() {
+        return [this](Result<CompareReport> result) {
+            done = true;
+            if (result)
+                report = *result;
+            else
+                error = result.error().text;
+        };
+    }
+};
 
 class SourceTest : public ::testing::Test {
   protected:
@@ -51,6 +68,7 @@ class SourceTest : public ::testing::Test {
         }
     }
 
+    std::deque<Compared> comparisons;  // outlive the world, whose end is theirs
     World world{1};
 };
 
@@ -100,30 +118,15 @@ TEST_F(SourceTest, ATargetThatOwesAnAnswerAndIsSilentIsReportedLongBeforeItsPing
     EXPECT_NE(request.completed, 0U);
 }
 
-struct Compared {
-    bool done = false;
-    CompareReport report;
-    std::string error;
-    std::function<void(Result<CompareReport>)> callback() {
-        return [this](Result<CompareReport> result) {
-            done = true;
-            if (result)
-                report = *result;
-            else
-                error = result.error().text;
-        };
-    }
-};
-
 // Spec: REP-355
 TEST_F(SourceTest, AComparisonNamesWhatDiffersAndChangesNothing) {
     start(MirrorType::sync);
     auto& there = world.target().disk.content_for_setup();
     there[5 * 128 * kCell + 77] ^= std::byte{1};
     there[19 * 128 * kCell] ^= std::byte{0x80};
-    Compared result;
+    Compared& result = comparisons.emplace_back();
     source().compare({1 << 30, false}, result.callback());
-    Compared second;
+    Compared& second = comparisons.emplace_back();
     source().compare({1 << 30, false}, second.callback());
     EXPECT_EQ(second.error, "the mirror is being compared already");
     pass(milliseconds(1000));
@@ -140,7 +143,7 @@ TEST_F(SourceTest, AComparisonNamesWhatDiffersAndChangesNothing) {
 TEST_F(SourceTest, AComparisonWithRepairSendsWhatDiffersAgain) {
     start(MirrorType::async);
     world.target().disk.content_for_setup()[5 * 128 * kCell + 77] ^= std::byte{1};
-    Compared result;
+    Compared& result = comparisons.emplace_back();
     source().compare({1 << 30, true}, result.callback());
     pass(milliseconds(1000));
     ASSERT_TRUE(result.done);
@@ -156,7 +159,7 @@ TEST_F(SourceTest, AWriteWaitsForTheComparisonOfItsBlockAndTheComparisonForTheWr
     world.settle();
     AppRequest& before = write(0);
     EXPECT_TRUE(world.source().disk.busy());
-    Compared result;
+    Compared& result = comparisons.emplace_back();
     source().compare({1, false}, result.callback());  // the first block only, at this rate
     AppRequest& behind = write(4);
     AppRequest& beside = write(128 * 3);
@@ -174,7 +177,7 @@ TEST_F(SourceTest, AWriteWaitsForTheComparisonOfItsBlockAndTheComparisonForTheWr
 
 TEST_F(SourceTest, AComparisonGoesNoFasterThanItsRate) {
     start(MirrorType::sync);
-    Compared result;
+    Compared& result = comparisons.emplace_back();
     source().compare({4 * kBlockBytes, false}, result.callback());
     pass(milliseconds(2000));
     EXPECT_FALSE(result.done);
@@ -186,17 +189,17 @@ TEST_F(SourceTest, AComparisonGoesNoFasterThanItsRate) {
 
 TEST_F(SourceTest, AComparisonEndsWithTheLinkAndWithAPause) {
     start(MirrorType::sync);
-    Compared lost;
+    Compared& lost = comparisons.emplace_back();
     source().compare({1, false}, lost.callback());
     world.cut();
     EXPECT_EQ(lost.report.stopped, "the link was lost");
-    Compared refused;
+    Compared& refused = comparisons.emplace_back();
     source().compare({1, false}, refused.callback());
     EXPECT_EQ(refused.error, "both ends can be compared only while they mirror");
     world.settle();
     world.connect(ResyncKind::partial);
     ASSERT_TRUE(world.run_until([&] { return state() == MirrorState::mirroring; }));
-    Compared paused;
+    Compared& paused = comparisons.emplace_back();
     source().compare({1, false}, paused.callback());
     source().pause([](const Result<>&) {});
     pass(milliseconds(1000));
