@@ -111,6 +111,18 @@ Result<> PosixFiles::write_atomic(const std::string& path, std::string_view cont
     return sync_directory(directory);
 }
 
+Result<> PosixFiles::append(const std::string& path, std::string_view text, std::size_t most) {
+    struct stat about {};
+    if (::stat(path.c_str(), &about) == 0 && about.st_size > 0 &&
+        static_cast<std::size_t>(about.st_size) + text.size() > most &&
+        ::rename(path.c_str(), (path + ".1").c_str()) != 0)
+        return system_error("rename", path, errno);
+    const Descriptor fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644));
+    if (!fd) return system_error("write", path, errno);
+    if (const int error = write_all(fd.get(), text)) return system_error("write", path, error);
+    return {};
+}
+
 Result<> PosixFiles::remove(const std::string& path) {
     if (::unlink(path.c_str()) != 0) {
         if (errno == ENOENT) return {};

@@ -51,6 +51,17 @@ TEST_F(PosixFilesTest, MissingFileIsNotFound) {
     EXPECT_TRUE(files.remove(directory.path("nothing")));
 }
 
+TEST_F(PosixFilesTest, ALogThatWouldGrowBeyondItsLimitBeginsAnew) {
+    const auto log = directory.path("log");
+    ASSERT_TRUE(files.append(log, "first\n", 12));
+    ASSERT_TRUE(files.append(log, "more\n", 12));
+    EXPECT_EQ(files.read(log), "first\nmore\n");
+    ASSERT_TRUE(files.append(log, "third\n", 12));
+    EXPECT_EQ(files.read(log), "third\n");
+    EXPECT_EQ(files.read(log + ".1"), "first\nmore\n");
+    EXPECT_FALSE(files.append(directory.path("no/such/log"), "x", 12));
+}
+
 TEST_F(PosixFilesTest, WritingIntoAMissingDirectorySaysSo) {
     const auto result = files.write_atomic(directory.path("no/such/file"), "x", 0644);
     ASSERT_FALSE(result);
