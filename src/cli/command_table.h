@@ -40,6 +40,7 @@ struct CommandSpec {
         60;  // how long the client waits for the answer; 0: as long as it takes (scripts have no limit)
     /// The first operand is a file, - for standard input; the server gets what is in it.
     bool reads_file = false;
+    int syntax_code = static_cast<int>(Code::syntax);  // exit code for a command line that is wrong
 };
 
 /// Most source files of one lcdrcp.

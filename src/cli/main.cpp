@@ -130,7 +130,8 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
     auto command = parse(spec, words);
     if (!command) {
         print(stderr, fmt::format("{}: {}\nusage: {}\n", spec.name, command.error().text, synopsis(spec)));
-        return static_cast<int>(command.error().code);
+        return command.error().code == Code::syntax ? spec.syntax_code
+                                                    : static_cast<int>(command.error().code);
     }
     if (spec.reads_file) {
         auto content = read_operand(command->arguments.front());

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/lcdi.h"
+#include "config/settings_file.h"
 #include "daemons/authority.h"
 #include "daemons/config_replication.h"
 #include "daemons/definition.h"
@@ -79,6 +80,7 @@ struct Node::Impl {
     runtime::World world;
     NodeOptions options;
     std::unique_ptr<config::Database> database;
+    config::SettingsFile settings;
     comm::Cluster cluster;
     recovery::SafetyCheck safety_check;
     recovery::Engine engine;
@@ -106,9 +108,10 @@ struct Node::Impl {
         : world(w),
           options(std::move(o)),
           database(std::move(d)),
+          settings(world, options.layout.settings(), options.settings),
           cluster(world, {.self = options.self, .software_version = "0.1.0"}),
           safety_check(world, *database, cluster, safety_options(options), recovery::ping_probe(world)),
-          engine(world, *database, cluster, engine_options(options, *database)),
+          engine(world, *database, cluster, engine_options(options, *database, settings)),
           replication(world, *database, cluster),
           authority(world, *database, cluster, options),
           introduction(world, *database, cluster, options),
@@ -145,11 +148,14 @@ struct Node::Impl {
     }
 
     static recovery::Engine::Options engine_options(const NodeOptions& options,
-                                                    const config::Database& database) {
+                                                    const config::Database& database,
+                                                    config::SettingsFile& settings) {
         recovery::Engine::Options result;
         result.lkroot = options.layout.lkroot();
         result.settings = options.settings.all();
         result.environment = own_variables(options);
+        result.settings_now = [&settings]() -> const config::Settings& { return settings.now(); };
+        result.log_directory = options.layout.log();
         result.init_peer_wait = std::chrono::seconds(options.settings.integer("INIT_PEER_WAIT"));
         if (result.init_peer_wait <= runtime::Duration::zero())  // auto. Spec: CLU-127
             for (const auto& path : effective_paths(options, database))
@@ -370,6 +376,7 @@ struct Node::Impl {
             return done(engine.ready() ? config::success()
                                        : config::failure({Code::failure, "the engine is starting", 0}));
         if (command.name == "perform_action") return engine.perform_action(command, done);
+        if (command.name == "sendevent") return engine.sendevent(command, done);
         if (command.name == "understudy switchover")
             return engine.switchover(Tag(command.arguments.at(0)), NodeName(command.get("to")), done);
         if (command.name == "lkstop") return stop(command, progress, done);

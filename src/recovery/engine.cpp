@@ -11,6 +11,14 @@ constexpr std::int64_t kDefaultReservationSeconds = 150;  // Spec: CMD-114
 constexpr std::int64_t kDefaultParallelHierarchies = 8;
 constexpr std::int64_t kDefaultSwitchoverSeconds = 600;  // Spec: CLU-206
 
+config::Settings parsed(const std::map<std::string, std::string>& values) {
+    std::string text;
+    for (const auto& [key, value] : values)
+        text += fmt::format("{}={}\n", key, value);
+    std::vector<std::string> problems;  // whoever read the file has told them
+    return config::Settings::parse_leniently(text, problems);
+}
+
 }  // namespace
 
 Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers> p, Options o)
@@ -23,7 +31,15 @@ Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers>
       jobs(world, *peers, database.self()),
       globals(world, database, scripts, jobs),
       executor(world, database, scripts, jobs, reservations),
-      incidents(world, database, *peers) {
+      incidents(world, database, *peers),
+      settings_at_start(parsed(options.settings)),
+      events(world, scripts, database.self(), options.lkroot, options.log_directory),
+      checks(world, database, scripts, options.log_directory,
+             {.settings = [this]() -> const config::Settings& { return settings_now(); },
+              .hindered = [this](const Tag& tag) { return hindered(tag); },
+              .failed = [this](const CheckFinding& finding) { check_failed(finding); },
+              .timed_out = [this](const CheckFinding& finding) { check_timed_out(finding); }}) {
+    events.on_report([this](const EventReport& report) { return recovers_because_of(report); });
     executor.on_step([this](const Executor::Run& run, const Step& step, runtime::Duration took,
                             const StepOutcome& outcome) {
         if (step.action == Action::leave) return;
@@ -54,9 +70,7 @@ runtime::Duration Engine::Impl::shutdown_limit() const {
 }
 
 std::int64_t Engine::Impl::setting(const std::string& key, std::int64_t fallback) const {
-    const auto set = options.settings.find(key);
-    if (set == options.settings.end()) return fallback;
-    const auto number = text::to_int(set->second);
+    const auto number = text::to_int(settings_now().text(key));
     return number && *number > 0 ? *number : fallback;
 }
 
@@ -92,6 +106,10 @@ void Engine::perform_action(const config::Command& command, std::function<void(c
 
 void Engine::lcdrecover(const config::Command& command, std::function<void(config::Reply)> done) {
     impl_->scope.spawn(impl_->reply_with(impl_->globals.lcdrecover(command), std::move(done)));
+}
+
+void Engine::sendevent(const config::Command& command, std::function<void(config::Reply)> done) {
+    impl_->scope.spawn(impl_->reply_with(impl_->events.sendevent(command), std::move(done)));
 }
 
 void Engine::set_admin_lock(GlobalScripts::AdminLock lock) {

@@ -9,6 +9,7 @@
 #include "comm/cluster.h"
 #include "config/command.h"
 #include "config/database.h"
+#include "config/settings.h"
 #include "recovery/gate.h"
 #include "recovery/global_scripts.h"
 #include "recovery/peers.h"
@@ -33,6 +34,10 @@ class Engine {
         std::string lkroot;  // kits: <lkroot>/subsys/<app>/resources/<type>/actions
         std::map<std::string, std::string>
             settings;  // etc/default/LifeKeeper, goes into every script's environment
+        /// The same as they are at this moment, for keys that take effect at once; empty: as at start. The
+        /// reference holds until the next call.
+        std::function<const config::Settings&()> settings_now;
+        std::string log_directory = "/var/log/understudy";
         std::map<std::string, std::string> environment;  // further variables for scripts (UNDERSTUDY_ROOT)
         runtime::Duration init_peer_wait{};  // INIT_PEER_WAIT; 0: the longest interval x misses (CLU-127)
         /// The host booted since the daemon last ran (boot id changed): nothing can be running. Otherwise
@@ -67,6 +72,8 @@ class Engine {
     void set_admin_lock(GlobalScripts::AdminLock lock);
     /// The command lcdrecover with -g or -G: global pre and post scripts. Spec: CMD-034 to CMD-036.
     void lcdrecover(const config::Command& command, std::function<void(config::Reply)> done);
+    /// The command sendevent. Spec: CMD-125 to CMD-133.
+    void sendevent(const config::Command& command, std::function<void(config::Reply)> done);
     /// Brings TAG's whole hierarchy in service on NODE, from wherever it runs. Spec: CLU-144.
     void switchover(const Tag& tag, const NodeName& to, std::function<void(config::Reply)> done);
     /// lkstop: flags the peers, then does to what is in service what `mode` says. Spec: CMD-050 to CMD-054.

@@ -46,6 +46,8 @@ void Engine::Impl::on_absence(runtime::Duration absent) {
         fmt::format("this node did not run for {:.1f} s", std::chrono::duration<double>(absent).count());
     messages::warning("{}; what is being started is stopped and looked at again", why);
     journal(Event::none, "engine", database.self().str(), why);
+    checks.stood_still();
+    scope.spawn(look_again());
     std::set<NodeName> again;
     std::vector<Tag> interrupted;
     for (const auto& start : starts) {

@@ -58,7 +58,11 @@ runtime::Task<Reply> Engine::Impl::perform(config::Command command) {
     if (!is_action_name(action))
         co_return refusal(Code::bad_argument, fmt::format("\"{}\" is not the name of an action", action));
     if (action != "restore" && action != "remove") {
-        auto reply = co_await run_script(command, *found);
+        const config::Instance instance = *found;
+        const bool around = action == "delete" && !command.has("G");  // Spec: CMD-109
+        if (around) (void)co_await globals.before(action, command.arguments);
+        auto reply = co_await run_script(command, instance);
+        if (around) (void)co_await globals.after(action, command.arguments);
         co_return reply;
     }
     const auto scope_of = command.has("s") ? Scope::single : command.has("b") ? Scope::below : Scope::related;

@@ -8,10 +8,13 @@
 //   engine_absence.cpp     stand-stills of this process
 //   engine_commands.cpp    perform_action, switchover
 //   engine_globals.cpp     global pre and post scripts around an operation
+//   engine_recovery.cpp    a resource that fails: local recovery, resource failover
 //   engine_stop.cpp        lkstop, shutdown
 //   engine_switchback.cpp  automatic switchback
 
+#include "recovery/checks.h"
 #include "recovery/engine.h"
+#include "recovery/events.h"
 #include "recovery/executor.h"
 #include "recovery/incident.h"
 
@@ -41,6 +44,7 @@ inline constexpr std::string_view kReleaseMethod = "recovery.release";
 inline constexpr std::string_view kSwitchoverMethod = "recovery.perform";
 /// Option of it: only what is in service elsewhere is started, not parents that are stopped.
 inline constexpr const char* kAsItWas = "as-it-was";
+inline constexpr std::string_view kRecoverMethod = "recovery.failed";
 inline constexpr std::string_view kTakeoverMethod = "recovery.takeover";
 inline constexpr std::string_view kStoppingMethod = "recovery.stopping";
 inline constexpr std::string_view kStartedMethod = "recovery.started";
@@ -207,6 +211,45 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     /// Lets `node` bring its `theirs` in service, from wherever it is.
     runtime::Task<Result<std::string>> ask_to_take(NodeName node, Tag theirs);
 
+    // engine_recovery.cpp
+    struct Failure {
+        Tag tag;
+        std::string why;
+        bool local = true;              // local recovery may be tried
+        std::string check = {};         // "quick", "deep"; empty: somebody else noticed
+        std::string result = "failed";  // or "timed_out"
+    };
+    enum class LocalRecovery {
+        succeeded,
+        failed,     // the resource is OSF now
+        overtaken,  // something else happened to it meanwhile
+    };
+    class Episode;
+    [[nodiscard]] const config::Settings& settings_now() const;
+    /// Why nothing may be checked or done about a failure of `tag` now; empty: it may. Spec: CLU-165
+    [[nodiscard]] std::string hindered(const Tag& tag) const;
+    void check_failed(const CheckFinding& finding);
+    void check_timed_out(const CheckFinding& finding);
+    bool recovers_because_of(const EventReport& report);
+    void reboot(std::int64_t countdown, const std::string& why);
+    runtime::Task<> run_reboot(std::string path, std::int64_t countdown, std::string why);
+    runtime::Task<> watch_failover(Tag tag, std::uint64_t episode, std::chrono::minutes most);
+    runtime::Task<> recover(Failure failure);
+    runtime::Task<LocalRecovery> recover_locally(Tag tag, Failure failure, std::string incident);
+    runtime::Task<Waited> reserve_for_recovery(std::string id, Tag tag);
+    void mark_failed(const Tag& tag, const std::string& why);
+    void end_episode(const Tag& tag, const std::string& outcome, const std::string& incident = {},
+                     bool elsewhere = false);
+    /// `ran`: what of the hierarchy was in service when it failed.
+    runtime::Task<> after_failure(Tag tag, std::set<Tag> ran, std::string incident);
+    runtime::Task<> fail_over(Tag tag, std::set<Tag> ran, std::string incident);
+    runtime::Task<Result<NodeName>> offer(Tag tag, std::set<Tag> ran, std::string incident);
+    runtime::Task<config::Reply> serve_recover(NodeName caller, config::Command command);
+    void resume_recoveries();
+    runtime::Task<> resume_recovery(Tag tag);
+    /// After a stand-still: nothing is concluded from checks before the peers' states are known again.
+    runtime::Task<> look_again();
+
     // engine_stop.cpp
     runtime::Task<> stop(StopMode mode, std::function<void(std::string)> progress,
                          std::function<void(Result<>)> done);
@@ -240,10 +283,18 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     GlobalScripts globals;
     Executor executor;
     IncidentLog incidents;
+    config::Settings settings_at_start;
+    Events events;
+    Checks checks;
     std::vector<TakeoverGate*> gates;
     bool ready = false;
     bool peers_had_their_time = false;
     bool stopping = false;
+    bool looking_again = false;  // look_again() runs
+    bool rebooting = false;
+    std::set<Tag> kept_running;             // in service when the daemon came back
+    std::map<Tag, std::uint64_t> episodes;  // failed resources that are being dealt with
+    std::uint64_t last_episode = 0;
     std::map<NodeName, int> deciding;          // peers whose takeover is being decided, not yet reserved
     std::list<std::shared_ptr<Start>> starts;  // of operations that execute
     int under_way = 0;                         // operations that execute, and the start

@@ -52,6 +52,7 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
 
 runtime::Task<> Engine::Impl::node_lost(NodeName peer) {
     messages::warning("COMM_DOWN: every path to {} is DEAD", peer.str());
+    events.raise({"lifekeeper", "comm_down", "LK:lcm", peer.str()});
     const auto incident = incidents.node_lost(peer, static_cast<int>(Event::node_failure));
     ++deciding[peer];
     const auto open = std::make_shared<bool>(true);
@@ -263,6 +264,7 @@ bool Engine::Impl::keeps(const config::Equivalency& pair, const config::NodeConf
 
 runtime::Task<> Engine::Impl::node_returned(NodeName peer) {
     messages::info("COMM_UP: {} is reachable", peer.str());
+    events.raise({"lifekeeper", "comm_up", "LK:lcm", peer.str(), EventSeverity::informational});
     journal(Event::none, "node", peer.str(), "reachable");
     const auto config = co_await ask(peer);
     if (!config) {

@@ -56,6 +56,7 @@ void Engine::Impl::serve() {
     job(kStepMethod, &Impl::serve_step);
     job(kSwitchoverMethod, &Impl::serve_switchover);
     job(kTakeoverMethod, &Impl::serve_takeover);
+    job(kRecoverMethod, &Impl::serve_recover);
     globals.serve();
     peers->serve(std::string(kViewMethod),
                  [weak](const NodeName& caller, std::string_view question, auto answer) {
@@ -89,6 +90,19 @@ void Engine::Impl::serve() {
             else
                 answer(fail(synced.error()));
         });
+    });
+    database.subscribe([weak](const config::Change& change) {
+        const auto self = weak.lock();
+        if (!self || change.owner != self->database.self()) return;
+        for (const auto& edit : change.edits)
+            if (const auto* put = std::get_if<config::PutType>(&edit)) self->events.prepare(put->type.type);
+        self->checks.changed(change);
+    });
+    // Whoever writes an exported event into the journal: those who are registered are told.
+    database.subscribe_journal([weak](const config::JournalEntry& entry) {
+        const auto self = weak.lock();
+        if (self && entry.node == self->database.self())
+            self->events.raise_exported(entry.event, entry.subject, entry.text);
     });
     peers->on_peer_event([weak](const comm::PeerEvent& event) {
         if (const auto self = weak.lock()) self->on_peer_event(event);

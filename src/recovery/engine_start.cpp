@@ -24,6 +24,7 @@ void Engine::Impl::start() {
             changed.reason = "the engine started";
         } else if (is_in_service(instance.state)) {
             changed.reason = kKeptRunning;
+            kept_running.insert(tag);
         } else if (restoring) {
             // How far the script came is unknown; a peer must run remove before it restores this.
             changed.state = config::State::illstate;
@@ -32,6 +33,11 @@ void Engine::Impl::start() {
         if (!(changed == instance)) edits.emplace_back(config::PutInstance{std::move(changed)});
     }
     if (!edits.empty()) database.commit(std::move(edits));
+    events.prepare();
+    for (const auto& installed : database.own().types)
+        events.prepare(installed.type);
+    // Before anything that a peer's coming or going causes. Spec: CLU-078
+    events.raise({"lifekeeper", "lcm_avail", "LK:lcm", database.self().str(), EventSeverity::informational});
     messages::info("engine start on {}: {}", database.self().str(),
                    options.host_rebooted ? "the host booted"
                    : orderly             ? "after an orderly stop"
@@ -94,6 +100,9 @@ runtime::Task<> Engine::Impl::initialise() {
     ready = true;
     journal(Event::start_complete, "engine", database.self().str(), "start complete");
     messages::info("engine start on {} complete", database.self().str());
+    if (stopping) co_return;
+    checks.start();
+    resume_recoveries();
     co_await switch_back(NodeName());  // Spec: CLU-197
 }
 

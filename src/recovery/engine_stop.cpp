@@ -123,6 +123,7 @@ runtime::Task<> Engine::Impl::stop(StopMode mode, std::function<void(std::string
         co_return;
     }
     stopping = true;
+    checks.stop();
     const Say say = [&progress](std::string line) {
         messages::info("{}", line);
         progress(std::move(line));

@@ -178,9 +178,18 @@ runtime::Task<Result<>> Executor::local(Step step, Run run) {
             break;
     }
     reservations_.begin_use(run.operation);
+    const auto working = working_.insert(step.tag);
     auto result = co_await script(step, instance, run);
+    working_.erase(working);
     reservations_.end_use(run.operation);
     co_return result;
+}
+
+bool Executor::works_near(const Tag& tag) const {
+    const auto& own = database_.own();
+    return std::any_of(working_.begin(), working_.end(), [&](const Tag& other) {
+        return other == tag || own.reaches(other, tag) || own.reaches(tag, other);
+    });
 }
 
 runtime::Task<Result<>> Executor::script(Step step, config::Instance instance, Run run) {
@@ -222,10 +231,12 @@ runtime::Task<Result<>> Executor::script(Step step, config::Instance instance, R
         messages::info("{}", fmt::format("{} succeeded in {:.2f} s", where, took));
     else
         messages::error("{}", text);
-    const bool failed_before = instance.state == State::osf && instance.reason.starts_with(kRestoreFailed);
-    if (result && !up && failed_before)
-        // That this node cannot start it must stay visible; only what may be left of it is gone.
+    // That this node cannot run it must stay visible; only what may be left of it is gone.
+    const bool failed = instance.state == State::osf && result && !up;
+    if (failed && instance.reason.starts_with(kRestoreFailed))
         database_.set_state(step.tag, State::osf, std::string(kFailedAndTakenDown));
+    else if (failed && instance.reason.starts_with(kCheckFailed))
+        database_.set_state(step.tag, State::osf, std::string(kCheckFailedAndTakenDown));
     else
         database_.set_state(step.tag, result ? (up ? State::isp : State::osu) : State::osf,
                             std::string(result ? (up ? kRestoreSucceeded : kRemoveSucceeded)

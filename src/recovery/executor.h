@@ -10,6 +10,7 @@
 #include "recovery/scripts.h"
 
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,8 @@ class Executor {
 
     /// One step on this node's own resources. The state and reason are stored here and nowhere else.
     runtime::Task<Result<>> local(Step step, Run run);
+    /// Whether a script of `tag`, or of what is above or below it, runs here now, reserved or not.
+    [[nodiscard]] bool works_near(const Tag& tag) const;
 
   private:
     struct Progress;
@@ -69,6 +72,7 @@ class Executor {
     Jobs& jobs_;
     Reservations& reservations_;
     Observer observer_;
+    std::multiset<Tag> working_;  // tags whose scripts run
 };
 
 /// The command of a remote step, and back. Errors: malformed.

@@ -40,6 +40,9 @@ Result<Plan> plan(const ClusterView& view, const Request& request) {
         Result<Plan> operator()(const StopRequest& r) const { return plan_stop(view, r); }
         Result<Plan> operator()(const SwitchbackRequest& r) const { return plan_switchback(view, r); }
         Result<Plan> operator()(const ShutdownRequest& r) const { return plan_shutdown(view, r); }
+        Result<Plan> operator()(const ResourceFailoverRequest& r) const {
+            return plan_resource_failover(view, r);
+        }
     };
     return std::visit(Dispatch{view}, request);
 }

@@ -82,8 +82,21 @@ struct ShutdownRequest {
     std::set<NodeName> tried = {};
 };
 
+/// A resource failed on a living node and could not be repaired there. On `failed_on` the plan is what that
+/// node takes out of service; on another node, which comes next, what that brings in service. Spec: CLU-176
+/// to CLU-179.
+struct ResourceFailoverRequest {
+    NodeName failed_on;
+    Tag tag;  // of `self`
+    /// Nodes that tried and failed in this episode: no candidates any more, and what they hold is pulled
+    /// over.
+    std::set<NodeName> tried = {};
+    /// Of `self`: the uppermost of what ran on `failed_on`; empty: the hierarchy's roots. Not used there.
+    std::vector<Tag> wanted = {};
+};
+
 using Request = std::variant<RestoreRequest, RemoveRequest, FailoverRequest, InitialiseRequest, StopRequest,
-                             SwitchbackRequest, ShutdownRequest>;
+                             SwitchbackRequest, ShutdownRequest, ResourceFailoverRequest>;
 
 enum class Action {
     restore,  // run the restore script, then ISP or OSF
@@ -121,6 +134,10 @@ inline constexpr std::string_view kRemoveFailed = "remove action has failed";
 /// OSF that stays for a person to see, though a remove script made sure that nothing is left running.
 inline constexpr std::string_view kFailedAndTakenDown =
     "restore action has failed; remove action has succeeded";
+/// OSF of a resource whose check failed and that could not be repaired; more may follow. Spec: CLU-119.
+inline constexpr std::string_view kCheckFailed = "check has failed";
+inline constexpr std::string_view kCheckFailedAndTakenDown = "check has failed; remove action has succeeded";
+inline constexpr std::string_view kRecoverSucceeded = "recover action has succeeded";
 /// OSF of a resource that kept running while the daemon was away, but whose child could not be affirmed.
 inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart";
 
@@ -174,6 +191,11 @@ Result<std::optional<RestoreRequest>> switchover_request(const ClusterView& view
 
 /// Members of the hierarchy of `member` that are in service on `self` with nothing in service above them.
 std::vector<Tag> in_service_tops(const ClusterView& view, const Tag& member);
+
+/// The next node that may take `tag` of `self` over after it failed on `failed_on`; nullopt when none is
+/// left. Spec: CLU-176, CLU-179.
+std::optional<config::Equivalency> next_backup(const ClusterView& view, const NodeName& failed_on,
+                                               const Tag& tag, const std::set<NodeName>& tried);
 
 /// One line a step: "1. left  remove   pg.0   in service here, wanted on right". For commands, logs and
 /// golden files.

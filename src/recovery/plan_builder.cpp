@@ -67,7 +67,10 @@ Holding PlanBuilder::holding(const NodeName& name, const Tag& tag) const {
     if (is_in_service(instance.state)) return Holding::in_service;
     // A failed script, of whatever action, may have left it running, or the half of it.
     if (instance.state == config::State::osf)
-        return instance.reason.starts_with(kFailedAndTakenDown) ? Holding::nothing : Holding::may_hold;
+        return instance.reason.starts_with(kFailedAndTakenDown) ||
+                       instance.reason.starts_with(kCheckFailedAndTakenDown)
+                   ? Holding::nothing
+                   : Holding::may_hold;
     if (instance.state == config::State::illstate && instance.reason.starts_with(kNotAffirmed))
         return Holding::may_hold;
     return Holding::nothing;

@@ -117,6 +117,7 @@ Result<Plan> plan_restore(const ClusterView& view, const RestoreRequest& request
 Result<Plan> plan_remove(const ClusterView& view, const RemoveRequest& request);
 Result<Plan> plan_stop(const ClusterView& view, const StopRequest& request);
 Result<Plan> plan_failover(const ClusterView& view, const FailoverRequest& request);
+Result<Plan> plan_resource_failover(const ClusterView& view, const ResourceFailoverRequest& request);
 Result<Plan> plan_initialise(const ClusterView& view, const InitialiseRequest& request);
 Result<Plan> plan_switchback(const ClusterView& view, const SwitchbackRequest& request);
 Result<Plan> plan_shutdown(const ClusterView& view, const ShutdownRequest& request);

@@ -183,6 +183,21 @@ Request parse_request(const std::string& line) {
         }
         return request;
     }
+    if (verb == "recover") {
+        ResourceFailoverRequest request{NodeName(), Tag(words[1])};
+        std::string clause;
+        for (std::size_t i = 2; i < words.size(); ++i) {
+            if (words[i] == "from" || words[i] == "tried" || words[i] == "wanted")
+                clause = words[i];
+            else if (clause == "from")
+                request.failed_on = NodeName(words[i]);
+            else if (clause == "tried")
+                request.tried.insert(NodeName(words[i]));
+            else if (clause == "wanted")
+                request.wanted.emplace_back(words[i]);
+        }
+        return request;
+    }
     Scope scope = Scope::related;
     if (words[1] == "-b") scope = Scope::below;
     if (words[1] == "-s") scope = Scope::single;

@@ -21,7 +21,8 @@
 //   names: {left: {web.0: other.tag}}    a tag that differs on a node
 //   request: failover left               restore [-b|-s] T, remove [-s] T, initialise, stop,
 //                                        switchover T, failover N [only T] [tried N ...],
-//                                        switchback [N], shutdown [tried N ...]
+//                                        switchback [N], shutdown [tried N ...],
+//                                        recover T from N [tried N ...] [wanted T ...]
 //   plan: |                              expected text of describe(), or "error CODE: text"; last in the file
 
 #include "base/result.h"

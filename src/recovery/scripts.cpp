@@ -16,6 +16,22 @@ constexpr std::string_view kSystemPath = "/usr/local/sbin:/usr/local/bin:/usr/sb
 constexpr std::size_t kLastLines = 10;
 constexpr std::size_t kMaxLoggedLine = 2000;
 constexpr std::size_t kMaxActionName = 64;
+constexpr std::string_view kDeepNeedsQuick = "deepchk-needs-quickchk";
+
+std::map<std::string, std::string> complete_environment(const std::string& lkroot,
+                                                        const std::map<std::string, std::string>& settings,
+                                                        const std::map<std::string, std::string>& further) {
+    auto result = settings;
+    std::string path(kSystemPath);
+    if (const auto set = settings.find("PATH"); set != settings.end()) path = set->second;
+    for (const auto& [key, value] : further)
+        result[key] = value;
+    result["PATH"] = lkroot + "/bin:" + path;
+    result["LKROOT"] = lkroot;
+    result["LANG"] = "C.UTF-8";
+    result["LC_ALL"] = "C.UTF-8";
+    return result;
+}
 
 }  // namespace
 
@@ -26,12 +42,11 @@ bool is_action_name(const std::string& action) {
     });
 }
 
-Scripts::Scripts(runtime::World world, std::string lkroot, std::map<std::string, std::string> settings,
-                 std::map<std::string, std::string> environment)
+Scripts::Scripts(runtime::World world, std::string lkroot, const std::map<std::string, std::string>& settings,
+                 const std::map<std::string, std::string>& environment)
     : world_(world),
       lkroot_(std::move(lkroot)),
-      settings_(std::move(settings)),
-      environment_(std::move(environment)) {}
+      environment_(complete_environment(lkroot_, settings, environment)) {}
 
 std::string Scripts::descend(const std::string& directory, const std::string& name) const {
     const auto exact = directory + "/" + name;
@@ -57,15 +72,26 @@ std::string Scripts::find_in(const std::string& directory, const std::string& ac
 
 std::string Scripts::find(const AppName& app, const TypeName& type, const std::string& action) const {
     if (!is_action_name(action)) return {};
-    const auto application = descend(lkroot_ + "/subsys", app.str());
-    const auto of_type = descend(descend(descend(application, "resources"), type.str()), "actions");
+    const auto of_type = descend(directory_of(app, type), "actions");
     if (auto path = find_in(of_type, action); !path.empty()) return path;
-    return find_in(descend(application, "actions"), action);
+    return find_in(descend(descend(lkroot_ + "/subsys", app.str()), "actions"), action);
+}
+
+std::string Scripts::directory_of(const AppName& app, const TypeName& type) const {
+    return descend(descend(descend(lkroot_ + "/subsys", app.str()), "resources"), type.str());
+}
+
+bool Scripts::deep_needs_quick(const AppName& app, const TypeName& type) const {
+    return world_.files.exists(fmt::format("{}/{}", directory_of(app, type), kDeepNeedsQuick));
+}
+
+std::string Scripts::core(const std::string& name) const {
+    return find_in(lkroot_ + "/admin/core/actions", name);
 }
 
 bool Scripts::enabled(const AppName& app, const TypeName& type) const {
-    const auto disabled = settings_.find("DISABLED_KITS");
-    if (disabled == settings_.end()) return true;
+    const auto disabled = environment_.find("DISABLED_KITS");
+    if (disabled == environment_.end()) return true;
     for (const auto& kit : text::split(disabled->second, ','))
         if (text::iequals(text::trim(kit), app.str() + "/" + type.str())) return false;
     return true;
@@ -81,21 +107,8 @@ std::vector<std::string> Scripts::global(const std::string& name) const {
     return paths;
 }
 
-std::map<std::string, std::string> Scripts::environment() const {
-    auto result = settings_;
-    std::string path(kSystemPath);
-    if (const auto set = settings_.find("PATH"); set != settings_.end()) path = set->second;
-    for (const auto& [key, value] : environment_)
-        result[key] = value;
-    result["PATH"] = lkroot_ + "/bin:" + path;
-    result["LKROOT"] = lkroot_;
-    result["LANG"] = "C.UTF-8";
-    result["LC_ALL"] = "C.UTF-8";
-    return result;
-}
-
 runtime::Task<Result<ScriptResult>> Scripts::run(Tag tag, std::string action, std::string path,
-                                                 std::vector<std::string> arguments) {
+                                                 std::vector<std::string> arguments, Started started) {
     runtime::ProcessSpec spec;
     spec.path = path;
     spec.arguments = std::move(arguments);
@@ -104,7 +117,7 @@ runtime::Task<Result<ScriptResult>> Scripts::run(Tag tag, std::string action, st
     // The handlers may outlive this coroutine when the engine ends while the script runs.
     const auto last = std::make_shared<std::deque<std::string>>();
     const runtime::OneShot<Result<runtime::ProcessResult>> ended(world_.tasks);
-    world_.processes.start(
+    const auto process = world_.processes.start(
         spec,
         [last, tag, action](std::string_view line) {
             const auto shown = line.substr(0, kMaxLoggedLine);
@@ -113,6 +126,7 @@ runtime::Task<Result<ScriptResult>> Scripts::run(Tag tag, std::string action, st
             if (last->size() > kLastLines) last->pop_front();
         },
         [ended](Result<runtime::ProcessResult> result) { ended.set(std::move(result)); });
+    if (started) started(process);
     auto result = co_await ended;
     if (!result)
         co_return with_context(result.error(), fmt::format("{} of {} ({})", action, tag.str(), path));

@@ -99,6 +99,7 @@ TestCluster::TestCluster(std::uint64_t seed, const std::vector<std::string>& nam
         for (const auto* action : {"restore", "remove", "reset-heads", "quickchk"})
             made->node->install_executable(
                 fmt::format("{}/subsys/gen/resources/app/actions/{}", kRoot, action));
+        static_cast<void>(made->node->files().make_directories("/var/log/understudy"));
         hosts_[names[i]] = std::move(made);
     }
     for (std::size_t a = 0; a < names.size(); ++a)
@@ -136,6 +137,8 @@ void TestCluster::resource(const std::string& parent, const std::vector<std::str
             instance.tag = Tag(tag);
             instance.id = ResourceId("id-" + tag);
             instance.order = ++order;
+            instance.quick_interval_s = 0;
+            instance.deep_interval_s = 0;
             config::apply(own, config::PutInstance{instance});
             for (std::size_t other = 0; other < names_.size(); ++other)
                 if (other != n)
@@ -166,6 +169,62 @@ void TestCluster::automatic(const std::string& on, const std::string& root) {
         instance.switchback = config::Switchback::automatic;
         config::apply(own, config::PutInstance{instance});
     }
+}
+
+void TestCluster::change(const std::string& node, const std::string& tag,
+                         const std::function<void(config::Instance&)>& edit) {
+    auto& host = *hosts_.at(node);
+    auto instance = host.store.own.instances.at(Tag(tag));
+    edit(instance);
+    if (host.daemon)
+        host.daemon->database->commit({config::PutInstance{instance}});
+    else
+        config::apply(host.store.own, config::PutInstance{instance});
+}
+
+void TestCluster::check_every(const std::string& node, const std::string& tag, std::chrono::seconds quick,
+                              std::chrono::seconds deep) {
+    change(node, tag, [&](config::Instance& instance) {
+        instance.quick_interval_s = static_cast<int>(quick.count());
+        instance.deep_interval_s = static_cast<int>(deep.count());
+    });
+}
+
+void TestCluster::unflag(const std::string& node, const std::string& name) {
+    hosts_.at(node)->daemon->database->set_flag(FlagName(name), false);
+}
+
+bool TestCluster::has_flag(const std::string& node, const std::string& name) {
+    return hosts_.at(node)->store.own.flags.contains(FlagName(name));
+}
+
+void TestCluster::install(const std::string& action) {
+    for (const auto& name : names_)
+        hosts_.at(name)->node->install_executable(
+            fmt::format("{}/subsys/gen/resources/app/actions/{}", kRoot, action));
+}
+
+std::size_t TestCluster::count(const std::string& node, const std::string& what) {
+    const auto& started = hosts_.at(node)->started;
+    return static_cast<std::size_t>(std::count_if(started.begin(), started.end(), [&](const auto& spec) {
+        return spec.arguments.size() > 1 &&
+               spec.path.substr(spec.path.rfind('/') + 1) + " " + spec.arguments[1] == what;
+    }));
+}
+
+config::Reply TestCluster::sendevent(const std::string& on, const std::string& line) {
+    config::Command command;
+    command.name = "sendevent";
+    const auto words = text::words(line);
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        const auto option = words[i].substr(1);
+        const bool with_value = option != "A" && option != "w" && i + 1 < words.size();
+        command.options[option] = with_value ? words[++i] : std::string();
+    }
+    const auto reply = std::make_shared<std::optional<config::Reply>>();
+    host(on).daemon->engine->sendevent(command, [reply](config::Reply r) { *reply = std::move(r); });
+    if (!wait([&] { return reply->has_value(); }, 7200s)) return {-1, {}, "no answer", 0};
+    return **reply;
 }
 
 void TestCluster::flag(const std::string& name, const FlagName& flag) {
@@ -314,9 +373,12 @@ runtime::SimulatedOutcome TestCluster::script(Host& host, const runtime::Process
     runtime::SimulatedOutcome outcome;
     outcome.takes = host.slow.contains(what) ? host.slow.at(what) : runtime::Duration(20ms);
     outcome.output = what + " speaks\n";
-    const bool fails = host.failing.contains(what);
+    const bool fails = host.failing.contains(what) || host.broken.contains(what);
     outcome.effect = [&host, action, tag, fails] {
         if (fails) return 1;
+        if (action == "restore" || action == "recover")
+            std::erase_if(host.broken,
+                          [&tag](const std::string& check) { return check.ends_with(" " + tag); });
         if (action == "restore") host.running.insert(tag);
         if (action == "remove") host.running.erase(tag);
         return 0;

@@ -56,6 +56,7 @@ struct Host {
     std::map<std::string, std::string> settings;
     std::set<std::string> running;                  // tags whose application runs
     std::set<std::string> failing;                  // "restore pg.0": this script exits 1
+    std::set<std::string> broken;                   // "quickchk pg.0": exits 1 until a restore or recover
     std::map<std::string, runtime::Duration> slow;  // "remove pg.0": how long it takes
     std::vector<runtime::ProcessSpec> started;
 };
@@ -69,6 +70,16 @@ class TestCluster {
     void init(const std::string& tag, config::Init method);
     /// The whole hierarchy of `root` says AUTOMATIC on this host. Before its boot.
     void automatic(const std::string& on, const std::string& root);
+    /// Check intervals on a host, whether it is up or not; resources have none by default.
+    void check_every(const std::string& node, const std::string& tag, std::chrono::seconds quick,
+                     std::chrono::seconds deep = std::chrono::seconds(0));
+    /// The same for any part of an instance.
+    void change(const std::string& node, const std::string& tag,
+                const std::function<void(config::Instance&)>& edit);
+    void unflag(const std::string& node, const std::string& name);
+    [[nodiscard]] bool has_flag(const std::string& node, const std::string& name);
+    /// An action of gen/app, on all hosts.
+    void install(const std::string& action);
 
     Host& host(const std::string& name) { return *hosts_.at(name); }
     runtime::Simulation& sim() { return sim_; }
@@ -102,6 +113,10 @@ class TestCluster {
     /// Scripts since the last call, in order of their start: "B: restore ip.0".
     std::string take_trace();
     std::vector<int> events(const std::string& node);
+    /// Scripts of this action ("quickchk pg.0") that a host has started.
+    std::size_t count(const std::string& node, const std::string& what);
+    /// sendevent with options as they are typed.
+    config::Reply sendevent(const std::string& on, const std::string& line);
     /// Tags that run on more than one host at this moment.
     std::set<std::string> twice() const;
     [[nodiscard]] bool was_ever_twice() const { return !ever_twice_.empty(); }
