@@ -106,6 +106,9 @@ void SimulatedCluster::configure(std::size_t index) {
         instance.tag = tag;
         instance.id = ResourceId("id-" + tag.str());
         instance.switchback = options_.switchback;
+        instance.quick_interval_s = static_cast<int>(options_.check_interval.count());
+        instance.deep_interval_s = 3 * instance.quick_interval_s;
+        instance.local_recovery = options_.local_recovery;
         instance.order = ++order;
         config.instances[tag] = instance;
         for (std::size_t other = 0; other < names_.size(); ++other)

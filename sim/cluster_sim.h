@@ -31,8 +31,10 @@ struct ClusterOptions {
     std::chrono::milliseconds interval{1000};
     int misses = 3;
     config::Switchback switchback = config::Switchback::intelligent;
-    bool shutdown_switchover = false;  // the shutdown strategy of every node
-    bool log = false;                  // the nodes' own log goes to standard error
+    bool shutdown_switchover = false;        // the shutdown strategy of every node
+    std::chrono::seconds check_interval{0};  // of every resource; 0: nothing is checked
+    bool local_recovery = true;
+    bool log = false;  // the nodes' own log goes to standard error
 };
 
 struct Hierarchy {

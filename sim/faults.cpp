@@ -13,6 +13,7 @@ constexpr double kCalmNetworkChance = 0.5;
 constexpr double kConnectionLoss = 0.002;
 constexpr double kFailChance = 0.2;
 constexpr double kHangChance = 0.1;
+constexpr double kLieChance = 0.2;
 constexpr int kMostDriftPpm = 200;
 constexpr runtime::Duration kShutdownPoll = 20ms;
 constexpr runtime::Duration kShutdownLimit = 90s;
@@ -36,6 +37,9 @@ bool excuses_a_split(Fault fault) {
         case Fault::clock:
         case Fault::failing_kits:
         case Fault::hanging_kits:
+        case Fault::application:
+        case Fault::lying_checks:
+        case Fault::hanging_checks:
         case Fault::one_network:
             return false;
     }
@@ -70,6 +74,12 @@ std::string_view to_string(Fault fault) {
             return "failing kits";
         case Fault::hanging_kits:
             return "hanging kits";
+        case Fault::application:
+            return "application failure";
+        case Fault::lying_checks:
+            return "lying checks";
+        case Fault::hanging_checks:
+            return "hanging checks";
         case Fault::partition:
             return "partition";
         case Fault::one_way_cut:
@@ -239,6 +249,13 @@ void FaultInjector::kits_later(KitModel::Trouble trouble) {
     later(simulation_.random_duration(1s, 60s), [this] { cluster_.kits().set_trouble({}); });
 }
 
+void FaultInjector::break_an_application() {
+    const auto& hierarchy = cluster_.hierarchies()[simulation_.random_below(cluster_.hierarchies().size())];
+    const auto& tag = simulation_.chance(0.5) ? hierarchy.root : hierarchy.child;
+    for (const auto& host : cluster_.kits().hosts_running(tag))
+        cluster_.kits().break_down(host, tag);
+}
+
 void FaultInjector::strike(Fault fault) {
     ++struck_;
     simulation_.note("fault", to_string(fault));
@@ -280,6 +297,12 @@ void FaultInjector::strike(Fault fault) {
             return kits_later({.fails = kFailChance});
         case Fault::hanging_kits:
             return kits_later({.hangs = kHangChance});
+        case Fault::application:
+            return break_an_application();
+        case Fault::lying_checks:
+            return kits_later({.check_lies = kLieChance});
+        case Fault::hanging_checks:
+            return kits_later({.check_hangs = kHangChance});
         case Fault::partition:
             simulation_.partition(node.str(), other.str());
             return heal_later(node, other);

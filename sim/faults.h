@@ -24,6 +24,9 @@ enum class Fault {
     clock,            // wall clock jumps, clocks drift
     failing_kits,     // actions fail
     hanging_kits,     // actions hang
+    application,      // an application stops by itself
+    lying_checks,     // checks say the opposite of what is true
+    hanging_checks,   // checks do not end
     partition,        // both ways, all networks
     one_way_cut,      // one way, all networks
     one_network,      // one network only: the other path goes on
@@ -74,6 +77,7 @@ class FaultInjector {
     void pause(const NodeName& node, runtime::Pause what);
     void heal_later(const NodeName& a, const NodeName& b);
     void kits_later(KitModel::Trouble trouble);
+    void break_an_application();
 
     SimulatedCluster& cluster_;
     runtime::Simulation& simulation_;

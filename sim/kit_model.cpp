@@ -5,6 +5,8 @@
 namespace understudy::sim {
 namespace {
 
+constexpr auto kForEver = std::chrono::hours(24);
+
 std::string argument_after(const runtime::ProcessSpec& spec, std::string_view option) {
     const auto at = std::find(spec.arguments.begin(), spec.arguments.end(), option);
     return at == spec.arguments.end() || std::next(at) == spec.arguments.end() ? "" : *std::next(at);
@@ -16,7 +18,7 @@ void KitModel::attach(runtime::SimulatedNode& node, const std::string& lkroot) {
     auto& host = hosts_[NodeName(node.name())];
     host.node = &node;
     for (const auto* type : {"comm/resources/ip", "gen/resources/app"})
-        for (const auto* action : {"restore", "remove", "quickchk"})
+        for (const auto* action : {"restore", "remove", "recover", "quickchk", "deepchk"})
             node.install_executable(fmt::format("{}/subsys/{}/actions/{}", lkroot, type, action));
     node.set_process_model([this, &host](const runtime::ProcessSpec& spec) { return start(host, spec); });
 }
@@ -42,7 +44,9 @@ void KitModel::set_running(Host& host, const Tag& tag, bool runs) {
     if (host.boot != host.node->boots()) {
         host.boot = host.node->boots();
         host.running.clear();
+        host.broken.clear();
     }
+    if (runs) host.broken.erase(tag);
     const bool changed = runs ? host.running.insert(tag).second : host.running.erase(tag) != 0;
     if (!changed) return;
     ++changes_;
@@ -57,6 +61,7 @@ runtime::TimePoint KitModel::restore_began(const NodeName& host, const Tag& tag)
 
 void KitModel::break_down(const NodeName& host, const Tag& tag) {
     set_running(hosts_.at(host), tag, false);
+    hosts_.at(host).broken.insert(tag);
 }
 
 void KitModel::fail_next(const NodeName& host, const std::string& action, int count, const Tag& tag) {
@@ -68,10 +73,17 @@ runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec
     const Tag tag(argument_after(spec, "-t"));
     runtime::SimulatedOutcome outcome;
     outcome.takes = simulation_.random_duration(trouble_.least, trouble_.most);
+    if (action == "quickchk" || action == "deepchk") {
+        if (simulation_.chance(trouble_.check_hangs)) outcome.takes = kForEver;
+        const bool lies = simulation_.chance(trouble_.check_lies);
+        outcome.effect = [this, &host, tag, lies] { return running_on(host).contains(tag) != lies ? 0 : 1; };
+        return outcome;
+    }
     if (simulation_.chance(trouble_.hangs)) outcome.takes = kHang;
     if (action == "restore")
         for (const auto& [parent, child] : needs_)
-            if (parent == tag && !running_on(host).contains(child) && violation_)
+            if (parent == tag && !running_on(host).contains(child) && !host.broken.contains(child) &&
+                violation_)
                 violation_(fmt::format("{} is restored on {} where {}, which it needs, does not run",
                                        tag.str(), host.node->name(), child.str()));
     auto& scheduled = host.fail_next[{action, tag}];
@@ -91,12 +103,11 @@ runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec
 }
 
 int KitModel::finish(Host& host, const std::string& action, const Tag& tag, runtime::TimePoint began) {
-    if (action == "restore") {
+    if (action == "restore" || action == "recover") {
         host.restore_began[tag] = began;
         set_running(host, tag, true);
     }
     if (action == "remove") set_running(host, tag, false);
-    if (action == "quickchk") return running_on(host).contains(tag) ? 0 : 1;
     return 0;
 }
 

@@ -29,13 +29,15 @@ class KitModel {
     [[nodiscard]] std::vector<NodeName> hosts_running(const Tag& tag) const;
     /// When the restore began that has brought it up there last.
     [[nodiscard]] runtime::TimePoint restore_began(const NodeName& host, const Tag& tag) const;
-    /// The resource stops by itself.
+    /// The resource stops by itself. Until it is started again nothing that needs it can be blamed for that.
     void break_down(const NodeName& host, const Tag& tag);
 
     /// What goes wrong with actions from now on.
     struct Trouble {
-        double fails = 0;  // exits 1 without effect
-        double hangs = 0;  // takes kHang
+        double fails = 0;        // exits 1 without effect
+        double hangs = 0;        // takes kHang
+        double check_lies = 0;   // a check says the opposite of what is true
+        double check_hangs = 0;  // a check does not end by itself
         runtime::Duration least = std::chrono::milliseconds(20);
         runtime::Duration most = std::chrono::milliseconds(300);
     };
@@ -54,6 +56,7 @@ class KitModel {
         runtime::SimulatedNode* node = nullptr;
         std::uint64_t boot = 0;  // of which `running` is
         std::set<Tag> running;
+        std::set<Tag> broken;  // stopped by themselves
         std::map<Tag, runtime::TimePoint> restore_began;
         std::map<std::pair<std::string, Tag>, int> fail_next;  // by action and tag
     };

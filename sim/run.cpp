@@ -37,6 +37,9 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
     result.misses = heartbeat.misses;
     if (simulation.chance(kAutomaticChance)) result.switchback = config::Switchback::automatic;
     result.shutdown_switchover = simulation.chance(kSwitchoverChance);
+    constexpr std::chrono::seconds kCheckIntervals[] = {0s, 5s, 10s, 30s};
+    result.check_interval = kCheckIntervals[simulation.random_below(std::size(kCheckIntervals))];
+    result.local_recovery = simulation.chance(0.5);
     result.log = options.log;
     return result;
 }
@@ -55,9 +58,7 @@ class Run {
         suffer();
         leave_survivor();
         simulation_.run_for(kSettle);
-        if (invariants_.split_possible() || profile_.has(Fault::failing_kits) ||
-            profile_.has(Fault::hanging_kits))
-            administrate();
+        if (needs_administrator()) administrate();
         invariants_.check_calm();
         return {invariants_.violations(), simulation_.trace(), describe(),
                 std::chrono::duration<double>(simulation_.now().time_since_epoch()).count(),
@@ -98,6 +99,17 @@ class Run {
                std::any_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const NodeName& other) {
                    return node->database().has_flag(recovery::no_failover_flag(other));
                });
+    }
+
+    /// Otherwise everything must have come in service again by itself.
+    [[nodiscard]] bool needs_administrator() const {
+        if (invariants_.split_possible()) return true;
+        if (profile_.has(Fault::failing_kits) || profile_.has(Fault::hanging_kits)) return true;
+        const auto& options = cluster_.options();
+        // Nobody looks at it; or the only living node has nobody to hand it to.
+        if (options.check_interval == 0s) return profile_.has(Fault::application);
+        return !options.local_recovery &&
+               (profile_.has(Fault::application) || profile_.has(Fault::lying_checks));
     }
 
     // What failed or was split waits for a person, who has the commands of the manual and nothing else.
@@ -143,11 +155,13 @@ class Run {
 
     [[nodiscard]] std::string describe() const {
         const auto& options = cluster_.options();
-        return fmt::format("{} nodes, {} hierarchies {}, heartbeat {} ms x {}{}, {} faults of: {}",
-                           options.nodes, options.hierarchies, config::to_string(options.switchback),
-                           options.interval.count(), options.misses,
-                           options.shutdown_switchover ? ", shutdown switches over" : "", injector_.struck(),
-                           profile_.describe());
+        return fmt::format(
+            "{} nodes, {} hierarchies {}, heartbeat {} ms x {}{}, checks every {} s, {} local recovery, {} "
+            "faults of: {}",
+            options.nodes, options.hierarchies, config::to_string(options.switchback),
+            options.interval.count(), options.misses,
+            options.shutdown_switchover ? ", shutdown switches over" : "", options.check_interval.count(),
+            options.local_recovery ? "with" : "without", injector_.struck(), profile_.describe());
     }
 
     runtime::Simulation simulation_;

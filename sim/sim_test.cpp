@@ -26,7 +26,8 @@ using testing::IsEmpty;
 
 class Scenario : public testing::Test {
   protected:
-    explicit Scenario(int nodes) : cluster(sim, {.nodes = nodes, .hierarchies = 1}) {
+    explicit Scenario(int nodes) : Scenario(ClusterOptions{.nodes = nodes, .hierarchies = 1}) {}
+    explicit Scenario(ClusterOptions options) : cluster(sim, options) {
         sim.set_trace_detail(runtime::TraceDetail::notes);
     }
     void TearDown() override {
@@ -55,6 +56,50 @@ class ThreeNodeScenario : public Scenario {
   protected:
     ThreeNodeScenario() : Scenario(3) {}
 };
+
+class CheckedScenario : public Scenario {
+  protected:
+    CheckedScenario() : Scenario(ClusterOptions{.nodes = 2, .hierarchies = 1, .check_interval = 5s}) {}
+};
+
+class UnrepairedScenario : public Scenario {
+  protected:
+    UnrepairedScenario()
+        : Scenario(
+              ClusterOptions{.nodes = 2, .hierarchies = 1, .check_interval = 5s, .local_recovery = false}) {}
+};
+
+// Spec: CLU-166, CLU-167
+TEST_F(CheckedScenario, AnApplicationThatStopsByItselfIsStartedAgainWhereItRan) {
+    start_in_service();
+    cluster.kits().break_down(alpha, app);
+    ASSERT_TRUE(cluster.wait_in_service(10s));
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(alpha));
+}
+
+// Spec: CLU-176, CLU-177
+TEST_F(UnrepairedScenario, WithoutLocalRecoveryItMovesWithAllThatItNeeds) {
+    start_in_service();
+    cluster.kits().break_down(alpha, ip);
+    ASSERT_TRUE(cluster.wait_in_service(20s));
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+    cluster.kits().break_down(beta, app);
+    ASSERT_TRUE(cluster.wait_in_service(20s));
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(alpha));
+}
+
+// Spec: CLU-165, CLU-222
+TEST_F(CheckedScenario, AnApplicationThatStopsWhileItsHostIsFrozenIsNotStartedBesideItsSuccessor) {
+    start_in_service();
+    cluster.host(alpha).pause(runtime::Pause::host);
+    ASSERT_TRUE(sim.run_until([&] { return cluster.kits().runs(beta, app); }, 60s));
+    cluster.kits().break_down(alpha, app);
+    cluster.kits().break_down(alpha, ip);
+    invariants.disturbed(alpha);
+    cluster.host(alpha).resume();
+    sim.run_for(60s);
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+}
 
 // Spec: CLU-128
 TEST_F(ClusterScenario, OfTwoNodesThatStartTogetherOnlyTheBestStartsTheApplication) {
