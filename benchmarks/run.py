@@ -24,6 +24,7 @@ from dataclasses import asdict
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "tests" / "cluster"))
 
+import checks_rows  # noqa: E402
 import config_rows  # noqa: E402
 import recovery_rows  # noqa: E402
 from lab import Host, Lab, build_directory, run, wait_until  # noqa: E402
@@ -241,6 +242,7 @@ def kills(rows: list[Row], times: int = 10) -> None:
 
 BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "foundation": [takeover, export, data_path, resync, kills],
+    "recovery": [checks_rows.checks],
     "config": [config_rows.database, config_rows.states, config_rows.commits],
     "recovery": recovery_rows.GROUP,
 }
