@@ -167,7 +167,10 @@ runtime::Task<> Checks::check(Tag tag, CheckKind kind) {
 
 runtime::Task<std::optional<std::string>> Checks::run_scripts(config::Instance instance, CheckKind kind) {
     std::vector<CheckKind> kinds{kind};
-    if (kind == CheckKind::deep && scripts_.deep_needs_quick(instance.app, instance.type))
+    // The quick check may have been left out in this slot for a deep one that the kit does not have.
+    if (kind == CheckKind::deep && instance.quick_interval_s > 0 &&
+        (scripts_.deep_needs_quick(instance.app, instance.type) ||
+         scripts_.find(instance.app, instance.type, "deepchk").empty()))
         kinds.insert(kinds.begin(), CheckKind::quick);
     for (const auto one : kinds) {
         const std::string action(to_string(one));

@@ -103,6 +103,14 @@ TEST(Checking, TheDeepCheckStandsForTheQuickOneUnlessTheKitSaysOtherwise) {
     EXPECT_EQ(c.take_trace(), "A: quickchk pg.0, A: deepchk pg.0");
 }
 
+// Spec: CLU-162, CLU-163
+TEST(Checking, AKitWithoutADeepCheckIsCheckedQuicklyInItsSlots) {
+    One c;
+    c.check_every("A", "pg.0", 10s, 10s);
+    c.boot_all();
+    ASSERT_TRUE(c.wait([&] { return c.count("A", "quickchk pg.0") > 2; }));
+}
+
 // Spec: CLU-166, CLU-167, CLU-119, CMD-130
 TEST(LocalRecovery, RepairsWhereItFailedAndNothingElseHappens) {
     Checked c;
