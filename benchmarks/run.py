@@ -242,9 +242,8 @@ def kills(rows: list[Row], times: int = 10) -> None:
 
 BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "foundation": [takeover, export, data_path, resync, kills],
-    "recovery": [checks_rows.checks],
     "config": [config_rows.database, config_rows.states, config_rows.commits],
-    "recovery": recovery_rows.GROUP,
+    "recovery": [*recovery_rows.GROUP, checks_rows.checks],
 }
 
 
