@@ -155,6 +155,9 @@ void FaultInjector::stop() {
     simulation_.set_connection_loss(0);
     simulation_.set_delay(100us, 1ms);
     cluster_.kits().set_trouble({});
+    // A host that has not written anything since would lose its power when all is calm.
+    for (const auto& name : std::exchange(armed_, {}))
+        cluster_.host(name).power_off();
     for (const auto& name : cluster_.nodes())
         if (cluster_.host(name).paused()) invariants_.disturbed(name);
     cluster_.resume_all();
@@ -267,6 +270,7 @@ void FaultInjector::strike(Fault fault) {
             return power_off(node);
         case Fault::power_off_in_write:
             cluster_.host(node).power_off_in_next_write();
+            armed_.insert(node);
             return later(simulation_.random_duration(10s, 60s), [this, node] { cluster_.power_on(node); });
         case Fault::daemon_crash:
             return crash_daemon(node);

@@ -87,6 +87,7 @@ class FaultInjector {
     bool stopped_ = false;
     std::uint64_t round_ = 0;  // of start and stop: what was scheduled before a stop does nothing
     std::optional<runtime::TimePoint> last_crash_;
+    std::set<NodeName> armed_;  // lose their power in their next write
     int struck_ = 0;
 };
 
