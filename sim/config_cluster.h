@@ -29,12 +29,14 @@ struct ConfigNode {
           cluster(w, {.self = self, .software_version = "1"}),
           replication(w, *database, cluster),
           locks(w, *database, cluster, "/run/locks", 1),
-          priorities(w, *database, cluster, locks, "/state/priorities.json") {
+          transactions(w, *database, cluster, locks, "/state/change.json"),
+          priorities(w, *database, cluster, transactions) {
         cluster.on_peer_event([this](const comm::PeerEvent& event) {
             if (event.kind == comm::PeerEvent::Kind::comm_down) ++downs;
         });
         replication.start();
         locks.start();
+        transactions.start();
         priorities.start();
         cluster.set_paths(paths);
     }
@@ -44,6 +46,7 @@ struct ConfigNode {
     comm::Cluster cluster;
     daemons::ConfigReplication replication;
     daemons::LockService locks;
+    daemons::TransactionService transactions;
     daemons::PriorityService priorities;
     int downs = 0;  // peers taken for dead in this life
 };

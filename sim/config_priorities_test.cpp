@@ -94,7 +94,7 @@ TEST_F(Priorities, TwoNodesChangePlacesOnAllNodesAndPassThroughTemporaryValues) 
     EXPECT_EQ(priorities(c), kAfter);
     EXPECT_TRUE(seen.contains(1000) && seen.contains(1001));
     EXPECT_TRUE(c.sim.run_until([&] { return c.copies_are_equal(); }, 30s));
-    EXPECT_FALSE(c.host(a).files().exists("/state/priorities.json"));
+    EXPECT_FALSE(c.host(a).files().exists("/state/change.json"));
     const auto no_locks = [&] {
         return std::all_of(c.names.begin(), c.names.end(), [&](const NodeName& name) {
             const auto& flags = c.node(name)->database->own().flags;
@@ -146,9 +146,9 @@ TEST_F(Priorities, AFullDiskInTheMiddleOfAChangeIsWaitedOutAndEndsWhole) {
     ASSERT_TRUE(c.sim.run_until([&] { return priorities(c).at(b) == std::set<int>{1001}; }, 30s));
     c.host(a).set_disk_full(true);
     c.sim.run_for(30s);
-    EXPECT_TRUE(c.node(a)->priorities.unfinished());
+    EXPECT_TRUE(c.node(a)->transactions.unfinished());
     c.host(a).set_disk_full(false);
-    ASSERT_TRUE(c.sim.run_until([&] { return !c.node(a)->priorities.unfinished(); }, 60s));
+    ASSERT_TRUE(c.sim.run_until([&] { return !c.node(a)->transactions.unfinished(); }, 60s));
     const auto now = priorities(c);
     EXPECT_TRUE(now == kBefore || now == kAfter);
 }
@@ -197,7 +197,7 @@ bool struck_at(std::uint64_t event, Blow blow, std::string& problem) {
         if (now != kBefore && now != kAfter) return false;
         return std::all_of(c.names.begin(), c.names.end(), [&](const NodeName& name) {
             auto* node = c.node(name);
-            return node != nullptr && !node->priorities.unfinished() && node->locks.all().empty();
+            return node != nullptr && !node->transactions.unfinished() && node->locks.all().empty();
         });
     };
     c.sim.run_for(9s);

@@ -96,6 +96,7 @@ struct Node::Impl {
     EquivalencyService equivalencies;
     HistoryService history;
     LockService locks;
+    TransactionService transactions;
     PriorityService priorities;
     DefinitionService definition;
     RemovalService removal;
@@ -127,7 +128,8 @@ struct Node::Impl {
           equivalencies(world, *database, cluster),
           history(world, *database, cluster),
           locks(world, *database, cluster, options.layout.run() + "/locks", options.pid),
-          priorities(world, *database, cluster, locks, options.layout.state() + "/priorities.json"),
+          transactions(world, *database, cluster, locks, options.layout.state() + "/change.json"),
+          priorities(world, *database, cluster, transactions),
           definition(world, *database, cluster, options,
                      [this](const Command& command, const DefinitionService::Done& done) {
                          run(command, options.self, {}, done);
@@ -172,8 +174,11 @@ struct Node::Impl {
 
     /// What action scripts get, for commands of other nodes too.
     std::map<std::string, std::string> script_environment(const NodeOptions& of) const {
-        return recovery::Scripts(world, of.layout.lkroot(), of.settings.all(), own_variables(of))
-            .environment();
+        return scripts_of(of).environment();
+    }
+
+    recovery::Scripts scripts_of(const NodeOptions& of) const {
+        return {world, of.layout.lkroot(), of.settings.all(), own_variables(of)};
     }
 
     config::LiveView live_view() {
@@ -281,6 +286,7 @@ struct Node::Impl {
         }
         history.start();
         locks.start();
+        transactions.start();
         priorities.start();
         definition.start();
         engine.set_admin_lock([this](const std::function<void(Result<std::function<void()>>)>& granted) {
