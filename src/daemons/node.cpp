@@ -7,6 +7,7 @@
 #include "daemons/config_replication.h"
 #include "daemons/definition.h"
 #include "daemons/equivalency.h"
+#include "daemons/hierarchy.h"
 #include "daemons/history.h"
 #include "daemons/incidents.h"
 #include "daemons/introduction.h"
@@ -100,6 +101,8 @@ struct Node::Impl {
     PriorityService priorities;
     DefinitionService definition;
     RemovalService removal;
+    HierarchySteps hierarchy_steps;
+    HierarchyService hierarchies;
     RemoteCommands remote;
     std::function<void()> stopped;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
@@ -135,6 +138,8 @@ struct Node::Impl {
                          run(command, options.self, {}, done);
                      }),
           removal(world, *database, engine, equivalencies),
+          hierarchy_steps(world, *database, cluster, engine, scripts_of(options)),
+          hierarchies(world, *database, cluster, transactions, hierarchy_steps),
           remote(world, *database, cluster, options, script_environment(options)) {}
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
@@ -308,6 +313,7 @@ struct Node::Impl {
         plans.start();
         policy.start();
         equivalencies.start();
+        hierarchy_steps.start();
         remote.start();
         engine.start();
         apply_paths();
@@ -367,7 +373,8 @@ struct Node::Impl {
         if (equivalencies.run(command, done) || membership.run(command, done) ||
             introduction.run(command, done) || status.run(command, done) || incidents.run(command, done) ||
             maintenance.run(command, done) || history.run(command, done) || locks.run(command, done) ||
-            priorities.run(command, done) || definition.run(command, progress, done))
+            priorities.run(command, done) || definition.run(command, progress, done) ||
+            hierarchies.run(command, progress, done))
             return;
         if (command.name == "lcdsync")
             return replication.sync([done](const Result<>& synced, const std::vector<NodeName>& unconfirmed) {

@@ -176,7 +176,8 @@ bool PriorityService::run(const Command& command, const Done& done) {
 
 Task<void> PriorityService::answer(Request request, Done done) {
     const TransactionService::Prepare prepared = [this, request] { return prepare(request); };
-    const auto changed = co_await transactions_.run(std::string(kIdentifier), prepared, {});
+    const TransactionService::Progress silent;
+    const auto changed = co_await transactions_.run(std::string(kIdentifier), prepared, silent);
     done(changed ? config::success() : config::failure(changed.error()));
 }
 

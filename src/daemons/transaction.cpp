@@ -245,10 +245,11 @@ Task<Result<>> TransactionService::finish() {
     auto done = keep();
     if (!done) co_return done;
     const bool back = journal_->back;
+    const Progress silent;
     if (back)
         done = co_await take_back();
     else
-        done = co_await forward({});
+        done = co_await forward(silent);
     if (!done) {
         (void)keep();  // what is done need not be done again, but may
         co_return done;
@@ -276,8 +277,10 @@ Task<void> TransactionService::resume() {
                 if (journal_ && !running_) {
                     running_ = true;
                     const auto finished = co_await finish();
-                    if (!finished)
-                        messages::warning("an interrupted change waits: {}", finished.error().text);
+                    if (!finished && finished.error().text != waits_for_) {
+                        waits_for_ = finished.error().text;
+                        messages::warning("an interrupted change waits: {}", waits_for_);
+                    }
                     running_ = false;
                 }
                 locks_.release(*locked);

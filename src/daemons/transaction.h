@@ -102,6 +102,7 @@ class TransactionService {
     std::optional<Journal> journal_;
     bool refused_ = false;  // the last error was an answer of the node
     bool running_ = false;
+    std::string waits_for_;  // told already
     runtime::TaskScope tasks_;
 };
 

@@ -33,7 +33,7 @@ class CommandLab:
         self.trace_file = lab.directory / "trace"
         self.hosts = [lab.host(name) for name in names]
         for host in self.hosts:
-            for action in ("restore", "remove"):
+            for action in ("restore", "remove", "canextend", "extend"):
                 self.script(host, f"subsys/gen/resources/app/actions/{action}")
         lab.form_cluster(*self.hosts, interval="500ms", misses=4)
         for host in self.hosts:
