@@ -164,7 +164,8 @@ void HierarchySteps::change_records(const NodeName& caller, std::string_view pay
     }
     // What is answered is on disk: the next step builds on it.
     database_.sync([answer](const Result<>& synced) {
-        if (!synced) return answer(fail(synced.error()));
+        // It is done, but may not outlive a power cut: neither refused nor complete.
+        if (!synced) return answer(fail(Code::internal, "{}", synced.error().text));
         answer(std::string());
     });
 }
@@ -220,7 +221,13 @@ runtime::Task<Result<>> HierarchySteps::engine_action(Command command) {
     perform.name = "perform_action";
     perform.options = {{"t", command.get("tag")}, {"a", command.get("action")}, {"G", ""}};
     if (command.get("action") == "remove") {
-        if (database_.own().find(Tag(command.get("tag"))) == nullptr) co_return Result<>{};
+        const auto* instance = database_.own().find(Tag(command.get("tag")));
+        if (instance == nullptr) co_return Result<>{};
+        // What an interrupted restore has left behind is no business of the engine's.
+        if (instance->state != config::State::isp && instance->state != config::State::isu) {
+            auto removed = co_await kit_action(command);
+            co_return removed;
+        }
         perform.options["s"] = "";
     }
     const runtime::OneShot<Reply> ended(world_.tasks);

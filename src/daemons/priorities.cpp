@@ -91,6 +91,7 @@ void add_steps(Transaction& transaction, const PriorityWrites& writes, const Pri
         step.text =
             fmt::format("set the priority of {} to {}, {}", whose.str(), list.front().value.value, as);
         step.call = {std::string(kWrite), to_json(list).dump()};
+        step.atomic = false;  // what could not be written to the disk is changed all the same
         std::vector<PriorityWrite> before;
         if (const auto at = back.find(writer); at != back.end())
             for (const auto& write : at->second)

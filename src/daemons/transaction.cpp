@@ -90,6 +90,8 @@ Result<> TransactionService::load_journal() {
         if (journal.next > journal.transaction.steps.size() ||
             std::any_of(journal.pending.begin(), journal.pending.end(), beyond))
             return fail(Code::internal, "{} names a step that it does not have", journal_file_);
+        if (!journal.back && journal.next == journal.transaction.steps.size())
+            return world_.files.remove(journal_file_);
         journal_ = std::move(journal);
     } catch (const json::exception& malformed) {
         return fail(Code::internal,
@@ -117,7 +119,12 @@ Result<> TransactionService::keep() {
     return {};
 }
 
+/// The change has ended. A removed file alone may be back after a power cut, and the change with it.
 Result<> TransactionService::forget() {
+    journal_->back = false;
+    journal_->next = journal_->transaction.steps.size();
+    journal_->pending.clear();
+    UNDERSTUDY_CHECK(keep());
     journal_.reset();
     return world_.files.remove(journal_file_);
 }
@@ -189,7 +196,10 @@ Task<Result<>> TransactionService::end_after(Error error) {
     const bool nothing_done = refused_ && transaction.steps[at].atomic;
     const bool undecided = at > transaction.final_from || (at == transaction.final_from && !nothing_done);
     if (transaction.insists && undecided)
-        co_return fail(error.code, "{}; it is completed by itself as soon as that is possible", error.text);
+        co_return fail(error.code,
+                       "{}; it is completed by itself as soon as that is possible, or taken back when it is "
+                       "refused then",
+                       error.text);
     turn_back(nothing_done ? at : at + 1);
     const auto what = transaction.what;
     const auto back = co_await finish();
@@ -244,12 +254,20 @@ Task<Result<>> TransactionService::finish() {
     // First the note: after a restart nobody may complete what was being taken back.
     auto done = keep();
     if (!done) co_return done;
-    const bool back = journal_->back;
     const Progress silent;
-    if (back)
-        done = co_await take_back();
-    else
+    if (!journal_->back) {
         done = co_await forward(silent);
+        // The first step that counts is refused: it was not done before either, or it would be done now.
+        const bool first = journal_->next == journal_->transaction.final_from;
+        if (!done && first && refused_ && journal_->transaction.steps[journal_->next].atomic) {
+            messages::info("{} is taken back: {}", what, done.error().text);
+            turn_back(journal_->next);
+            done = keep();
+            if (!done) co_return done;
+        }
+    }
+    const bool back = journal_->back;
+    if (back) done = co_await take_back();
     if (!done) {
         (void)keep();  // what is done need not be done again, but may
         co_return done;
@@ -265,7 +283,7 @@ Task<Result<>> TransactionService::call(TransactionStep step, StepCall what) {
     const runtime::Duration limit = step.runs_script ? kNoLimit : runtime::Duration(kCallLimit);
     const auto answer = co_await cluster_.call(step.node, what.method, what.payload, limit);
     if (answer) co_return Result<>{};
-    refused_ = answer.error().code != Code::unreachable;
+    refused_ = answer.error().code != Code::unreachable && answer.error().code != Code::internal;
     co_return fail(answer.error());
 }
 

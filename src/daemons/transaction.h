@@ -36,7 +36,7 @@ struct TransactionStep {
     std::string text;  // what is done and why, for the preview, the log and errors
     StepCall call;
     StepCall back;  // takes it back
-    /// An error that the node answers means that it has changed nothing.
+    /// An error that the node answers, but for Code::internal, means that it has changed nothing.
     bool atomic = true;
     /// It has no time limit; the end of the node or of its daemon ends the wait. Spec: CLU-142.
     bool runs_script = false;

@@ -30,7 +30,36 @@ class Protected:
     steps: list[str] = field(default_factory=list)
 
     def create(self) -> None:
-        """Makes everything with the public commands, on `left`."""
+        """Makes everything from a definition, on `left`."""
+        left = self.left
+        self._make_volume()
+        definition = left.root / "cluster.yaml"
+        definition.write_text(left.command("understudy", "config", "export").replace("resources:\n  []", self.resources()))
+        left.command("understudy", "config", "apply", str(definition), timeout=120)
+        left.command("perform_action", "-b", "-a", "restore", "-t", f"Vol.{VOLUME}")
+        self._make_database()
+        left.command("perform_action", "-a", "restore", "-t", ROOT_TAG, timeout=120)
+        self._make_table()
+
+    def create_by_operations(self) -> None:
+        """The same by one creation for each resource; nothing is extended yet."""
+        left = self.left
+        create = ("understudy", "resource", "create")
+        self._make_volume()
+        left.command(*create, "filesys", "volume", f"Vol.{VOLUME}", "--id", VOLUME, f"mount={self.mount}", "fs=ext4", timeout=120)
+        self._make_database()
+        left.run("runuser", "-u", "postgres", "--", "/usr/lib/postgresql/15/bin/pg_ctl", "start", "-w", "-D", f"{self.mount}/pg",
+                 "-l", f"{self.mount}/pg/log", "-o", f"-p {PORT}", timeout=60)
+        left.command(*create, "comm", "ip", ADDRESS, "device=eth0", "prefix=24")
+        left.command(*create, "database", "pgsql", ROOT_TAG, "--id", str(PORT), "--needs", ADDRESS, f"data={self.mount}/pg",
+                     "user=postgres", timeout=120)
+        self._make_table()
+
+    def _make_table(self) -> None:
+        self.left.run("psql", "-h", ADDRESS, "-U", "postgres", "-c", "CREATE TABLE rows (n bigint PRIMARY KEY)")
+        self.left.command("lcdsync")
+
+    def _make_volume(self) -> None:
         left, right = self.left, self.right
         size = self.volume_mib << 20
         devices = {host: host.disk("data.img", size) for host in (left, right)}
@@ -40,14 +69,6 @@ class Protected:
                      "--target-address", right.address(2), "--type", self.mode, timeout=120)
         device = str(left.root / "dev/understudy" / VOLUME)
         left.run("mkfs.ext4", "-q", "-E", "nodiscard", device, timeout=120)
-        definition = left.root / "cluster.yaml"
-        definition.write_text(left.command("understudy", "config", "export").replace("resources:\n  []", self.resources()))
-        left.command("understudy", "config", "apply", str(definition), timeout=120)
-        left.command("perform_action", "-b", "-a", "restore", "-t", f"Vol.{VOLUME}")
-        self._make_database()
-        left.command("perform_action", "-a", "restore", "-t", ROOT_TAG, timeout=120)
-        left.run("psql", "-h", ADDRESS, "-U", "postgres", "-c", "CREATE TABLE rows (n bigint PRIMARY KEY)")
-        left.command("lcdsync")
 
     def resources(self) -> str:
         """The hierarchy, as a definition has it."""

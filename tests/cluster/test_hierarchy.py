@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab import Host, Lab, wait_until
+from protected_postgres import ADDRESS, ROOT_TAG, VOLUME, Protected
 
 ACTIONS = ("restore", "remove", "create", "canextend", "extend", "delete")
 SCRIPT = """#!/bin/sh
@@ -163,3 +164,32 @@ def test_a_node_that_is_away_refuses_and_can_be_left_out_of_a_deletion(hosts: tu
     assert definition(left) == before
     left.command("understudy", "resource", "delete", "top", "--without", "right")
     assert definition(left) == []
+
+
+# Spec: CLU-107, KIT-067, KIT-068, KIT-095, APP-202
+def test_a_database_on_a_mirrored_volume_is_created_by_three_commands_and_extended_by_one(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    story = Protected(lab, left, right, volume_mib=256)
+    story.create_by_operations()
+    tags = {ROOT_TAG, ADDRESS, f"Vol.{VOLUME}"}
+    assert {line.split("|")[1] for line in left.command("dep_list", "-f|", "-c", ROOT_TAG).splitlines()} == tags - {ROOT_TAG}
+    left.run("psql", "-h", ADDRESS, "-U", "postgres", "-c", "INSERT INTO rows VALUES (1)")
+
+    before = definition(left, right)
+    extend = ("resource", "extend", ROOT_TAG, "--to", "right")
+    message = refused(left, *extend, "bin=/nowhere", code=1)
+    assert f"canextend of {ROOT_TAG} failed" in message and "/nowhere" in message, message
+    assert definition(left, right) == before
+    right.command("understudy", *extend, timeout=120)
+    assert {line.split("|")[3] for line in right.command("ins_list", "-f|").splitlines()} == tags
+    story.wait_in_sync(left)
+
+    left.command("understudy", "switchover", ROOT_TAG, "--to", "right", timeout=120)
+    story.wait_active(right)
+    assert story.rows(right) == {1}
+    right.command("understudy", "resource", "unextend", ROOT_TAG, "--from", "left", timeout=60)
+    assert left.command("ins_list") == ""
+    assert right.mirror(VOLUME)["role"] == "source", "the mirror stays unless its information says otherwise"
+    right.command("understudy", "resource", "delete", ROOT_TAG, timeout=60)
+    assert definition(left, right) == []
+    assert story.rows(right) == {1}, "what is in service goes on running"
