@@ -1,13 +1,14 @@
 // The volume kit: the mirror's source role and the mounted file system, as one resource. Spec: KIT-058 to
 // KIT-077.
 //
-// id: the volume. info: mount=DIR [fs=TYPE] [options=LIST]
+// id: the volume. info: mount=DIR [fs=TYPE] [options=LIST] [delete_mirror=yes]
 // restore: become source (takes over when the peer is gone), wait for the device, mount.
 // remove:  unmount, give the device up. Whoever holds the volume is named.
 
 #include "base/text.h"
 #include "cli/client.h"
 #include "kits/sdk/kit.h"
+#include "kits/volume/configure.h"
 #include "messages/messages.h"
 
 #include <fcntl.h>
@@ -125,9 +126,15 @@ Result<> quick_check(const Instance& instance) {
 }
 
 int run_kit(int argc, char** argv) {
-    return run(
-        argc, argv,
-        {{"restore", restore}, {"remove", remove}, {"quickchk", quick_check}, {"deepchk", quick_check}});
+    return run(argc, argv,
+               {{"restore", restore},
+                {"remove", remove},
+                {"quickchk", quick_check},
+                {"deepchk", quick_check},
+                {"create", create_volume},
+                {"canextend", can_extend_volume},
+                {"extend", extend_volume},
+                {"delete", delete_volume}});
 }
 
 }  // namespace

@@ -28,14 +28,16 @@ std::string records_payload(const config::RecordChange& change, const AskedBy& a
         -1, ' ', false, json::error_handler_t::replace);
 }
 
+/// The arguments are the step's own: what takes it back gets the tag and the id only.
 std::string script_payload(const HierarchyStep& step, std::string_view kind, const std::string& action) {
     const auto hex = [](const std::string& value) { return text::hex(std::as_bytes(std::span(value))); };
     Command command;
     command.name = "hierarchy-script";
     command.options = {{"kind", std::string(kind)}, {"app", step.app.str()}, {"type", step.type.str()},
                        {"tag", step.tag.str()},     {"action", action},      {"id", hex(step.id.str())}};
-    for (const auto& argument : step.arguments)
-        command.arguments.push_back(hex(argument));
+    if (action == step.action)
+        for (const auto& argument : step.arguments)
+            command.arguments.push_back(hex(argument));
     return config::encode(command);
 }
 

@@ -1,0 +1,124 @@
+#include "kits/volume/configure.h"
+
+#include "base/text.h"
+#include "cli/client.h"
+#include "kits/sdk/cluster.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+namespace understudy::kits {
+namespace {
+
+const std::vector<std::string> kFields{"mount", "fs", "options", "delete_mirror"};
+
+/// "source" or "target". Code::not_found when this node has no mirror of the volume.
+Result<std::string> role_of(const Instance& instance, const std::string& volume) {
+    UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "understudy mirror status", {volume}));
+    const auto words = text::words(reply.out);
+    if (reply.exit_code != 0 || words.size() < 2 || words[0] != volume)
+        return fail(Code::not_found,
+                    "{} has no mirror of the volume {}; make one first: understudy mirror create {} ...",
+                    instance.node, volume, volume);
+    return words[1];
+}
+
+Result<> check_information(const Words& words) {
+    UNDERSTUDY_CHECK(check_words(words, kFields));
+    if (!word(words, "mount").starts_with('/'))
+        return fail(Code::bad_argument, "mount: give the full path of the directory (mount=DIR)");
+    const auto type = word(words, "fs");
+    if (!type.empty() && type != "ext4" && type != "xfs")  // Spec: KIT-059
+        return fail(Code::bad_argument, "fs: the file system is {}; ext4 and xfs can be protected", type);
+    const auto flag = word(words, "delete_mirror", "no");
+    if (flag != "yes" && flag != "no")
+        return fail(Code::bad_argument, "delete_mirror={} is neither yes nor no", flag);
+    return {};
+}
+
+/// Another protected volume of this host with the same directory.
+Result<> check_directory_is_free(const Instance& instance, const std::string& mount) {
+    UNDERSTUDY_TRY(const auto out, command(instance.layout, "ins_list", {"-a", "filesys", "-r", "volume"}));
+    for (const auto& line : text::split(text::trim(out), '\n')) {
+        const auto fields = text::split(line, '\x01');
+        if (fields.size() < 6 || fields[3] == instance.tag.str()) continue;
+        const auto info = parse_info(fields[5]);
+        if (info && info->contains("mount") && info->at("mount") == mount)
+            return fail(Code::exists, "mount: {} is the directory of {} already", mount, fields[3]);
+    }
+    return {};
+}
+
+/// What the host mounts by itself, it would mount beside the engine. Spec: KIT-066.
+void warn_about_fstab(const std::string& mount) {
+    std::ifstream table("/etc/fstab");
+    for (std::string line; std::getline(table, line);) {
+        const auto fields = text::words(line);
+        if (fields.size() < 4 || fields[0].starts_with('#') || fields[1] != mount) continue;
+        const auto options = text::split(fields[3], ',');
+        if (std::find(options.begin(), options.end(), "noauto") == options.end())
+            say(fmt::format("warning: /etc/fstab mounts {} at boot; make it noauto with fsck pass 0", mount));
+    }
+}
+
+bool is_mount_point(const std::string& directory) {
+    std::ifstream table("/proc/self/mountinfo");
+    for (std::string line; std::getline(table, line);)
+        if (const auto fields = text::words(line); fields.size() > 4 && fields[4] == directory) return true;
+    return false;
+}
+
+Result<Words> words_for_here(const Instance& instance, std::string* volume) {
+    UNDERSTUDY_TRY(const auto from, template_of(instance));
+    *volume = from.id.str();
+    UNDERSTUDY_TRY(auto words, extension_words(instance, from));
+    UNDERSTUDY_CHECK(check_information(words));
+    return words;
+}
+
+}  // namespace
+
+Result<> create_volume(const Instance& instance) {
+    UNDERSTUDY_TRY(const auto words, create_words(instance));
+    UNDERSTUDY_CHECK(check_information(words));
+    const auto volume = instance.exists ? instance.id.str() : instance.tag.str();
+    UNDERSTUDY_CHECK(role_of(instance, volume));
+    const auto mount = word(words, "mount");
+    UNDERSTUDY_CHECK(check_directory_is_free(instance, mount));
+    warn_about_fstab(mount);
+    return {};
+}
+
+Result<> can_extend_volume(const Instance& instance) {
+    std::string volume;
+    UNDERSTUDY_TRY(const auto words, words_for_here(instance, &volume));
+    UNDERSTUDY_CHECK(role_of(instance, volume));
+    const auto mount = word(words, "mount");
+    UNDERSTUDY_CHECK(check_directory_is_free(instance, mount));
+    if (is_mount_point(mount))
+        return fail(Code::failure, "mount: something is mounted on {} of {} already", mount, instance.node);
+    warn_about_fstab(mount);
+    return {};
+}
+
+Result<> extend_volume(const Instance& instance) {
+    std::string volume;
+    UNDERSTUDY_TRY(const auto words, words_for_here(instance, &volume));
+    std::error_code error;
+    std::filesystem::create_directories(word(words, "mount"), error);
+    if (error)
+        return fail(Code::failure, "mount: {} cannot be made: {}", word(words, "mount"), error.message());
+    return {};
+}
+
+Result<> delete_volume(const Instance& instance) {
+    if (instance.optional("delete_mirror", "no") != "yes") return {};
+    const auto role = role_of(instance, instance.id.str());
+    if (!role || *role != "source") return {};  // the source ends it for both
+    UNDERSTUDY_TRY(const auto out, command(instance.layout, "understudy mirror delete", {instance.id.str()}));
+    say(fmt::format("the mirror of {} is ended", instance.id.str()));
+    return {};
+}
+
+}  // namespace understudy::kits
