@@ -48,7 +48,9 @@ Result<Chosen> chosen_scripts(const Instance& instance) {
     Chosen chosen;
     Words words;
     if (instance.exists && instance.arguments.empty()) {
-        UNDERSTUDY_TRY(words, parse_info(instance.info_text));
+        const auto text = split_create_text(instance.info_text);
+        UNDERSTUDY_TRY(words, parse_info(text.words));
+        chosen.info = text.info;
     } else {
         UNDERSTUDY_TRY(words, words_of_arguments(instance));
         chosen.info = instance.info_text;

@@ -108,6 +108,16 @@ std::string beside(const std::string& script, const std::string& role) {
     return {};
 }
 
+CreateText split_create_text(std::string_view text) {
+    constexpr std::string_view kWord = "info=";
+    auto at = text.starts_with(kWord) ? 0 : text.find(" info=");
+    if (at == std::string_view::npos) return {std::string(text), {}};
+    const auto words = text.substr(0, at);
+    auto info = text::trim(text.substr(at == 0 ? 0 : at + 1)).substr(kWord.size());
+    if (info.size() >= 2 && info.front() == '"' && info.back() == '"') info = info.substr(1, info.size() - 2);
+    return {std::string(words), std::string(info)};
+}
+
 std::string copies_below_root(const Tag& tag) {
     return "/var/lib/understudy/subsys/gen/resources/app/actions/" + file_name_of(tag);
 }

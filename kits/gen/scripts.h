@@ -34,6 +34,14 @@ Result<std::string> read_script(const std::string& path);
 /// What lies beside `script` under the role's name with an extension that scripts have; empty: nothing.
 std::string beside(const std::string& script, const std::string& role);
 
+/// The words of a create in one text, without its "info=", which is the last word and holds all that follows,
+/// quotes too: they are the application's own.
+struct CreateText {
+    std::string words;
+    std::string info;
+};
+CreateText split_create_text(std::string_view text);
+
 /// Content by role.
 using Scripts = std::map<std::string, std::string>;
 

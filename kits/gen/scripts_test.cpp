@@ -49,6 +49,15 @@ TEST(ScriptsBeside, AreFoundByNameAndExtension) {
     EXPECT_EQ(beside(restore, "extend"), "");
 }
 
+TEST(CreateText, InfoIsTheRestWithItsOwnQuotes) {
+    const auto text = split_create_text(R"(scripts=/opt/a info="command="/bin/x -y" user=nobody")");
+    EXPECT_EQ(text.words, "scripts=/opt/a");
+    EXPECT_EQ(text.info, R"(command="/bin/x -y" user=nobody)");
+    EXPECT_EQ(split_create_text("info=80 restore=/x").info, "80 restore=/x");
+    EXPECT_EQ(split_create_text("restore=/x remove=/y").words, "restore=/x remove=/y");
+    EXPECT_EQ(split_create_text("restore=/x info=\"\"").info, "");
+}
+
 TEST(StoredScript, IsACopyThatIsWholeAndExecutable) {
     Instance instance;
     instance.tag = Tag("a/b");
