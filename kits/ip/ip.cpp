@@ -29,6 +29,7 @@ constexpr auto kProbeLimit = std::chrono::milliseconds(150);
 struct Notes {
     std::string interface;
     bool broadcast_answered = false;
+    bool broadcast_silent = false;  // which is said once
 };
 
 std::string notes_path(const Instance& instance) {
@@ -40,12 +41,14 @@ Notes read_notes(const Instance& instance) {
     std::string answered;
     std::ifstream(notes_path(instance)) >> notes.interface >> answered;
     notes.broadcast_answered = answered == "answered";
+    notes.broadcast_silent = answered == "silent";
     return notes;
 }
 
 void write_notes(const Instance& instance, const Notes& notes) {
-    std::ofstream(notes_path(instance))
-        << notes.interface << (notes.broadcast_answered ? " answered" : "") << '\n';
+    const auto* broadcast =
+        notes.broadcast_answered ? " answered" : (notes.broadcast_silent ? " silent" : "");
+    std::ofstream(notes_path(instance)) << notes.interface << broadcast << '\n';
 }
 
 bool checks_link(const Instance& instance) {
@@ -114,12 +117,17 @@ Result<> try_broadcast(const Instance& instance, const IpSettings& settings, con
     if (!answer.empty()) {
         if (notes.broadcast_answered) return {};
         notes.broadcast_answered = true;
+        if (notes.interface.empty()) notes.interface = interface;
         write_notes(instance, notes);
         return {};
     }
     if (notes.broadcast_answered)
         return fail(Code::failure, "nobody on the network of {} answers a broadcast ping from {} any more",
                     interface, settings.address);
+    if (notes.broadcast_silent) return {};
+    notes.broadcast_silent = true;
+    if (notes.interface.empty()) notes.interface = interface;
+    write_notes(instance, notes);
     say(
         fmt::format("nobody on the network of {} answers broadcast pings; that proves nothing, and a ping "
                     "list would",

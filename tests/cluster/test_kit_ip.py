@@ -128,6 +128,7 @@ def test_a_broadcast_ping_counts_only_where_it_was_ever_answered(left: Host, cli
     quick = {"IP_PINGTRIES": 1}
     silent = action(left, IP, "deepchk", "-t", ADDRESS, **quick)
     assert "proves nothing" in silent.stdout
+    assert action(left, IP, "deepchk", "-t", ADDRESS, **quick).stdout == "", "said once"
     client.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_broadcasts=0")
     action(left, IP, "deepchk", "-t", ADDRESS, **quick)
     client.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_broadcasts=1")
