@@ -173,9 +173,8 @@ void FuseLoopExport::attach() {
     ++children_;
     run_in_child(
         reactor_, kAttachLimit,
-        [place = place_, volume = state_.volume,
-         discards = gate_.backend() != nullptr && gate_.backend()->punches()]() -> Result<std::int64_t> {
-            auto number = attach_loop(place, volume.sector_size, volume.read_only, discards);
+        [place = place_, volume = state_.volume]() -> Result<std::int64_t> {
+            auto number = attach_loop(place, volume.sector_size, volume.read_only);
             if (!number) return fail(number.error());
             return *number;
         },

@@ -353,6 +353,10 @@ class Session final : public FuseSession {
         const bool punch = in->mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
         const bool zero = (in->mode & ~std::uint32_t{FALLOC_FL_KEEP_SIZE}) == FALLOC_FL_ZERO_RANGE;
         if (!punch && !zero) return reply_error(slot, -EOPNOTSUPP);
+        // Where space cannot be given back a discard would write zeroes, which is work for nothing; who wants
+        // zeroes then writes them.
+        if (punch && gate_.backend() != nullptr && !gate_.backend()->punches())
+            return reply_error(slot, -EOPNOTSUPP);
         if (in->offset > options_.volume.size || in->length > options_.volume.size - in->offset)
             return reply_error(slot, -ENOSPC);
         if (!aligned(in->offset, in->length)) return reply_error(slot, -EINVAL);

@@ -29,6 +29,7 @@ class RecordingBackend final : public BlockBackend {
   public:
     [[nodiscard]] std::uint64_t size() const override { return kSize; }
     [[nodiscard]] std::uint32_t sector_size() const override { return 512; }
+    [[nodiscard]] bool punches() const override { return can_punch; }
     void submit(BlockRequest& request) override {
         asked.push_back(request);
         if (request.op == BlockOp::read) std::memset(request.data, 'r', request.length);
@@ -38,6 +39,7 @@ class RecordingBackend final : public BlockBackend {
         request.result = result;
         request.done(request);
     }
+    bool can_punch = true;
     std::deque<BlockRequest> asked;
     std::string written;
     bool aligned = true;
@@ -222,10 +224,20 @@ TEST_F(FuseSessionTest, ZeroesALargeRangeInPieces) {
     std::uint64_t next = 0;
     for (const auto& request : backend_.asked) {
         EXPECT_EQ(request.op, BlockOp::write_zeroes);
+        EXPECT_TRUE(request.punch);
         EXPECT_EQ(request.offset, next);
         next += request.length;
     }
     EXPECT_EQ(next, kSize);
+    // Without holes a discard is refused, but zeroes are written.
+    backend_.asked.clear();
+    backend_.can_punch = false;
+    EXPECT_EQ(ask(FUSE_FALLOCATE, bytes(in)).header.error, -EOPNOTSUPP);
+    EXPECT_TRUE(backend_.asked.empty());
+    in.mode = FALLOC_FL_ZERO_RANGE;
+    EXPECT_EQ(ask(FUSE_FALLOCATE, bytes(in)).header.error, 0);
+    ASSERT_FALSE(backend_.asked.empty());
+    EXPECT_FALSE(backend_.asked.front().punch);
     in.mode = 0;
     EXPECT_EQ(ask(FUSE_FALLOCATE, bytes(in)).header.error, -EOPNOTSUPP);
     in.mode = FALLOC_FL_ZERO_RANGE;

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -126,18 +125,10 @@ Result<> in_use(const LoopPlace& place, int number) {
                 mount_point.empty() ? "stop the processes that have it open" : "unmount it");
 }
 
-/// Where space cannot be given back a discard would write zeroes, which is work for nothing. Set in both
-/// cases: a loop device keeps the limit of its last user.
-void offer_discards(int number, bool offered) {
-    const std::string queue = fmt::format("/sys/block/loop{}/queue/", number);
-    std::uint64_t most = 0, granularity = 1;
-    if (offered) {
-        std::ifstream(queue + "discard_max_hw_bytes") >> most;
-        std::ifstream(queue + "discard_granularity") >> granularity;
-    }
-    // The kernel takes whole grains only.
-    std::ofstream(queue + "discard_max_bytes")
-        << most - most % std::max<std::uint64_t>(granularity, 1) << "\n";
+/// A loop device keeps its last user's queue limits, and a limit of no discards cannot be lifted any more. A
+/// free one is made anew; when somebody else takes it meanwhile, configuring it fails and the next is tried.
+void forget_limits(int control, int number) {
+    if (ioctl(control, LOOP_CTL_REMOVE, number) == 0) ioctl(control, LOOP_CTL_ADD, number);
 }
 
 void clear(const std::string& device_directory, int number) {
@@ -188,7 +179,7 @@ Result<unsigned> detach_labelled_loops(const std::string& device_directory) {
     return static_cast<unsigned>(numbers.size());
 }
 
-Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool read_only, bool discards) {
+Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool read_only) {
     UNDERSTUDY_TRY(const std::string label, label_of(place.device_directory, place.volume));
     const auto mounted = mounted_at(place.mount_directory);
     if (!mounted) return fail(Code::internal, "nothing is mounted at {}", place.mount_directory);
@@ -228,12 +219,12 @@ Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool 
     for (int attempt = 0; attempt < kConfigureAttempts; ++attempt) {
         const int number = ioctl(control.get(), LOOP_CTL_GET_FREE);
         if (number < 0) return fail(Code::failure, "no free loop device: {}", system_error_text());
+        forget_limits(control.get(), number);
         const Descriptor device = open_loop(place.device_directory, number, read_only ? O_RDONLY : O_RDWR);
         if (!device.valid())
             return fail(Code::failure, "cannot open loop device {} through a node in {}: {}", number,
                         place.device_directory, system_error_text());
         if (ioctl(device.get(), LOOP_CONFIGURE, &config) == 0) {
-            offer_discards(number, discards);
             if (auto made = make_node(loop_node(place), number); !made) {
                 ioctl(device.get(), LOOP_CLR_FD, 0);
                 return fail(made.error());
