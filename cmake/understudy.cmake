@@ -7,7 +7,11 @@ include_guard()
 
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  # A precompiled header is cached only with these relaxations, and only objects made with the same one are found again;
+  # relative paths let clones in other folders share the cache.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+    CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
 endif()
 find_program(MOLD mold)
 find_program(LLD ld.lld)
@@ -62,8 +66,6 @@ target_precompile_headers(understudy_pch PRIVATE
   <algorithm> <chrono> <cstdint> <functional> <map> <memory> <optional> <span> <string> <string_view> <variant>
   <vector> <fmt/format.h>)
 if(CCACHE)
-  # ccache accepts a shared precompiled header only with these relaxations.
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
   target_compile_options(understudy_pch PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess> $<$<CXX_COMPILER_ID:Clang>:-Xclang -fno-pch-timestamp>)
 endif()
 
@@ -97,6 +99,10 @@ function(understudy_test name)
   understudy_common(${name} DEPS ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(NOT TARGET unit_tests)
+    add_custom_target(unit_tests)  # what the sanitizers are for: no daemons, kits and tools
+  endif()
+  add_dependencies(unit_tests ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS unit)
 endfunction()
 
