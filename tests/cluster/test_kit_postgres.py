@@ -82,7 +82,7 @@ def test_a_server_that_hangs_fails_its_check_and_is_restarted(running: Host) -> 
     assert postmaster(running) != before and psql(running, "SELECT n FROM rows") == "1"
 
 
-# Spec: APP-215, APP-216, APP-043, APP-223
+# Spec: APP-215, APP-216, APP-043, APP-223, CLU-160
 def test_a_server_without_a_free_connection_is_not_a_failed_one(running: Host) -> None:
     holders = [running.spawn("runuser", "-u", "postgres", "--", "psql", "-h", "/tmp", "-Xc", "SELECT pg_sleep(600)", "template1") for _ in range(8)]
 
@@ -95,7 +95,7 @@ def test_a_server_without_a_free_connection_is_not_a_failed_one(running: Host) -
         running.kill_group(holder)
 
 
-# Spec: APP-187, APP-189, APP-191, APP-216, APP-223
+# Spec: APP-187, APP-189, APP-191, APP-216, APP-223, CLU-175
 def test_passwords_come_from_a_file_that_nobody_else_can_read(running: Host) -> None:
     psql(running, "ALTER ROLE postgres PASSWORD 'secret'")
     running.run("bash", "-c", f"echo 'local all all scram-sha-256' >{data_of(running)}/pg_hba.conf")
