@@ -61,7 +61,7 @@ def refused(host: Host, *words: str, code: int) -> str:
     return done.stderr
 
 
-# Spec: CLU-104, CLU-147, CLU-148
+# Spec: CLU-094, CLU-104, CLU-147, CLU-148
 def test_a_hierarchy_is_extended_moved_unextended_and_deleted(hosts: tuple[Host, Host]) -> None:
     left, right = hosts
     assert calls(left) == ["create -t base -i b1", "restore -t base -i b1", "create -t top -i top", "restore -t top -i top"]
@@ -90,7 +90,7 @@ def test_a_hierarchy_is_extended_moved_unextended_and_deleted(hosts: tuple[Host,
     assert definition(left, right) == []
 
 
-# Spec: CLU-106
+# Spec: CLU-094, CLU-106
 def test_dependencies_and_properties_change_on_all_nodes(hosts: tuple[Host, Host]) -> None:
     left, right = hosts
     left.command("understudy", "resource", "extend", "top", "--to", "right")
