@@ -23,10 +23,8 @@ constexpr std::size_t kMaxFacts = 5000;
 constexpr std::size_t kMaxAnswer = 4UL << 20;
 constexpr std::size_t kWholeJournal = 1'000'000;  // the store keeps fewer
 constexpr std::size_t kMaxListed = 100;
-/// How often peers learn how far asynchronous targets are behind; and how often it is looked whether there
-/// are any.
+/// How often it is looked how far asynchronous targets are behind, and peers are told.
 constexpr auto kLagPeriod = std::chrono::seconds(2);
-constexpr auto kLookPeriod = std::chrono::seconds(10);
 /// A mirrord that starts with the daemon is asked again for this long.
 constexpr auto kStartPeriod = std::chrono::seconds(1);
 constexpr int kStartAttempts = 20;
@@ -142,25 +140,25 @@ struct IncidentService::Impl {
                 note_mirrors(entry);
             if (entry.fact == fact::started) note_start(kStartAttempts);
         });
-        look_for_lags(kLookPeriod);
+        look_for_lags();
     }
 
     // What is told to others, and noted down -----------------------------------------------------------
 
-    void look_for_lags(runtime::Duration after) {
-        world.tasks.after(after, [this, life = alive] {
+    void look_for_lags() {
+        world.tasks.after(kLagPeriod, [this, life = alive] {
             if (!*life) return;
-            if (cluster.alive_peers().empty()) return look_for_lags(kLookPeriod);
+            if (cluster.alive_peers().empty()) return look_for_lags();
             ask_mirrors([this, life](const Result<std::string>& answer) {
                 if (!*life) return;
-                const auto told = tell_lags(parse_mirrors(answer));
-                look_for_lags(told ? runtime::Duration(kLagPeriod) : runtime::Duration(kLookPeriod));
+                tell_lags(parse_mirrors(answer));
+                look_for_lags();
             });
         });
     }
 
-    /// True when there is an asynchronous mirror whose source is here.
-    bool tell_lags(const json& mirrors) {
+    /// Of the asynchronous mirrors whose source is here.
+    void tell_lags(const json& mirrors) {
         json list = json::array();
         for (const auto& mirror : mirrors) {
             if (mirror.value("role", "") != "source" || mirror.value("type", "") != "async") continue;
@@ -178,13 +176,9 @@ struct IncidentService::Impl {
             written[volume] = {world.clock.now(), bytes};
             list.push_back(std::move(lag));
         }
-        if (list.empty()) {
-            written.clear();
-            return false;
-        }
+        if (list.empty()) return written.clear();
         for (const auto& peer : cluster.alive_peers())
             cluster.call(peer, kLagMethod, list.dump(), kGatherLimit, [](const Result<std::string>&) {});
-        return true;
     }
 
     void remember_lags(const NodeName& source, std::string_view payload) {

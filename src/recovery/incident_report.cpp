@@ -334,10 +334,8 @@ class Reporter {
                 entry.node.str() != incident_.subject || entry.subject != loss.volume)
                 continue;
             if (const auto dirty = number(entry, "dirty_bytes"); dirty && *dirty >= 0)
-                loss.basis += fmt::format(
-                    "; its intent log marked {} when it was back: it had written no "
-                    "more than that which is not here",
-                    text::human_bytes(static_cast<std::uint64_t>(*dirty)));
+                loss.basis += fmt::format("; no more than the {} that its intent log marked when it was back",
+                                          text::human_bytes(static_cast<std::uint64_t>(*dirty)));
             return;
         }
     }

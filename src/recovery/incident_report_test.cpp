@@ -193,7 +193,7 @@ TEST(IncidentReport, TheReturnedNodeContributesAndBelongsToNoLaterIncident) {
     EXPECT_THAT(text, HasSubstr("12:01:00.000  right      left is ALIVE again"));
     EXPECT_THAT(
         text, HasSubstr("data                 64.0 KiB (2.0 s) what left told last, 1250 ms before its last "
-                        "heartbeat; what it wrote after that is unknown; its intent log marked 128.0 KiB"));
+                        "heartbeat; what it wrote after that is unknown; no more than the 128.0 KiB"));
     EXPECT_THAT(text, HasSubstr("nothing: all is in service and has a standby"));
     EXPECT_THAT(page(j, {{NodeName("third"), {5'000'000, 400}}}, now, 1), Not(HasSubstr("the host booted")));
 }
@@ -216,6 +216,22 @@ TEST(IncidentReport, AnAsynchronousMirrorOfWhichNothingWasToldIsUnknown) {
     const auto text = page(j, {}, now_without_left());
     EXPECT_THAT(text, HasSubstr("data                 unknown      asynchronous, and left had not told"));
     EXPECT_THAT(text, HasSubstr("logs                 none         synchronous and in sync"));
+}
+
+TEST(IncidentReport, AnAsynchronousSourceThatHadSentAllBeforeItDiedMayHaveWrittenMore) {
+    auto j = power_off();
+    j.on("right").incident("20251128-120001-left");
+    j.at(1001, fact::lag, "data", {{"source", "left"}, {"at_us", Journals::us(200)}, {"queue_bytes", "0"}});
+    j.at(1002, fact::mirror, "data",
+         {{"moment", "begin"},
+          {"role", "target"},
+          {"type", "async"},
+          {"state", "Mirroring"},
+          {"peer", "left"}});
+    const auto text = page(j, {}, now_without_left());
+    EXPECT_THAT(text, HasSubstr("(0.0 s)"));
+    EXPECT_THAT(text, Not(HasSubstr("none ")));
+    EXPECT_THAT(text, HasSubstr("what it wrote after that is unknown"));
 }
 
 TEST(IncidentReport, AFailedStepIsHandedOnAndSaysWhatToDo) {

@@ -122,7 +122,8 @@ void losses(const IncidentReport& report, std::string& out) {
     out += "\nData that may be lost\n";
     for (const auto& loss : report.losses) {
         std::string amount = "unknown";
-        if (loss.bytes && *loss.bytes == 0)
+        // What a source told before it died is no proof that nothing is missing.
+        if (loss.bytes && *loss.bytes == 0 && loss.type != "async")
             amount = "none";
         else if (loss.bytes && loss.seconds)
             amount = fmt::format("{} ({:.1f} s)", text::human_bytes(*loss.bytes), *loss.seconds);
