@@ -15,6 +15,7 @@ constexpr double kFailChance = 0.2;
 constexpr double kHangChance = 0.1;
 constexpr double kLieChance = 0.2;
 constexpr int kMostDriftPpm = 200;
+constexpr runtime::Duration kRebootTime = 10s;
 constexpr runtime::Duration kShutdownPoll = 20ms;
 constexpr runtime::Duration kShutdownLimit = 90s;
 
@@ -155,12 +156,14 @@ void FaultInjector::stop() {
     simulation_.set_connection_loss(0);
     simulation_.set_delay(100us, 1ms);
     cluster_.kits().set_trouble({});
-    // A host that has not written anything since would lose its power when all is calm.
-    for (const auto& name : std::exchange(armed_, {}))
-        cluster_.host(name).power_off();
     for (const auto& name : cluster_.nodes())
         if (cluster_.host(name).paused()) invariants_.disturbed(name);
     cluster_.resume_all();
+    // A host that has not written anything since would lose its power when all is calm.
+    for (const auto& name : std::exchange(armed_, {})) {
+        cluster_.host(name).power_off();
+        simulation_.after(kRebootTime, [this, name] { cluster_.power_on(name); });
+    }
 }
 
 NodeName FaultInjector::any_node() {

@@ -1,6 +1,7 @@
 // Whole nodes in simulated clusters: named scenarios, and a handful of random runs. Many more seeds run by
 // understudy-sim.
 
+#include "recovery/plan.h"
 #include "sim/cluster_sim.h"
 #include "sim/faults.h"
 #include "sim/invariants.h"
@@ -262,9 +263,23 @@ TEST_F(ThreeNodeScenario, TakeoverDoesNotStartWhatAFailedRemoveMayHaveLeftRunnin
     EXPECT_LE(cluster.kits().hosts_running(ip).size(), 1U);
 }
 
+// Spec: CLU-176
+TEST_F(ClusterScenario, WhatARestartedDaemonCannotAffirmMovesByItself) {
+    start_in_service();
+    cluster.kits().fail_next(alpha, "restore", 1, ip);
+    cluster.host(alpha).kill_program();
+    sim.run_for(300ms);
+    cluster.power_on(alpha);
+    sim.run_for(30s);
+    EXPECT_THAT(cluster.kits().hosts_running(ip), ElementsAre(beta));
+    EXPECT_THAT(cluster.kits().hosts_running(app), ElementsAre(beta));
+}
+
 // The restarted daemon could not affirm the address, which goes on running there.
 TEST_F(ClusterScenario, SwitchoverTakesDownWhatARestartedDaemonCouldNotAffirm) {
     start_in_service();
+    cluster.daemon(alpha)->database().set_flag(recovery::no_resource_failover_flag(alpha, beta), true);
+    sim.run_for(1s);
     cluster.kits().fail_next(alpha, "restore", 1, ip);
     cluster.host(alpha).kill_program();
     sim.run_for(300ms);
