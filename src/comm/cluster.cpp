@@ -241,6 +241,11 @@ void Cluster::serve(const std::string& method, Method handler) {
     impl_->methods[method] = std::move(handler);
 }
 
+Cluster::Contact Cluster::contact(const NodeName& peer) const {
+    const auto at = impl_->peers.find(peer);
+    return at == impl_->peers.end() ? Contact{} : Contact{at->second.last_heard, at->second.confirmed};
+}
+
 std::optional<runtime::Duration> Cluster::clock_offset(const NodeName& peer) const {
     std::optional<ClockFilter::Sample> best;
     for (const auto& [id, path] : impl_->paths)

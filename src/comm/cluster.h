@@ -98,6 +98,14 @@ class Cluster {
     using Method = std::function<void(const NodeName& caller, std::string_view payload, Answer answer)>;
     void serve(const std::string& method, Method handler);
 
+    /// What proves contact with a peer, over all its paths that ever were; by this node's monotonic clock.
+    struct Contact {
+        std::optional<runtime::TimePoint> last_heard;  // its last valid heartbeat
+        /// When the newest of our heartbeats was sent that it has echoed: it heard us then or later.
+        std::optional<runtime::TimePoint> confirmed;
+    };
+    [[nodiscard]] Contact contact(const NodeName& peer) const;
+
     /// The peer's wall clock minus ours, estimated from heartbeats; empty when no path has carried two yet.
     [[nodiscard]] std::optional<runtime::Duration> clock_offset(const NodeName& peer) const;
     /// The same with its uncertainty, half the round trip; after the loss of the last path, of its last

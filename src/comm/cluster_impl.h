@@ -58,6 +58,7 @@ struct Peer {
     std::uint64_t incarnation = 0;
     std::string software;
     std::optional<runtime::TimePoint> last_heard;
+    std::optional<runtime::TimePoint> confirmed;  // see Cluster::Contact
 };
 
 struct Cluster::Impl : std::enable_shared_from_this<Cluster::Impl> {

@@ -329,6 +329,10 @@ void Cluster::Impl::on_heartbeat(PathEnd& path, const wire::Heartbeat& heartbeat
     if (const auto heard = path.monitor.last_heard();
         heard && (!peer.last_heard || *heard > *peer.last_heard))
         peer.last_heard = heard;
+    // An echo from the future is none of ours.
+    if (const TimePoint echo{runtime::Duration(heartbeat.echo_ns)};
+        heartbeat.echo_ns > 0 && echo <= now() && (!peer.confirmed || echo > *peer.confirmed))
+        peer.confirmed = echo;
     const bool changed = outcome.changed.has_value() || outcome.absent.has_value();
     apply(path, outcome);
     if (changed) schedule(path);

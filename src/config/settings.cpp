@@ -89,12 +89,20 @@ constexpr auto kTable = std::to_array<Setting>({
     {"QUORUM_REEVALUATE", boolean, "0", 0, 1, "",
      "1 repeats a refused failover when quorum returns. Read at use."},
     {"QUORUM_DEBUG", boolean, "0", 0, 1, "", "1 logs quorum's debug messages. Read at use."},
+    {"QUORUM_WATCHDOG", text, "process", 0, 0, "",
+     "What resets a node that lost quorum and cannot stop its resources in time: process (a supervising process), none, "
+     "or the path of a watchdog device, which that process then keeps awake. Read at start."},
     {"QWK_STORAGE_TYPE", text, "", 0, 0, "",
      "Kind of the shared storage of storage quorum. Read by qwk_storage_init.", "file|aws_s3"},
     {"QWK_STORAGE_HBEATTIME", integer, "6", 5, 10, "s",
      "Interval between two writes to the quorum storage. Read by qwk_storage_init."},
     {"QWK_STORAGE_NUMHBEATS", integer, "4", 3, 9999, "heartbeats",
      "Missed writes after which a node is taken to be down. Read by qwk_storage_init."},
+    {"QWK_STORAGE_S3_ENDPOINT", text, "", 0, 0, "",
+     "URL of an S3 server other than Amazon's, or two, separated by a comma, for the first and second object of each "
+     "node. Read by qwk_storage_init."},
+    {"QWK_STORAGE_S3_REGION", text, "", 0, 0, "",
+     "Region of the bucket, or two, separated by a comma; empty: us-east-1. Read by qwk_storage_init."},
     {"BitmapBytesPerBlock", integer, "65536", 0, 1LL << 31, "bytes",
      "How much around a write is marked in the intent log, rounded down to a multiple of 65536. Read at start of "
      "mirrord, as the next ones."},
