@@ -88,6 +88,26 @@ void Engine::add_gate(TakeoverGate& gate) {
     impl_->gates.push_back(&gate);
 }
 
+void Engine::set_start_guard(StartGuard& guard) {
+    impl_->guard = &guard;
+}
+
+bool Engine::holds_resources() const {
+    return impl_->holds_resources();
+}
+
+void Engine::quorum_lost(const std::string& why, std::function<void()> done) {
+    impl_->scope.spawn(impl_->quorum_lost(why, std::move(done)));
+}
+
+void Engine::quorum_returned() {
+    if (!impl_->stopping) impl_->scope.spawn(impl_->rejoin());
+}
+
+void Engine::lost_again(const NodeName& peer) {
+    if (!impl_->stopping && !impl_->deciding.contains(peer)) impl_->scope.spawn(impl_->node_lost(peer));
+}
+
 void Engine::start() {
     impl_->start();
 }

@@ -55,6 +55,17 @@ class Engine {
     /// A check between the loss of a peer and a takeover; asked in the order of registration. `gate` outlives
     /// the engine. Before start(). Spec: CLU-183 to CLU-185.
     void add_gate(TakeoverGate& gate);
+    /// What may be started here and who is dead, beside the gates. Outlives the engine. Before start().
+    void set_start_guard(StartGuard& guard);
+    /// Whether anything is in service here, being started, or may still run after a failed action.
+    [[nodiscard]] bool holds_resources() const;
+    /// The loss of quorum: what is being started is stopped, everything is taken out of service, a failing
+    /// remove is tried twice, peers are not told. Nothing starts here any more. Spec: QUO-073, QUO-078.
+    void quorum_lost(const std::string& why, std::function<void()> done);
+    /// Starts what is in service nowhere and belongs here, as after COMM_UP. Spec: QUO-069, QUO-072.
+    void quorum_returned();
+    /// Judges the loss of a peer again that led to no takeover. Spec: QUO-049, QUO-072.
+    void lost_again(const NodeName& peer);
     /// Engine start. Call it before the communication tells peers anything about this node.
     /// After a reboot or an orderly stop every own instance becomes ILLSTATE; otherwise (the daemon crashed,
     /// or lkstop -f) what was in service stays so and its restore scripts, which tolerate a running

@@ -14,10 +14,17 @@ using config::Reply;
 
 // Actions whose scripts get the id too. Spec: CMD-111.
 constexpr std::array<std::string_view, 4> kActionsWithId{"delete", "quickchk", "deepchk", "recover"};
-constexpr std::array<std::string_view, 6> kOptions{"t", "a", "G", "s", "b", "n"};
+constexpr std::array<std::string_view, 7> kOptions{"t", "a", "G", "s", "b", "n", "force"};
 
 Reply refusal(Code code, std::string text) {
     return config::failure({code, std::move(text), 0});
+}
+
+Reply no_quorum(const std::string& why) {
+    return refusal(Code::failure,
+                   fmt::format("not started: {}; --force with perform_action starts it at your "
+                               "own risk",
+                               why));
 }
 
 /// What is wrong with the command line; empty when nothing is. Spec: CMD-109.
@@ -33,6 +40,7 @@ std::string misuse(const config::Command& command) {
     for (const auto* option : {"s", "n"})
         if (command.has(option) && !restore && !remove)
             return fmt::format("option -{} is for restore and remove only", option);
+    if (command.has("force") && !restore) return "option --force is for restore only";
     if (command.has("b") && !restore && !remove) return "option -b is for restore only";
     if (command.has("G") && !restore && !remove && action != "delete")
         return "option -G is for restore, remove and delete only";
@@ -71,6 +79,9 @@ runtime::Task<Reply> Engine::Impl::perform(config::Command command) {
     operation.arguments = command.arguments;
     operation.pid = command.pid;
     operation.reserve = !command.has("n");
+    operation.forced = command.has("force");
+    if (operation.forced && !start_refusal().empty())
+        guard->forced(command.user.empty() ? fmt::format("uid {}", command.uid) : command.user);
     if (!command.has("G")) operation.global = action;  // Spec: CMD-034 to CMD-037
     auto reply = co_await move(std::move(operation), std::string());
     co_return reply;
@@ -128,8 +139,12 @@ runtime::Task<Reply> Engine::Impl::move(Operation operation, std::string done_te
     }
     const auto what = operation.what;
     const bool restoring = std::holds_alternative<RestoreRequest>(operation.request);
+    // Before anything is taken down for it. Spec: QUO-044
+    if (const auto why = restoring && !operation.forced ? start_refusal() : std::string(); !why.empty())
+        co_return no_quorum(why);
     const auto subject = restoring ? std::get<RestoreRequest>(operation.request).tag.str()
                                    : std::get<RemoveRequest>(operation.request).tag.str();
+    if (restoring && !operation.forced) co_await judge("INSERVICE", NodeName());
     if (restoring) operation.incident = begin_move(operation.request, subject);
     const auto incident = operation.incident;
     operation.asked_by_person = true;

@@ -11,6 +11,7 @@
 //   engine_recovery.cpp    a resource that fails: local recovery, resource failover
 //   engine_stop.cpp        lkstop, shutdown
 //   engine_switchback.cpp  automatic switchback
+//   engine_quorum.cpp      what quorum asks for: start after COMM_UP, loss of quorum
 
 #include "recovery/checks.h"
 #include "recovery/engine.h"
@@ -26,7 +27,8 @@ namespace understudy::recovery {
 inline constexpr runtime::Duration kPoll = std::chrono::milliseconds(50);
 inline constexpr runtime::Duration kShortCall = std::chrono::seconds(5);
 /// A peer that decides about taking over from us is asked again for this long.
-inline constexpr runtime::Duration kBusyLimit = std::chrono::seconds(60);
+/// Witness and the wait until a lost node must have stopped are part of the decision.
+inline constexpr runtime::Duration kBusyLimit = std::chrono::seconds(150);
 inline constexpr runtime::Duration kDetectionMargin = std::chrono::seconds(10);
 /// An operation that waits for another one looks at the cluster again after this long: what it wanted may be
 /// done, or not be its business any more.
@@ -93,6 +95,7 @@ struct Operation {
     std::string global = {};      // the global scripts around it: "restore", "remove"; empty: none (-G)
     bool prepares_peers = false;  // runs the global pre-scripts on the peers that it takes something from
     std::string incident = {};    // whose facts its steps are; empty: none
+    bool forced = false;          // a person starts it without quorum
 };
 
 /// What an operation reserves on a node: tags, of which the first `removed` are taken down there.
@@ -262,6 +265,21 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> move_away_one(Tag member, Say say, runtime::OneShot<runtime::Done> ended);
     runtime::Task<> tell_started(NodeName peer);
 
+    // engine_quorum.cpp
+    [[nodiscard]] bool holds_resources() const;
+    [[nodiscard]] std::string start_refusal() const {
+        return guard == nullptr ? std::string() : guard->refusal();
+    }
+    /// Equivalents' nodes that do not live.
+    [[nodiscard]] std::set<NodeName> silent_peers() const;
+    runtime::Task<> judge(std::string event, NodeName except);
+    /// Starts, after COMM_UP, what is in service nowhere and belongs here. Spec: QUO-069, QUO-070.
+    runtime::Task<> rejoin();
+    runtime::Task<> rejoin_once();
+    runtime::Task<> quorum_lost(std::string why, std::function<void()> done);
+    /// LCM_AVAIL without quorum: every instance OSU.
+    [[nodiscard]] static ClusterView without_peers(ClusterView seen);
+
     void journal(Event event, std::string kind, std::string subject, std::string text);
     /// The plan in the log, as `understudy plan` prints it.
     static void announce(const std::string& what, const Plan& plan);
@@ -287,6 +305,9 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     Events events;
     Checks checks;
     std::vector<TakeoverGate*> gates;
+    StartGuard* guard = nullptr;
+    bool rejoining = false;
+    bool rejoin_again = false;
     bool ready = false;
     bool peers_had_their_time = false;
     bool stopping = false;

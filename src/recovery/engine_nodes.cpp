@@ -46,6 +46,7 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
             incidents.node_returned(event.peer);
             if (!stopping) scope.spawn(tell_started(event.peer));
             scope.spawn(node_returned(event.peer));
+            if (guard != nullptr && guard->starts_at_comm_up()) scope.spawn(rejoin());
             return;
     }
 }
@@ -103,6 +104,7 @@ runtime::Task<> Engine::Impl::take_over_now(NodeName peer, std::string incident,
                       "nothing is taken over: " + refused);
         co_return;
     }
+    co_await judge("COMM_DOWN", peer);
     const ClusterView seen = co_await ask_everyone(peer);
     auto planned = plan(seen, FailoverRequest{peer, {}, {}});
     if (!planned) {

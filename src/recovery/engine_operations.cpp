@@ -127,7 +127,8 @@ void Engine::Impl::add_peers(ClusterView& to) const {
         node.alive = state == comm::PeerState::alive;
         // Not heard of within the time that makes a path DEAD is dead (Spec: CLU-067, CLU-127).
         node.known_dead =
-            state == comm::PeerState::dead || (state == comm::PeerState::unknown && peers_had_their_time);
+            (state == comm::PeerState::dead || (state == comm::PeerState::unknown && peers_had_their_time)) &&
+            (guard == nullptr || guard->proven_dead(name));
     }
 }
 
@@ -245,7 +246,10 @@ runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed&
         if (!made) {
             const auto* initialise = std::get_if<InitialiseRequest>(&operation.request);
             const Tag only = initialise == nullptr ? Tag() : initialise->only;
-            const ClusterView seen = co_await ask_everyone(operation.dead, !held.empty(), only);
+            ClusterView seen = co_await ask_everyone(operation.dead, !held.empty(), only);
+            // A person who starts something without quorum answers for the nodes that cannot be asked.
+            for (auto& [name, node] : seen.nodes)
+                if (operation.forced && !node.alive) node.known_dead = true;
             auto planned = plan(seen, operation.request);
             if (!planned) co_return fail(planned.error());
             made = std::move(*planned);
@@ -299,7 +303,7 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     Executor::Run run{id, operation.reserve,     operation.arguments,
                       {}, operation.comes_again, operation.incident};
     const bool must_hold = operation.reserve && held.contains(database.self());
-    run.may_go_on = [this, id, start, must_hold, before]() -> Result<> {
+    run.may_go_on = [this, id, start, must_hold, before, forced = operation.forced]() -> Result<> {
         look_for_absence();
         if (!start->tags.empty() && absences != before)
             return fail(Code::failure,
@@ -308,6 +312,8 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
         if (must_hold && !reservations.holds(id))
             return fail(Code::failure, "its reservation was broken by another operation");
         if (!start->cancelled.empty()) return fail(Code::failure, "{}", start->cancelled);
+        if (!start->tags.empty() && !forced)
+            if (const auto why = start_refusal(); !why.empty()) return fail(Code::failure, "{}", why);
         return {};
     };
     watch_absence();

@@ -95,6 +95,8 @@ runtime::Task<> Engine::Impl::initialise() {
         before = absences;
         co_await initialise_once(before);
         look_for_absence();
+        // Quorum that went meanwhile: what was not started yet stays out of service.
+        if (absences == before && !start_refusal().empty()) co_await initialise_once(before);
     } while (absences != before);
     unwatch_absence();
     ready = true;
@@ -107,6 +109,7 @@ runtime::Task<> Engine::Impl::initialise() {
 }
 
 runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
+    co_await judge("LCM_AVAIL", NodeName());
     // What was answered before a peer was lost says nothing of who takes over from it now.
     auto known = losses;
     ClusterView seen = co_await ask_everyone(NodeName());
@@ -116,6 +119,13 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
     }
     look_for_absence();
     if (absences != before) co_return;
+    const auto refused = start_refusal();
+    if (!refused.empty()) {
+        // Spec: CLU-126, QUO-064: every instance OSU. What kept running is the loss action's business.
+        messages::warning("nothing is started: {}", refused);
+        journal(Event::none, "engine", database.self().str(), "nothing is started: " + refused);
+        seen = without_peers(std::move(seen));
+    }
     auto planned = plan(seen, InitialiseRequest{});
     if (!planned) {
         messages::error("initialisation: {}", planned.error().text);
@@ -127,6 +137,7 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
     std::vector<Operation> operations;
     std::vector<Tag> tags;
     for (auto& part : by_hierarchy(seen, *planned)) {
+        if (!refused.empty() && !started(part).empty()) continue;
         tags.push_back(own_tag(part, database.self()));
         Operation operation{"initialisation", InitialiseRequest{tags.back()}};
         operation.plan = part;

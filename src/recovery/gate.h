@@ -6,9 +6,27 @@
 #include "base/types.h"
 #include "runtime/task.h"
 
+#include <set>
 #include <string>
 
 namespace understudy::recovery {
+
+/// What quorum says about starting anything on this node, besides takeovers. Without one everything may be
+/// started and every silent peer is dead.
+class StartGuard {
+  public:
+    virtual ~StartGuard() = default;
+    /// LCM_AVAIL, COMM_UP and before a takeover: judges anew whether this node may start things and which of
+    /// the `silent` peers are down. Takes its time, within a limit of its own. Spec: QUO-064, QUO-069.
+    virtual runtime::Task<> judge(std::string event, std::set<NodeName> silent) = 0;
+    /// Why nothing may be started at this moment; empty: it may. Asked before every step. Spec: QUO-044.
+    virtual std::string refusal() = 0;
+    [[nodiscard]] virtual bool proven_dead(const NodeName& peer) const = 0;
+    /// Whether the return of a peer starts what is in service nowhere. Spec: QUO-069, QUO-133.
+    virtual bool starts_at_comm_up() = 0;
+    /// A person has started something although refusal() was not empty. Spec: QUO-044.
+    virtual void forced(const std::string& who) = 0;
+};
 
 class TakeoverGate {
   public:

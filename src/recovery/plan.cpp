@@ -43,6 +43,7 @@ Result<Plan> plan(const ClusterView& view, const Request& request) {
         Result<Plan> operator()(const ResourceFailoverRequest& r) const {
             return plan_resource_failover(view, r);
         }
+        Result<Plan> operator()(const RejoinRequest& r) const { return plan_rejoin(view, r); }
     };
     return std::visit(Dispatch{view}, request);
 }

@@ -66,6 +66,12 @@ struct InitialiseRequest {
 /// Everything in service on `self` out of service, whole hierarchies. Spec: CMD-052.
 struct StopRequest {
     Tag only = {};
+    bool also_failed = false;  // and what may still run after a failed action
+};
+/// COMM_UP with quorum: what is in service nowhere is started on the node that comes first of all that have
+/// it. Spec: QUO-069, QUO-070.
+struct RejoinRequest {
+    Tag only = {};
 };
 
 /// Automatic switchback to `self`, which has just started or sees a peer again: hierarchies whose roots say
@@ -96,7 +102,7 @@ struct ResourceFailoverRequest {
 };
 
 using Request = std::variant<RestoreRequest, RemoveRequest, FailoverRequest, InitialiseRequest, StopRequest,
-                             SwitchbackRequest, ShutdownRequest, ResourceFailoverRequest>;
+                             SwitchbackRequest, ShutdownRequest, ResourceFailoverRequest, RejoinRequest>;
 
 enum class Action {
     restore,  // run the restore script, then ISP or OSF

@@ -121,5 +121,6 @@ Result<Plan> plan_resource_failover(const ClusterView& view, const ResourceFailo
 Result<Plan> plan_initialise(const ClusterView& view, const InitialiseRequest& request);
 Result<Plan> plan_switchback(const ClusterView& view, const SwitchbackRequest& request);
 Result<Plan> plan_shutdown(const ClusterView& view, const ShutdownRequest& request);
+Result<Plan> plan_rejoin(const ClusterView& view, const RejoinRequest& request);
 
 }  // namespace understudy::recovery

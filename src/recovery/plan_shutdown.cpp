@@ -97,8 +97,20 @@ std::vector<Tag> in_service_tops(const ClusterView& view, const Tag& member) {
 
 Result<Plan> plan_stop(const ClusterView& view, const StopRequest& request) {
     PlanBuilder builder(view, PlanBuilder::Order::parallel);
-    for (const auto& hierarchy : builder.graph().hierarchies())
-        if (is_meant(hierarchy, request.only)) take_down(builder, hierarchy, "this node stops");
+    for (const auto& hierarchy : builder.graph().hierarchies()) {
+        if (!is_meant(hierarchy, request.only)) continue;
+        if (!request.also_failed) {
+            take_down(builder, hierarchy, "this node stops");
+            continue;
+        }
+        const auto order = builder.graph().children_first(hierarchy);
+        for (auto tag = order.rbegin(); tag != order.rend(); ++tag) {
+            if (builder.in_service(*tag))
+                builder.remove_one(*tag, "this node has lost quorum", false);
+            else if (builder.holding(view.self, *tag) == Holding::may_hold)
+                builder.remove_one(*tag, "this node has lost quorum, and it may still run", true);
+        }
+    }
     return std::move(builder).finish();
 }
 

@@ -171,6 +171,8 @@ Request parse_request(const std::string& line) {
             request.tried.insert(NodeName(words[i]));
         return request;
     }
+    if (verb == "rejoin") return RejoinRequest{};
+    if (verb == "quorum-lost") return StopRequest{{}, true};
     if (words.size() < 2)
         throw YAML::Exception(YAML::Mark::null_mark(), "request \"" + line + "\" is incomplete");
     if (verb == "failover") {
