@@ -8,8 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 namespace understudy::cli {
@@ -77,6 +79,26 @@ Result<> start_by_systemd() {
                 "systemctl start understudy.service failed; see `systemctl status understudy`");
 }
 
+/// A node that lost quorum is down for a while, and its daemon waits. Spec: QUO-076.
+Result<> pass_quarantine(const config::Layout& layout, bool force) {
+    const auto path = layout.run() + "/quarantine";
+    std::ifstream file(path);
+    std::int64_t until = 0;
+    if (!(file >> until)) return {};
+    std::error_code error;
+    if (force) {
+        std::filesystem::remove(path, error);
+        if (error) return fail(Code::failure, "cannot end the quarantine: {}: {}", path, error.message());
+        return {};
+    }
+    const auto now =
+        std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count();
+    return fail(Code::failure,
+                "this node lost quorum and is in quarantine for {} s more; lkstart --force ends it now",
+                std::max<std::int64_t>(until - now, 0));
+}
+
 }  // namespace
 
 Result<std::string> start_engine(const config::Layout& layout, const config::Command& command) {
@@ -84,6 +106,7 @@ Result<std::string> start_engine(const config::Layout& layout, const config::Com
     if (!wait) return fail(Code::bad_argument, "-w takes a number of seconds, not \"{}\"", command.get("w"));
     if (*wait < 0 || *wait > kMaxWait_s)
         return fail(Code::out_of_range, "-w takes 0 to {} seconds", kMaxWait_s);
+    UNDERSTUDY_CHECK(pass_quarantine(layout, command.has("force")));
     const bool ran = answers(layout, Server::daemon);
     if (!ran || !answers(layout, Server::mirror)) {
         if (layout.root.empty() && std::filesystem::exists("/run/systemd/system")) {

@@ -17,6 +17,7 @@
 #include "daemons/plan_preview.h"
 #include "daemons/policy.h"
 #include "daemons/priorities.h"
+#include "daemons/quorum_service.h"
 #include "daemons/remote_commands.h"
 #include "daemons/removal.h"
 #include "daemons/status.h"
@@ -34,27 +35,17 @@ using config::Reply;
 constexpr runtime::Duration kForwardLimit = std::chrono::seconds(60);
 constexpr runtime::Duration kNoLimit = std::chrono::hours(24 * 365);
 
-constexpr std::string_view kReadOnly[] = {"app_list",
-                                          "typ_list",
-                                          "ins_list",
-                                          "ins_gettag",
-                                          "dep_list",
-                                          "eqv_list",
-                                          "sys_list",
-                                          "sys_getst",
-                                          "sys_getds",
-                                          "net_list",
-                                          "flg_list",
-                                          "flg_test",
-                                          "lcduname",
-                                          "engine-ready",
-                                          "understudy status",
-                                          "understudy events",
-                                          "understudy incident",
-                                          "understudy plan",
-                                          "understudy policy show",
-                                          "understudy history",
-                                          "understudy config export"};
+constexpr std::string_view kReadOnly[] = {"app_list",           "typ_list",
+                                          "ins_list",           "ins_gettag",
+                                          "dep_list",           "eqv_list",
+                                          "sys_list",           "sys_getst",
+                                          "sys_getds",          "net_list",
+                                          "flg_list",           "flg_test",
+                                          "lcduname",           "engine-ready",
+                                          "lkquorum",           "understudy status",
+                                          "understudy events",  "understudy incident",
+                                          "understudy plan",    "understudy policy show",
+                                          "understudy history", "understudy config export"};
 
 }  // namespace
 
@@ -85,6 +76,7 @@ struct Node::Impl {
     comm::Cluster cluster;
     recovery::SafetyCheck safety_check;
     recovery::Engine engine;
+    QuorumService quorum;
     ConfigReplication replication;
     Authority authority;
     Introduction introduction;
@@ -116,11 +108,12 @@ struct Node::Impl {
           cluster(world, {.self = options.self, .software_version = "0.1.0"}),
           safety_check(world, *database, cluster, safety_options(options), recovery::ping_probe(world)),
           engine(world, *database, cluster, engine_options(options, *database, settings)),
+          quorum(world, *database, cluster, engine, options.layout, options.quorum_storage, options.watchdog),
           replication(world, *database, cluster),
           authority(world, *database, cluster, options),
           introduction(world, *database, cluster, options),
           membership(world, *database, introduction, options),
-          status(world, *database, cluster, engine, options),
+          status(world, *database, cluster, engine, quorum, options),
           incidents(world, *database, cluster,
                     [this](std::function<void(Result<std::string>)> answer) {
                         status.ask_mirrors(std::move(answer));
@@ -300,6 +293,7 @@ struct Node::Impl {
                 granted(std::function<void()>([this, held = *id] { locks.release(held); }));
             });
         });
+        quorum.start();  // its gates come first. Spec: QUO-059
         // The last of the gates. Spec: CLU-185.
         if (options.settings.text("SAFETY_CHECK_MODE") != "off") engine.add_gate(safety_check);
         register_kits();
@@ -369,7 +363,8 @@ struct Node::Impl {
                 done(synced ? result : config::failure(synced.error()));
             });
         }
-        if (plans.run(command, done) || policy.run(command, done)) return;
+        if (plans.run(command, done) || policy.run(command, done) || quorum.run(command, progress, done))
+            return;
         if (equivalencies.run(command, done) || membership.run(command, done) ||
             introduction.run(command, done) || status.run(command, done) || incidents.run(command, done) ||
             maintenance.run(command, done) || history.run(command, done) || locks.run(command, done) ||
@@ -408,6 +403,7 @@ struct Node::Impl {
                 if (progress) progress(line + "\n");
             },
             [this, done](const Result<>& stopped_engine) {
+                quorum.stopped();
                 database->sync([this, done, stopped_engine](const Result<>& synced) {
                     Reply reply = config::success();
                     if (!stopped_engine)
@@ -437,6 +433,9 @@ void Node::run(const Command& command, Progress progress, Done done) {
 }
 void Node::on_stopped(std::function<void()> handler) {
     impl_->stopped = std::move(handler);
+}
+void Node::on_quarantine(std::function<void(runtime::Duration)> handler) {
+    impl_->quorum.on_quarantine(std::move(handler));
 }
 config::Database& Node::database() {
     return *impl_->database;

@@ -13,6 +13,7 @@
 #include "config/database.h"
 #include "config/layout.h"
 #include "config/settings.h"
+#include "quorum/storage.h"
 #include "recovery/engine.h"
 
 #include <functional>
@@ -26,6 +27,9 @@ struct NodeOptions {
     config::Settings settings;
     bool host_rebooted = true;  // false when only the daemon was restarted and applications may still run
     int pid = 0;                // of the daemon, shown with its reservations
+    // Both outlive the node; null: no storage quorum, nothing resets this host.
+    quorum::Storage* quorum_storage = nullptr;
+    quorum::Watchdog* watchdog = nullptr;
 };
 
 class Node {
@@ -47,6 +51,10 @@ class Node {
     void run(const config::Command& command, Done done) { run(command, {}, std::move(done)); }
     /// Called once when lkstop has finished: the process should end.
     void on_stopped(std::function<void()> handler);
+
+    /// Called once when quorum was lost and everything is out of service: this node must end, and may start
+    /// anew after that time. Spec: QUO-073.
+    void on_quarantine(std::function<void(runtime::Duration)> handler);
 
     [[nodiscard]] config::Database& database();
     [[nodiscard]] comm::Cluster& cluster();

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "daemons/gathering.h"
 #include "daemons/maintenance.h"
+#include "daemons/quorum_service.h"
 #include "recovery/global_status.h"
 
 #include <ctime>
@@ -75,6 +76,7 @@ struct StatusService::Impl {
     config::Database& database;
     comm::Cluster& cluster;
     const recovery::Engine& engine;
+    QuorumService& quorum;
     const NodeOptions& options;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
@@ -269,6 +271,7 @@ struct StatusService::Impl {
             }
             out += "\n";
         }
+        out += fmt::format("\nQuorum\n  {}\n", status["quorum"]["summary"].get<std::string>());
         out += fmt::format("\n{:<34} {:<12}", "Hierarchies", "Cluster");
         for (const auto& name : names)
             out += fmt::format(" {:<14}", name);
@@ -319,9 +322,11 @@ struct StatusService::Impl {
                     json status{{"node", database.self().str()},
                                 {"time", local_time(now_us())},
                                 {"nodes", nodes()},
+                                {"quorum", json::parse(quorum.json())},
                                 {"resources", resources()},
                                 {"mirrors", json::object()},
                                 {"maintenance", known_maintenance(database)}};
+                    status["quorum"]["summary"] = quorum.summary();
                     for (const auto& [node, answer] : answers) {
                         auto mirrors = answer ? json::parse(*answer, nullptr, false) : json::array();
                         if (mirrors.is_discarded()) mirrors = json::array();
@@ -376,8 +381,9 @@ struct StatusService::Impl {
 };
 
 StatusService::StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
-                             const recovery::Engine& engine, const NodeOptions& options)
-    : impl_(new Impl{world, database, cluster, engine, options}) {}
+                             const recovery::Engine& engine, QuorumService& quorum,
+                             const NodeOptions& options)
+    : impl_(new Impl{world, database, cluster, engine, quorum, options}) {}
 StatusService::~StatusService() {
     *impl_->alive = false;
 }

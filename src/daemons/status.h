@@ -12,11 +12,13 @@
 
 namespace understudy::daemons {
 
+class QuorumService;
+
 class StatusService {
   public:
     using Done = std::function<void(config::Reply)>;
     StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
-                  const recovery::Engine& engine, const NodeOptions& options);
+                  const recovery::Engine& engine, QuorumService& quorum, const NodeOptions& options);
     ~StatusService();
     StatusService(const StatusService&) = delete;
     StatusService& operator=(const StatusService&) = delete;

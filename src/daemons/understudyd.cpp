@@ -4,9 +4,12 @@
 #include "config/sqlite_store.h"
 #include "daemons/command_server.h"
 #include "daemons/node.h"
+#include "daemons/quorum_service.h"
 #include "messages/messages.h"
+#include "quorum/helper_storage.h"
 #include "runtime/posix/daemon_protection.h"
 #include "runtime/posix/posix_world.h"
+#include "runtime/posix/watchdog.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -73,6 +76,165 @@ Result<bool> mark_boot(runtime::Files& files, const config::Layout& layout) {
     return rebooted;
 }
 
+/// Looks whether an administrator has ended the quarantine.
+constexpr auto kQuarantinePoll = std::chrono::milliseconds(200);
+
+class ProcessWatchdog final : public quorum::Watchdog {
+  public:
+    ProcessWatchdog(const config::Layout& layout, const std::string& program, const std::string& setting)
+        : client_(layout.run() + "/watchdog.sock", program, setting == "process" ? "" : setting) {}
+    Result<> start() { return client_.start(); }
+    void arm(runtime::Duration time) override { client_.arm(time); }
+    void disarm() override { client_.disarm(); }
+    void reset(const std::string&) override { runtime::reset_host(); }
+    [[nodiscard]] bool present() const override { return client_.present(); }
+    void end() const { client_.end(); }
+
+  private:
+    runtime::WatchdogClient client_;
+};
+
+std::string beside(const std::string& program) {
+    std::error_code error;
+    return (std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / program).string();
+}
+
+config::Settings read_settings(runtime::Files& files, const config::Layout& layout) {
+    const auto text = files.read(layout.settings());
+    if (!text) return {};
+    // A typing error must not keep the node from starting: its key has the default then.
+    std::vector<std::string> problems;
+    auto settings = config::Settings::parse_leniently(*text, problems);
+    for (const auto& problem : problems)
+        messages::warning("{}: {}", layout.settings(), problem);
+    return settings;
+}
+
+/// For understudy-qwk: proxies and credentials of S3. Spec: QUO-014, QUO-096
+std::map<std::string, std::string> storage_environment(const runtime::Files& files,
+                                                       const config::Layout& layout) {
+    std::map<std::string, std::string> result{{"HOME", "/root"}, {"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}};
+    std::vector<std::string> problems;
+    const auto settings =
+        config::Settings::parse_leniently(files.read(layout.settings()).value_or(""), problems);
+    for (const auto& [key, value] : settings.all()) {
+        const bool proxy = key == "HTTP_PROXY" || key == "HTTPS_PROXY" || key == "NO_PROXY";
+        if (!proxy && !key.starts_with("AWS_")) continue;
+        result[key] = value;
+        // libcurl knows the proxy of plain HTTP by its small letters only.
+        if (key == "HTTP_PROXY") result["http_proxy"] = value;
+    }
+    return result;
+}
+
+/// What one life of the node consists of; a quarantine ends one, and the next begins after it.
+struct Life {
+    std::unique_ptr<config::SqliteStore> store;
+    std::unique_ptr<Node> node;
+    std::unique_ptr<CommandServer> server;
+};
+
+class Daemon {
+  public:
+    Daemon(runtime::PosixWorld& posix, config::Layout layout, NodeName self)
+        : posix_(posix),
+          world_(posix.world()),
+          layout_(std::move(layout)),
+          self_(std::move(self)),
+          storage_(world_, beside("understudy-qwk"),
+                   [this] { return storage_environment(world_.files, layout_); }) {}
+    Daemon(const Daemon&) = delete;
+    Daemon& operator=(const Daemon&) = delete;
+
+    Result<> start(bool rebooted) {
+        const auto settings = read_settings(world_.files, layout_);
+        start_watchdog(settings);
+        config::SqliteStoreOptions storage;
+        storage.history_age = std::chrono::hours(24 * settings.integer("HISTORY_DAYS"));
+        Life life;
+        UNDERSTUDY_TRY(life.store, config::SqliteStore::open(world_, layout_.database(), storage));
+        UNDERSTUDY_TRY(life.node, Node::open(world_, *life.store,
+                                             {.self = self_,
+                                              .layout = layout_,
+                                              .settings = settings,
+                                              .host_rebooted = rebooted,
+                                              .pid = static_cast<int>(getpid()),
+                                              .quorum_storage = &storage_,
+                                              .watchdog = watchdog_.get()}));
+        life.server = std::make_unique<CommandServer>(world_, *life.node, layout_, settings);
+        UNDERSTUDY_CHECK(life.server->listen());
+        life.node->on_stopped([this] {
+            if (watchdog_) watchdog_->end();
+            life_.server->drain([this] { posix_.stop(); });
+        });
+        life.node->on_quarantine([this](runtime::Duration time) { quarantine(time); });
+        // The store's lock has made sure that no other understudyd runs.
+        for (const auto& action : posix_.end_unfinished_processes())
+            messages::warning("ended what the daemon before this one had left unfinished: {}", action);
+        life_ = std::move(life);
+        life_.node->start();
+        messages::info("understudyd of node {} runs, root \"{}\"", self_.str(), layout_.root);
+        return {};
+    }
+
+    /// systemctl stop is lkstop. Spec: CLU-019.
+    void terminate() {
+        if (!life_.node) return posix_.stop();  // nothing is in service during a quarantine
+        config::Command stop;
+        stop.name = "lkstop";
+        life_.node->run(stop, [](const config::Reply&) {});
+    }
+
+  private:
+    void start_watchdog(const config::Settings& settings) {
+        const auto kind = settings.text("QUORUM_WATCHDOG");
+        if (text::iequals(settings.text("QUORUM_MODE"), "none") ||
+            text::iequals(settings.text("QUORUM_MODE"), "off") || text::iequals(kind, "none"))
+            return;
+        if (!watchdog_)
+            watchdog_ = std::make_unique<ProcessWatchdog>(layout_, beside("understudy-watchdog"), kind);
+        if (const auto started = watchdog_->start(); !started)
+            messages::error(
+                "no watchdog: {}; a node that lost quorum and cannot stop its resources is not reset",
+                started.error().text);
+    }
+
+    /// Spec: QUO-073 to QUO-077: the node is gone, this process waits and starts it again. The file says so
+    /// to lkstart; removing it ends the quarantine. /run does not survive a boot.
+    void quarantine(runtime::Duration time) {
+        // Each refers to the one before it.
+        life_.server.reset();
+        life_.node.reset();
+        life_.store.reset();
+        const auto path = quarantine_path(layout_);
+        const auto until = std::chrono::floor<std::chrono::seconds>(world_.clock.wall() + time);
+        (void)world_.files.write_atomic(path, fmt::format("{}\n", until.time_since_epoch().count()));
+        wait_for_the_end_of(world_.clock.now() + time, path);
+    }
+
+    void wait_for_the_end_of(runtime::TimePoint end, const std::string& path) {
+        const bool over = world_.clock.now() >= end || !world_.files.exists(path);
+        if (!over) {
+            world_.tasks.after(kQuarantinePoll, [this, end, path] { wait_for_the_end_of(end, path); });
+            return;
+        }
+        (void)world_.files.remove(path);
+        messages::info("the quarantine is over");
+        if (const auto started = start(false); !started) {
+            messages::error("understudyd cannot run after the quarantine: {}", started.error().text);
+            posix_.stop();
+        }
+    }
+
+    runtime::PosixWorld& posix_;
+    runtime::World world_;
+    config::Layout layout_;
+    NodeName self_;
+    quorum::HelperStorage storage_;
+    std::unique_ptr<ProcessWatchdog> watchdog_;
+    Life life_;
+};
+
 Result<> serve(const Arguments& arguments) {
     const auto& layout = arguments.layout;
     runtime::PosixWorld posix(
@@ -86,38 +248,12 @@ Result<> serve(const Arguments& arguments) {
     if (const auto locked = runtime::lock_memory_and_raise_priority(); !locked)
         messages::warning("{}; heartbeats may be late when memory is short", locked.error().text);
 
-    config::Settings settings;
-    if (const auto text = world.files.read(layout.settings())) {
-        // A typing error must not keep the node from starting: its key has the default then.
-        std::vector<std::string> problems;
-        settings = config::Settings::parse_leniently(*text, problems);
-        for (const auto& problem : problems)
-            messages::warning("{}: {}", layout.settings(), problem);
-    }
     UNDERSTUDY_TRY(const bool rebooted, mark_boot(world.files, layout));
-    config::SqliteStoreOptions storage;
-    storage.history_age = std::chrono::hours(24 * settings.integer("HISTORY_DAYS"));
-    UNDERSTUDY_TRY(auto store, config::SqliteStore::open(world, layout.database(), storage));
-    UNDERSTUDY_TRY(auto node, Node::open(world, *store,
-                                         {.self = self,
-                                          .layout = layout,
-                                          .settings = settings,
-                                          .host_rebooted = rebooted,
-                                          .pid = static_cast<int>(getpid())}));
-    CommandServer server(world, *node, layout, settings);
-    UNDERSTUDY_CHECK(server.listen());
-    node->on_stopped([&] { server.drain([&] { posix.stop(); }); });
-    // systemctl stop is lkstop. Spec: CLU-019.
-    posix.on_terminate([&] {
-        config::Command stop;
-        stop.name = "lkstop";
-        node->run(stop, [](const config::Reply&) {});
-    });
-    // The store's lock has made sure that no other understudyd runs.
-    for (const auto& action : posix.end_unfinished_processes())
-        messages::warning("ended what the daemon before this one had left unfinished: {}", action);
-    node->start();
-    messages::info("understudyd of node {} runs, root \"{}\"", self.str(), layout.root);
+    // What an earlier process left of a quarantine that it did not wait for.
+    UNDERSTUDY_CHECK(world.files.remove(quarantine_path(layout)));
+    Daemon daemon(posix, layout, self);
+    UNDERSTUDY_CHECK(daemon.start(rebooted));
+    posix.on_terminate([&] { daemon.terminate(); });
     posix.run();
     messages::info("understudyd of node {} has stopped", self.str());
     return {};
