@@ -21,7 +21,10 @@ std::string address(int network, std::size_t node) {
 /// One life of a node's daemon.
 struct SimulatedCluster::Daemon {
     Daemon(SimulatedCluster& owner, const NodeName& name, runtime::World world)
-        : cluster(owner), member(owner.members_.at(name)), store(world, member.disk) {
+        : cluster(owner),
+          member(owner.members_.at(name)),
+          store(world, member.disk),
+          storage(owner.storage_, name, world.tasks) {
         member.daemon = this;
     }
     Daemon(const Daemon&) = delete;
@@ -31,6 +34,7 @@ struct SimulatedCluster::Daemon {
     SimulatedCluster& cluster;
     Member& member;
     SimulatedStore store;
+    StorageClient storage;
     std::unique_ptr<daemons::Node> node;
 };
 
@@ -56,8 +60,57 @@ SimulatedCluster::SimulatedCluster(runtime::Simulation& simulation, ClusterOptio
         for (const auto& directory : {layout.etc(), layout.state(), layout.run(), layout.log()})
             static_cast<void>(member.host->files().make_directories(directory));
         kits_.attach(*member.host, layout.lkroot());
+        member.watchdog = std::make_unique<HostWatchdog>(
+            simulation_, *member.host, [this, name = names_[i]](const std::string&) { reset(name); });
+        configure_settings(names_[i], options_.settings);
+        if (options_.quorum == quorum::Mode::storage) capture_storage(names_[i]);
         configure(i);
     }
+}
+
+std::string quorum_settings(quorum::Mode mode, const std::string& more) {
+    const std::string quick =
+        "QUORUM_QUARANTINE_SECS=20\nQUORUM_STOP_GRACE_SECS=5\nQWK_STORAGE_HBEATTIME=5\n" + more;
+    switch (mode) {
+        case quorum::Mode::none:
+            return more;
+        case quorum::Mode::majority:
+            return "QUORUM_MODE=majority\nWITNESS_MODE=remote_verify\n" + quick;
+        case quorum::Mode::storage:
+            return "QUORUM_MODE=storage\nWITNESS_MODE=storage\n" + quick;
+    }
+    return {};
+}
+
+void SimulatedCluster::configure_settings(const NodeName& name, const std::string& text) {
+    static_cast<void>(host(name).files().make_directories("/etc/default"));
+    static_cast<void>(host(name).files().write_atomic(config::Layout{}.settings(), text));
+}
+
+/// As qwk_storage_init leaves it.
+void SimulatedCluster::capture_storage(const NodeName& name) {
+    quorum::StorageConfiguration captured;
+    captured.self = name;
+    captured.hbeattime_s = 5;
+    for (const auto& node : names_)
+        captured.objects[node] = {"/qwk/" + node.str()};
+    static_cast<void>(
+        host(name).files().write_atomic(config::Layout{}.state() + "/qwk.conf", quorum::encode(captured)));
+}
+
+void SimulatedCluster::reset(const NodeName& name) {
+    host(name).power_off();
+    simulation_.after(options_.boot_takes, [this, name] { power_on(name); });
+}
+
+void SimulatedCluster::quarantine(const NodeName& name, runtime::Duration time) {
+    ++members_.at(name).quarantines;
+    simulation_.note(name.str(), "QUARANTINE");
+    const auto boot = host(name).boots();
+    host(name).kill_program();
+    simulation_.after(time, [this, name, boot] {
+        if (host(name).powered() && host(name).boots() == boot) power_on(name);
+    });
 }
 
 SimulatedCluster::~SimulatedCluster() {
@@ -135,12 +188,14 @@ StoreDisk& SimulatedCluster::disk(const NodeName& name) {
 
 void SimulatedCluster::power_on(const NodeName& name) {
     auto& member = members_.at(name);
-    if (member.host->running()) return;
+    if (member.host->running() || member.kept_off) return;
     member.host->boot([this, name](runtime::World world) {
         auto daemon = std::make_unique<Daemon>(*this, name, world);
         auto& here = members_.at(name);
         daemons::NodeOptions options;
         options.self = name;
+        options.quorum_storage = &daemon->storage;
+        options.watchdog = here.watchdog.get();
         options.host_rebooted = std::exchange(here.boot, here.host->boots()) != here.host->boots();
         auto opened = daemons::Node::open(world, daemon->store, std::move(options));
         if (!opened) {
@@ -149,6 +204,7 @@ void SimulatedCluster::power_on(const NodeName& name) {
         }
         daemon->node = std::move(*opened);
         daemon->node->on_stopped([this, name] { host(name).kill_program(); });
+        daemon->node->on_quarantine([this, name](runtime::Duration time) { quarantine(name, time); });
         daemon->node->database().subscribe(
             [this, name](const config::Change& change) { note_change(name, change); });
         daemon->node->cluster().on_peer_event([this, name](const comm::PeerEvent& event) {
@@ -163,6 +219,11 @@ void SimulatedCluster::power_on(const NodeName& name) {
         daemon->node->start();
         return daemon;
     });
+}
+
+void SimulatedCluster::keep_off(const NodeName& name) {
+    members_.at(name).kept_off = true;
+    host(name).power_off();
 }
 
 void SimulatedCluster::power_on_all() {

@@ -14,6 +14,7 @@
 #include "daemons/node.h"
 #include "runtime/simulated/simulated_world.h"
 #include "sim/kit_model.h"
+#include "sim/quorum_model.h"
 #include "sim/simulated_store.h"
 
 #include <functional>
@@ -35,7 +36,14 @@ struct ClusterOptions {
     std::chrono::seconds check_interval{0};  // of every resource; 0: nothing is checked
     bool local_recovery = true;
     bool log = false;  // the nodes' own log goes to standard error
+    /// Lines of etc/default/LifeKeeper on every node. With QUORUM_MODE=storage the storage is initialised.
+    std::string settings = {};
+    quorum::Mode quorum = quorum::Mode::none;  // what those lines say
+    std::chrono::seconds boot_takes{5};        // after a reset by the watchdog
 };
+
+/// Settings for a kind of quorum: majority with remote_verify, or storage with storage.
+std::string quorum_settings(quorum::Mode mode, const std::string& more = {});
 
 struct Hierarchy {
     Tag root;
@@ -60,10 +68,20 @@ class SimulatedCluster {
     }
     [[nodiscard]] runtime::SimulatedNode& host(const NodeName& name);
     [[nodiscard]] StoreDisk& disk(const NodeName& name);
+    [[nodiscard]] SharedStorage& storage() { return storage_; }
+    [[nodiscard]] HostWatchdog& watchdog(const NodeName& name) { return *members_.at(name).watchdog; }
+    /// How often a node has begun a quarantine.
+    [[nodiscard]] int quarantines(const NodeName& name) const { return members_.at(name).quarantines; }
+    /// Replaces the settings of a node; they are read at use.
+    void configure_settings(const NodeName& name, const std::string& text);
+    /// Whether quorum promises that nothing runs twice, whatever happens.
+    [[nodiscard]] bool fenced() const { return options_.quorum != quorum::Mode::none; }
 
     /// Boots the host when it is off and starts its daemon when it does not run.
     void power_on(const NodeName& name);
     void power_on_all();
+    /// The plug is pulled and stays out.
+    void keep_off(const NodeName& name);
     /// Every host is up and its daemon runs.
     void resume_all();
 
@@ -107,14 +125,21 @@ class SimulatedCluster {
         StoreDisk disk;
         Daemon* daemon = nullptr;  // owned by the host while its program runs
         std::uint64_t boot = 0;    // in which the daemon ran last
+        std::unique_ptr<HostWatchdog> watchdog;
+        int quarantines = 0;
+        bool kept_off = false;
     };
     void configure(std::size_t index);
     void add_paths(std::size_t index, config::NodeConfig& config) const;
+    void reset(const NodeName& name);
+    void quarantine(const NodeName& name, runtime::Duration time);
+    void capture_storage(const NodeName& name);
     void note_change(const NodeName& name, const config::Change& change);
 
     runtime::Simulation& simulation_;
     ClusterOptions options_;
     KitModel kits_;
+    SharedStorage storage_{simulation_};
     std::vector<NodeName> names_;
     std::map<NodeName, Member> members_;
     std::vector<Hierarchy> hierarchies_;

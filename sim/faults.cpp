@@ -18,6 +18,8 @@ constexpr int kMostDriftPpm = 200;
 constexpr runtime::Duration kRebootTime = 10s;
 constexpr runtime::Duration kShutdownPoll = 20ms;
 constexpr runtime::Duration kShutdownLimit = 90s;
+// Less than what storage quorum is made for: T_dead minus the time of a write that is on its way.
+constexpr auto kMostStale = 4s;
 
 bool excuses_a_split(Fault fault) {
     switch (fault) {
@@ -25,7 +27,10 @@ bool excuses_a_split(Fault fault) {
         case Fault::one_way_cut:
         case Fault::program_pause:
         case Fault::host_pause:
+        case Fault::isolation:
             return true;
+        case Fault::storage_cut:
+        case Fault::storage_slow:
         case Fault::power_off:
         case Fault::power_off_in_write:
         case Fault::daemon_crash:
@@ -91,14 +96,21 @@ std::string_view to_string(Fault fault) {
             return "program pause";
         case Fault::host_pause:
             return "host pause";
+        case Fault::storage_cut:
+            return "storage cut";
+        case Fault::storage_slow:
+            return "slow storage";
+        case Fault::isolation:
+            return "isolation";
     }
     return "?";
 }
 
-FaultProfile FaultProfile::random(runtime::Simulation& simulation) {
+FaultProfile FaultProfile::random(runtime::Simulation& simulation, bool quorum) {
     FaultProfile profile;
     const bool calm_network = simulation.chance(kCalmNetworkChance);
-    for (int i = 0; i < kFaultKinds; ++i) {
+    const int kinds_there_are = quorum ? kFaultKinds : kFaultKindsWithoutQuorum;
+    for (int i = 0; i < kinds_there_are; ++i) {
         const auto fault = static_cast<Fault>(i);
         const bool wanted = simulation.chance(kKindChance);
         const bool kits = fault == Fault::failing_kits || fault == Fault::hanging_kits;
@@ -156,6 +168,7 @@ void FaultInjector::stop() {
     simulation_.set_connection_loss(0);
     simulation_.set_delay(100us, 1ms);
     cluster_.kits().set_trouble({});
+    cluster_.storage().all_reachable();
     for (const auto& name : cluster_.nodes())
         if (cluster_.host(name).paused()) invariants_.disturbed(name);
     cluster_.resume_all();
@@ -183,6 +196,20 @@ void FaultInjector::cut(const NodeName& from, const NodeName& to, int network) {
     for (std::size_t i = 0; i < sources.size(); ++i)
         if (network < 0 || static_cast<std::size_t>(network) == i)
             simulation_.cut_one_way(sources[i], targets[i]);
+}
+
+void FaultInjector::isolate(const NodeName& node) {
+    if (simulation_.chance(0.5)) cluster_.storage().reachable(node, false);
+    for (const auto& other : cluster_.nodes())
+        if (other != node) simulation_.partition(node.str(), other.str());
+    later(simulation_.random_duration(1s, 120s), [this, node] {
+        cluster_.storage().reachable(node, true);
+        for (const auto& other : cluster_.nodes()) {
+            if (other == node) continue;
+            if (cluster_.separated(node, other)) invariants_.disturbed(node, other);
+            simulation_.heal(node.str(), other.str());
+        }
+    });
 }
 
 void FaultInjector::heal_later(const NodeName& a, const NodeName& b) {
@@ -327,6 +354,19 @@ void FaultInjector::strike(Fault fault) {
             return pause(node, runtime::Pause::program);
         case Fault::host_pause:
             return pause(node, runtime::Pause::host);
+        case Fault::storage_cut:
+            cluster_.storage().reachable(node, false);
+            return later(simulation_.random_duration(1s, 60s),
+                         [this, node] { cluster_.storage().reachable(node, true); });
+        case Fault::storage_slow:
+            cluster_.storage().set_delay(2s);
+            cluster_.storage().set_staleness(kMostStale);
+            return later(simulation_.random_duration(1s, 60s), [this] {
+                cluster_.storage().set_delay(20ms);
+                cluster_.storage().set_staleness({});
+            });
+        case Fault::isolation:
+            return isolate(node);
     }
 }
 

@@ -32,8 +32,13 @@ enum class Fault {
     one_network,      // one network only: the other path goes on
     program_pause,    // SIGSTOP of the daemon
     host_pause,       // VM freeze
+    storage_cut,      // a host does not reach the quorum storage
+    storage_slow,     // the storage is slow, and what is read from it is old
+    isolation,        // a host loses every network, and perhaps the storage
 };
-inline constexpr int kFaultKinds = static_cast<int>(Fault::host_pause) + 1;
+inline constexpr int kFaultKinds = static_cast<int>(Fault::isolation) + 1;
+/// Kinds that every cluster knows; the others need quorum.
+inline constexpr int kFaultKindsWithoutQuorum = static_cast<int>(Fault::host_pause) + 1;
 std::string_view to_string(Fault fault);
 
 /// What a run suffers.
@@ -43,7 +48,7 @@ struct FaultProfile {
     runtime::Duration most_gap = std::chrono::seconds(30);
 
     /// Half of the seeds have neither cuts nor pauses nor failing kits: there nothing excuses a split.
-    static FaultProfile random(runtime::Simulation& simulation);
+    static FaultProfile random(runtime::Simulation& simulation, bool quorum = false);
     [[nodiscard]] bool has(Fault fault) const;
     [[nodiscard]] std::string describe() const;
 };
@@ -75,6 +80,7 @@ class FaultInjector {
     void disable_failover(const NodeName& from, const NodeName& to);
     void crash_daemon(const NodeName& node);
     void pause(const NodeName& node, runtime::Pause what);
+    void isolate(const NodeName& node);
     void heal_later(const NodeName& a, const NodeName& b);
     void kits_later(KitModel::Trouble trouble);
     void break_an_application();

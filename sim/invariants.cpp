@@ -51,7 +51,8 @@ void Invariants::violation(std::string what) {
 // Only what the kits did can break the rule, so nothing is done for the other events.
 void Invariants::check_step() {
     const auto changes = cluster_.kits().changes();
-    if (std::exchange(seen_changes_, changes) == changes || split_possible_) return;
+    if (std::exchange(seen_changes_, changes) == changes) return;
+    if (split_possible_ && !cluster_.fenced()) return;
     for (const auto& hierarchy : cluster_.hierarchies())
         for (const auto& tag : {hierarchy.root, hierarchy.child}) {
             const auto hosts = cluster_.kits().hosts_running(tag);
@@ -70,7 +71,11 @@ bool Invariants::saw(const NodeName& a, const NodeName& b, runtime::TimePoint wh
 
 // A script that began when they did not see each other cannot be called back when they do.
 void Invariants::check_together(const Tag& tag, const NodeName& a, const NodeName& b) {
-    if (split_possible_) return;
+    if (split_possible_ && !cluster_.fenced()) return;
+    // Quorum knows no excuse.
+    if (cluster_.fenced())
+        return violation(
+            fmt::format("{} runs on {} and {} at once, with quorum", tag.str(), a.str(), b.str()));
     const auto began = std::max(cluster_.kits().restore_began(a, tag), cluster_.kits().restore_began(b, tag));
     if (excused(a, b) && !(saw(a, b, began) && saw(b, a, began))) {
         split_possible_ = true;

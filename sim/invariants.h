@@ -9,6 +9,8 @@
 //   * a node that lives is taken for dead only when its network was cut or it stood still (Spec: CLU-067):
 //     lost connections, delays within the heartbeat interval, clock jumps and a daemon that is restarted at
 //     once are no reason;
+//   * with quorum there is no such excuse: never two hosts run the application of one equivalency, whatever
+//     happens (README ruling 11);
 //   * a restore script runs only where the resource's children run.
 // When faults have stopped and some time has passed (check_calm):
 //   * every hierarchy runs, whole, on exactly one host, and the databases record exactly that: a survivor has

@@ -13,6 +13,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr double kThreeNodesChance = 0.3;
+constexpr double kQuorumChance = 0.35;
+constexpr double kFiveNodesChance = 0.2;
 constexpr double kSurvivorChance = 0.4;
 constexpr double kAutomaticChance = 0.4;
 constexpr double kSwitchoverChance = 0.5;
@@ -21,6 +23,9 @@ constexpr runtime::Duration kAllUp = 120s;
 // The slowest that may still be going on when the faults end: a hanging kit action, a reservation that is
 // waited for (150 s), then detection and a takeover.
 constexpr runtime::Duration kSettle = 240s;
+// With quorum a quarantine, its start, the witness and the wait until a lost node must have stopped come on
+// top.
+constexpr runtime::Duration kSettleWithQuorum = 480s;
 constexpr runtime::Duration kFirstStart = 120s;
 
 ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions& options) {
@@ -41,6 +46,13 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
     result.check_interval = kCheckIntervals[simulation.random_below(std::size(kCheckIntervals))];
     result.local_recovery = simulation.chance(0.5);
     result.log = options.log;
+    const bool quorum = options.quorum == 1 || (options.quorum == 0 && simulation.chance(kQuorumChance));
+    if (!quorum) return result;
+    // Majority for odd numbers of nodes, storage for even ones.
+    if (options.nodes == 0 && result.nodes == 3 && simulation.chance(kFiveNodesChance)) result.nodes = 5;
+    result.quorum =
+        result.nodes % 2 == 0 && result.nodes <= 4 ? quorum::Mode::storage : quorum::Mode::majority;
+    result.settings = quorum_settings(result.quorum);
     return result;
 }
 
@@ -53,19 +65,36 @@ class Run {
 
     RunResult run() {
         start_hosts();
-        if (!cluster_.wait_in_service(kFirstStart))
+        if (!cluster_.wait_in_service(cluster_.fenced() ? kSettleWithQuorum : kFirstStart))
             invariants_.violation("the cluster does not come in service after its first start");
         suffer();
-        leave_survivor();
-        simulation_.run_for(kSettle);
+        const bool quorum_is_left = leave_survivor();
+        simulation_.run_for(settle());
+        if (!quorum_is_left) {
+            check_nothing_runs();
+            return result();
+        }
         if (needs_administrator()) administrate();
         invariants_.check_calm();
+        return result();
+    }
+
+  private:
+    [[nodiscard]] runtime::Duration settle() const { return cluster_.fenced() ? kSettleWithQuorum : kSettle; }
+
+    RunResult result() {
         return {invariants_.violations(), simulation_.trace(), describe(),
                 std::chrono::duration<double>(simulation_.now().time_since_epoch()).count(),
                 simulation_.events_run()};
     }
 
-  private:
+    // A minority has no right to run anything.
+    void check_nothing_runs() {
+        for (const auto& hierarchy : cluster_.hierarchies())
+            if (!cluster_.kits().hosts_running(hierarchy.root).empty())
+                invariants_.violation(hierarchy.root.str() + " runs on a minority");
+    }
+
     void start_hosts() {
         for (const auto& name : cluster_.nodes())
             simulation_.after(simulation_.random_duration(0s, 2s), [this, name] { cluster_.power_on(name); });
@@ -83,14 +112,16 @@ class Run {
         cluster_.enable_failover();
     }
 
-    void leave_survivor() {
-        if (!simulation_.chance(kSurvivorChance)) return;
+    /// Whether those that are left can have quorum.
+    bool leave_survivor() {
+        if (!simulation_.chance(kSurvivorChance)) return true;
         simulation_.run_for(simulation_.random_duration(0s, kSettle));
         const auto survivor = simulation_.random_below(cluster_.nodes().size());
         // Who was stopped on purpose and has not been seen since is not taken over.
-        if (marks_a_stop(cluster_.nodes()[survivor])) return;
+        if (marks_a_stop(cluster_.nodes()[survivor])) return true;
         for (std::size_t i = 0; i < cluster_.nodes().size(); ++i)
-            if (i != survivor) cluster_.host(cluster_.nodes()[i]).power_off();
+            if (i != survivor) cluster_.keep_off(cluster_.nodes()[i]);
+        return cluster_.options().quorum != quorum::Mode::majority;
     }
 
     [[nodiscard]] bool marks_a_stop(const NodeName& survivor) {
@@ -156,10 +187,11 @@ class Run {
     [[nodiscard]] std::string describe() const {
         const auto& options = cluster_.options();
         return fmt::format(
-            "{} nodes, {} hierarchies {}, heartbeat {} ms x {}{}, checks every {} s, {} local recovery, {} "
+            "{} nodes, quorum {}, {} hierarchies {}, heartbeat {} ms x {}{}, checks every {} s, {} local "
+            "recovery, {} "
             "faults of: {}",
-            options.nodes, options.hierarchies, config::to_string(options.switchback),
-            options.interval.count(), options.misses,
+            options.nodes, quorum::to_string(options.quorum), options.hierarchies,
+            config::to_string(options.switchback), options.interval.count(), options.misses,
             options.shutdown_switchover ? ", shutdown switches over" : "", options.check_interval.count(),
             options.local_recovery ? "with" : "without", injector_.struck(), profile_.describe());
     }
@@ -168,7 +200,7 @@ class Run {
     RunOptions options_;
     SimulatedCluster cluster_{simulation_, cluster_options(simulation_, options_)};
     Invariants invariants_{cluster_};
-    FaultProfile profile_ = FaultProfile::random(simulation_);
+    FaultProfile profile_ = FaultProfile::random(simulation_, cluster_.fenced());
     FaultInjector injector_{cluster_, invariants_, profile_};
 };
 

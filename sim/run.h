@@ -10,6 +10,7 @@ namespace understudy::sim {
 
 struct RunOptions {
     int nodes = 0;                         // 0: two or three, by seed
+    int quorum = 0;                        // 0: a share of the seeds, 1: always, -1: never
     std::chrono::seconds faults_for{300};  // virtual time under faults
     bool trace = false;                    // keep the full trace
     bool log = false;                      // the nodes' log goes to standard error

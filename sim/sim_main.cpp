@@ -11,10 +11,12 @@ namespace understudy::sim {
 namespace {
 
 constexpr std::string_view kUsage =
-    "usage: understudy-sim [--seeds N] [--first-seed S] [--nodes K] [--seconds T] [--trace] [--log]\n\n"
+    "usage: understudy-sim [--seeds N] [--first-seed S] [--nodes K] [--seconds T] [--quorum|--no-quorum]\n"
+    "                      [--trace] [--log]\n\n"
     "Runs N simulated clusters (default 100), one a seed from S (default 1) on, each T virtual seconds\n"
     "(default 300) under random faults and then in peace. A seed replays its run exactly.\n\n"
     "  --nodes K   nodes of each cluster, 2 to 8 (default: 2 or 3, by seed)\n"
+    "  --quorum, --no-quorum   every cluster has quorum, or none has (default: a share of the seeds)\n"
     "  --trace     print the full trace of each failing seed, or of the only one\n"
     "  --log       the nodes' own log goes to standard error\n\n"
     "Exit code: 0 all passed, 1 some failed, 2 wrong usage.\n";
@@ -35,6 +37,10 @@ std::optional<Arguments> parse(int argc, char** argv) {
         }
         if (word == "--log") {
             result.run.log = true;
+            continue;
+        }
+        if (word == "--quorum" || word == "--no-quorum") {
+            result.run.quorum = word == "--quorum" ? 1 : -1;
             continue;
         }
         const auto value = i + 1 < argc ? text::to_int(argv[i + 1]) : std::nullopt;
@@ -69,9 +75,12 @@ int run(const Arguments& arguments) {
         fmt::print("seed {} fails ({})\n", seed, result.summary);
         for (const auto& violation : result.violations)
             fmt::print("  {}\n", violation);
-        fmt::print("  replay: understudy-sim --seeds 1 --first-seed {} --seconds {}{} --trace\n", seed,
+        fmt::print("  replay: understudy-sim --seeds 1 --first-seed {} --seconds {}{}{} --trace\n", seed,
                    arguments.run.faults_for.count(),
-                   arguments.run.nodes != 0 ? fmt::format(" --nodes {}", arguments.run.nodes) : "");
+                   arguments.run.nodes != 0 ? fmt::format(" --nodes {}", arguments.run.nodes) : "",
+                   arguments.run.quorum == 0  ? ""
+                   : arguments.run.quorum > 0 ? " --quorum"
+                                              : " --no-quorum");
         std::fflush(stdout);
     }
     const auto wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
