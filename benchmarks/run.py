@@ -26,6 +26,7 @@ sys.path.insert(0, str(PROJECT / "tests" / "cluster"))
 
 import checks_rows  # noqa: E402
 import config_rows  # noqa: E402
+import membership_rows  # noqa: E402
 import recovery_rows  # noqa: E402
 from lab import Host, Lab, build_directory, run, wait_until  # noqa: E402
 from protected_postgres import ADDRESS, VOLUME, Client, Protected, power_cycle  # noqa: E402
@@ -244,6 +245,7 @@ BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "foundation": [takeover, export, data_path, resync, kills],
     "config": [config_rows.database, config_rows.states, config_rows.commits],
     "recovery": [*recovery_rows.GROUP, checks_rows.checks],
+    "membership": [membership_rows.pace, membership_rows.seeds],
 }
 
 

@@ -142,7 +142,8 @@ class Host:
         if self._init is None:
             return
         self.lab.unplug(self)
-        os.kill(self.pid, signal.SIGKILL)
+        if not self.died:
+            os.kill(self.pid, signal.SIGKILL)
         self._init.wait(20)
         self._init = None
         self.pid = 0
@@ -153,6 +154,11 @@ class Host:
         for node in (self.root / "dev/understudy").glob("*"):
             if node.is_block_device():
                 run("losetup", "--detach", f"/dev/loop{os.minor(node.stat().st_rdev)}", check=False)
+
+    @property
+    def died(self) -> bool:
+        """The host ended by itself: its watchdog reset it."""
+        return self._init is not None and self._init.poll() is not None
 
     @property
     def running(self) -> bool:
