@@ -89,6 +89,11 @@ class QuorumLab:
     def trace(self) -> list[str]:
         return self.trace_file.read_text().splitlines() if self.trace_file.exists() else []
 
+    def wait_trace(self, *lines: str) -> None:
+        """The application's own word comes a moment after its script has ended."""
+        wait_until(lambda: len(self.trace()) >= len(lines), 10, f"{lines[-1]}: {self.trace()}")
+        assert self.trace() == list(lines)
+
     def never_twice(self) -> bool:
         return not any(line.startswith("overlap") for line in self.trace())
 
