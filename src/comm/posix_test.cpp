@@ -127,6 +127,7 @@ class Posix : public ::testing::Test {
     JoinOptions options(const std::string& with) {
         JoinOptions out;
         out.self = kRight;
+        out.software_version = "1.0";
         out.token = with;
         out.address = own_address(1);
         return out;
