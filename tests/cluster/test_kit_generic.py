@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import pytest
-from kit_lab import action, check, extend, info
+from kit_lab import action, check, extend, info, unchecked
 from lab import Host, Lab, wait_until
 
 GEN = "gen/app"
@@ -55,11 +55,13 @@ def test_scripts_are_copied_and_called_as_the_contract_says(left: Host) -> None:
     script(left, "create.sh", "")
     script(left, "delete.sh", "")
     quick = script(left, "healthy", "exit 3")
-    action(left, GEN, "create", "-t", TAG, f"restore={restore}", f"remove={remove}", f"quickCheck={quick}", 'info=port 80, "x"')
+    action(left, GEN, "create", "-t", TAG, f"restore={restore}", f"remove={remove}", f"quickCheck={quick}", 'info=port 80, "x"',
+           checked=True)
     assert list(copies(left)) == ["create", "delete", "quickchk", "remove", "restore"]
     assert calls(left) == [f"create.sh -t {TAG} -i {TAG}"]
     assert info(left, TAG) == 'port 80, "x"'
     assert fields(left)[-3:] == ["180", "0", "0"], "no deep check and no recovery without their scripts"
+    unchecked(left, TAG)
     left.command("perform_action", "-t", TAG, "-a", "restore")
     environment = dict(line.split("=", 1) for line in (left.root / "environment").read_text().splitlines() if "=" in line)
     assert [environment[f"LK_{name}"] for name in ("TAG", "ID", "INFO", "ACTION")] == [TAG, TAG, 'port 80, "x"', "restore"]
@@ -175,8 +177,10 @@ def test_the_daemon_template_watches_and_restarts_a_real_server(left: Host) -> N
     (site / "index.html").write_text("hello\n")
     url = "http://127.0.0.1:8000/index.html"
     action(left, GEN, "create", "-t", TAG, f"scripts={daemon}",
-           f'info=command="/usr/bin/python3 -m http.server 8000" directory={site} user=nobody probe="curl -fsS -m 2 {url}" probe_timeout=5')
+           f'info=command="/usr/bin/python3 -m http.server 8000" directory={site} user=nobody probe="curl -fsS -m 2 {url}" probe_timeout=5',
+           checked=True)
     assert list(copies(left)) == ["deepchk", "quickchk", "recover", "remove", "restore"] and fields(left)[-3:] == ["180", "300", "1"]
+    unchecked(left, TAG)
     left.command("perform_action", "-t", TAG, "-a", "restore")
     assert left.run("curl", "-fsS", url).stdout == "hello\n"
 

@@ -162,7 +162,7 @@ def test_a_failed_start_is_stopped_and_a_stop_that_lies_is_found_out(left: Host,
 # Spec: CLU-147
 def test_an_instance_that_is_defined_first_is_validated(left: Host) -> None:
     left.command("ins_create", "-a", "ocf", "-r", "agent", "-t", "vip", "-i", "vip", "-v", f"cidr_netmask=24 agent=ocf:heartbeat:IPaddr2 ip={ADDRESS}")
-    action(left, OCF, "create", "-t", "vip", "-i", "vip", OCF_ROOT=left.root / "ocf")
+    action(left, OCF, "create", "-t", "vip", "-i", "vip", checked=True, OCF_ROOT=left.root / "ocf")
     assert info(left, "vip") == f"agent=ocf:heartbeat:IPaddr2 cidr_netmask=24 ip={ADDRESS}"
     assert left.command("ins_list", "-f|", "-t", "vip").strip().split("|")[-3:] == ["180", "0", "1"]
     left.command("ins_create", "-a", "ocf", "-r", "agent", "-t", "bad", "-i", "bad", "-v", "agent=ocf:heartbeat:IPaddr2")
