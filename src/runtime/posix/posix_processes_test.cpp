@@ -438,12 +438,24 @@ TEST_F(UnfinishedProcessesTest, WhatAFinishedActionLeftRunningIsLeftAlone) {
     ::kill(application, SIGKILL);
 }
 
+TEST_F(UnfinishedProcessesTest, ARecordIsUsedAgainWhenItsActionHasEnded) {
+    for (int i = 1; i <= 3; ++i) {
+        Outcome outcome;
+        before.start(shell("true"), {}, [&outcome](Result<ProcessResult>) { ++outcome.exits; });
+        ASSERT_TRUE(run_until(loop, [&] { return outcome.exits > 0; }));
+    }
+    std::vector<std::uintmax_t> sizes;
+    for (const auto& record : std::filesystem::directory_iterator(records()))
+        sizes.push_back(record.file_size());
+    EXPECT_THAT(sizes, ElementsAre(0U));
+}
+
 TEST_F(UnfinishedProcessesTest, AnotherProcessThatGotTheNumberOfADeadOneIsLeftAlone) {
     Outcome outcome;
     const auto handle = start(shell("sleep 1000"), outcome);
     const int innocent = processes.pid(handle);
     std::filesystem::create_directories(records());
-    write_file(records() + "/" + std::to_string(innocent), "1\n/kit/remove -t Vol.E\n");
+    write_file(records() + "/1", fmt::format("{}\n1\n/kit/remove -t Vol.E\n", innocent));
     PosixProcesses next(loop, kGrace, records());
     EXPECT_THAT(next.end_unfinished(), ElementsAre());
     EXPECT_TRUE(runs(innocent));

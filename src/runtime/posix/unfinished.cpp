@@ -1,8 +1,8 @@
 #include "runtime/posix/unfinished.h"
 
 #include "base/text.h"
-#include "runtime/posix/descriptor.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -43,23 +43,35 @@ bool kill_and_wait(int pid, const std::string& started, Duration grace) {
 
 }  // namespace
 
-std::string UnfinishedProcesses::record_of(int pid) const {
-    return fmt::format("{}/{}", directory_, pid);
-}
-
-void UnfinishedProcesses::began(int pid, const ProcessSpec& spec) const {
-    if (directory_.empty()) return;
+Descriptor UnfinishedProcesses::free_record() {
+    if (!free_.empty()) {
+        auto record = std::move(free_.back());
+        free_.pop_back();
+        return record;
+    }
     std::error_code made;
     std::filesystem::create_directories(directory_, made);
-    std::ofstream record(record_of(pid), std::ios::trunc);
-    record << start_time(pid) << '\n' << spec.path;
-    for (const auto& argument : spec.arguments)
-        record << ' ' << argument;
-    record << '\n';
+    return Descriptor(::open(fmt::format("{}/{}", directory_, ++made_).c_str(),
+                             O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
 }
 
-void UnfinishedProcesses::ended(int pid) const {
-    if (!directory_.empty()) ::unlink(record_of(pid).c_str());
+void UnfinishedProcesses::began(int pid, const ProcessSpec& spec) {
+    if (directory_.empty()) return;
+    auto record = free_record();
+    if (!record) return;
+    auto text = fmt::format("{}\n{}\n{}", pid, start_time(pid), spec.path);
+    for (const auto& argument : spec.arguments)
+        text += ' ' + argument;
+    text += '\n';
+    (void)!::pwrite(record.get(), text.data(), text.size(), 0);
+    running_.insert_or_assign(pid, std::move(record));
+}
+
+void UnfinishedProcesses::ended(int pid) {
+    const auto at = running_.find(pid);
+    if (at == running_.end()) return;
+    if (::ftruncate(at->second.get(), 0) == 0) free_.push_back(std::move(at->second));
+    running_.erase(at);
 }
 
 std::vector<std::string> UnfinishedProcesses::end_all(Duration grace) const {
@@ -67,12 +79,14 @@ std::vector<std::string> UnfinishedProcesses::end_all(Duration grace) const {
     std::error_code listed;
     for (std::filesystem::directory_iterator at(directory_, listed), end; !listed && at != end;
          at.increment(listed)) {
-        const auto pid = text::to_int(at->path().filename().string());
         std::ifstream record(at->path());
+        std::string number;
         std::string started;
         std::string command;
+        std::getline(record, number);
         std::getline(record, started);
         std::getline(record, command);
+        const auto pid = text::to_int(number);
         if (pid && *pid > 1 && !started.empty() && kill_and_wait(static_cast<int>(*pid), started, grace))
             killed.push_back(command);
         ::unlink(at->path().c_str());
