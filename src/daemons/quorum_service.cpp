@@ -39,12 +39,17 @@ class Gate final : public recovery::TakeoverGate {
         : guard_(guard), name_(std::move(name)), question_(question) {}
     [[nodiscard]] std::string name() const override { return name_; }
     runtime::Task<Verdict> check(NodeName peer) override {
-        auto verdict = co_await (guard_.*question_)(peer);
+        return answer((guard_.*question_)(std::move(peer)));
+    }
+
+  private:
+    /// Apart from check(): g++ 12 loses `this` of a coroutine that awaits a call through a pointer to member.
+    static runtime::Task<Verdict> answer(runtime::Task<quorum::Guard::Verdict> asked) {
+        auto verdict = co_await std::move(asked);
         Verdict result{verdict.proceed, std::move(verdict.why)};
         co_return result;
     }
 
-  private:
     quorum::Guard& guard_;
     std::string name_;
     CheckFunction question_;
