@@ -196,10 +196,10 @@ Result<HierarchyPlan> plan_extend(const ClusterFacts& cluster, const ExtendReque
     UNDERSTUDY_TRY(const auto extension, examine(cluster, request));
     const auto& home = extension.members.home;
     const auto& target = extension.target;
-    for (const auto& [tag, words] : request.info)
+    for (const auto& info : request.info)
         if (std::none_of(extension.missing.begin(), extension.missing.end(),
-                         [&](const Tags& tags) { return tags.at(home) == tag; }))
-            return fail(Code::not_found, "{} is no resource that is extended", tag.str());
+                         [&](const Tags& tags) { return tags.at(home) == info.first; }))
+            return fail(Code::not_found, "{} is no resource that is extended", info.first.str());
 
     HierarchyPlan plan;
     plan.lock = "Extend_Hierarchy";
