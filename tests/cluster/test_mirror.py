@@ -80,6 +80,8 @@ def test_a_standby_that_loses_power_holds_writes_for_heartbeats_only_and_resyncs
     assert 0 < int(left.mirror(VOLUME)["resync_bytes_sent"]) < 64 * MIB
     acknowledged = {number for number, _ in client.acknowledgements()}
     assert not acknowledged - story.rows(left)
+    # The mirror may be back before the heartbeats.
+    wait_until(lambda: left.command("sys_getst", "-s", right.name) == "ALIVE\n", 20, "right is ALIVE for left")
     left.command("understudy", "switchover", ROOT_TAG, "--to", right.name, timeout=120)
     assert not acknowledged - story.rows(right)
 
