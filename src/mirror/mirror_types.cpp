@@ -46,6 +46,20 @@ std::string_view to_string(MirrorType type) {
     return "unknown";
 }
 
+std::string_view to_string(SnapshotState state) {
+    switch (state) {
+        case SnapshotState::none:
+            return "none";
+        case SnapshotState::prepared:
+            return "prepared";
+        case SnapshotState::active:
+            return "active";
+        case SnapshotState::invalid:
+            return "invalid";
+    }
+    return "?";
+}
+
 std::string_view to_string(PauseCause cause) {
     switch (cause) {
         case PauseCause::none:

@@ -56,6 +56,15 @@ struct CompareReport {
     std::string stopped;                 // why not all was compared; empty when all was
 };
 
+/// A snapshot of a target's volume. Spec: REP-312.
+enum class SnapshotState : std::uint8_t {
+    none,
+    prepared,  // its file is there, its moment has not come
+    active,
+    invalid,  // its file failed; it can only be dropped
+};
+std::string_view to_string(SnapshotState state);  // "none", "prepared" ...
+
 enum class ResyncKind { none, partial, full };
 
 /// Why a source left mirroring or resync. Spec: REP-137 to REP-147.

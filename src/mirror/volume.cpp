@@ -107,6 +107,7 @@ void VolumeDriver::submit(BlockRequest& request) {
 void VolumeDriver::after_batch() {
     if (closing_ == Closing::done) return;
     if (target_) target_->flush_acknowledgements();
+    if (!snapshots_closed_.empty()) forget_dropped_snapshots();
     if (pending_attach_) try_attach();
     // Every write of this batch that needs the log shares one commit. Spec: REP-052
     if (commit_wanted_ && log_file_) {
@@ -156,6 +157,7 @@ void VolumeDriver::tick() {
     std::erase_if(closing_links_, [](const auto& link) { return link->idle(); });
     std::erase_if(former_sources_, [](const auto& source) { return source->idle(); });
     std::erase_if(former_targets_, [](const auto& target) { return target->idle(); });
+    forget_dropped_snapshots();
     if (++ticks_ % kTrimTicks == 0) {
         if (data_pool_.out() == 0) data_pool_.trim();
         if (resync_pool_.out() == 0) resync_pool_.trim();
@@ -233,6 +235,7 @@ void VolumeDriver::retire_roles() {
 }
 
 void VolumeDriver::become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) {
+    retire_snapshot();
     retire_roles();
     role_ = Role::source;
     refuses_ = false;
@@ -263,8 +266,8 @@ void VolumeDriver::become_target() {
     draining_ = false;
     if (!options_.has_target) return;
     const bool bits_known = !log_file_->header().fresh && !log_->failed();
-    target_ = std::make_unique<Target>(*slice_, *log_, *this, options_.parameters, bits_known, punches_,
-                                       reactor_.now());
+    target_ = std::make_unique<Target>(target_device(), *log_, *this, options_.parameters, bits_known,
+                                       punches_, reactor_.now());
     target_->begin(MirrorState::pending);
 }
 
@@ -481,6 +484,7 @@ VolumeStatus VolumeDriver::status() const {
         status.dirty_blocks = log_->dirty().count();
         status.writes = target_->writes();
         status.write_bytes = target_->write_bytes();
+        add_snapshot_status(status);
     }
     return status;
 }
@@ -492,6 +496,8 @@ bool VolumeDriver::roles_idle() const {
         if (!target->idle()) return false;
     for (const auto& link : closing_links_)
         if (!link->idle()) return false;
+    for (const auto& snapshot : dropped_snapshots_)
+        if (!snapshot.idle()) return false;
     return (!source_ || source_->idle()) && (!target_ || target_->idle()) && flushes_ == 0 &&
            device_->idle() && (!log_file_ || (log_file_->idle() && !log_->committing()));
 }
@@ -500,6 +506,7 @@ void VolumeDriver::shutdown(std::function<void()> done) {
     closed_ = std::move(done);
     if (closing_ != Closing::no) return;
     closing_ = Closing::quiescing;
+    retire_snapshot();  // Spec: REP-330
     pending_attach_.reset();
     const auto next = [this](const Result<>&) {
         if (closing_ == Closing::quiescing) closing_ = Closing::flushing;
@@ -557,6 +564,7 @@ void VolumeDriver::advance_closing() {
             }
             if (!roles_idle()) return;
             closing_links_.clear();
+            dropped_snapshots_.clear();
             closing_ = Closing::timer;
             reactor_.cancel(timer_);
             return;

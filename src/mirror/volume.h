@@ -54,7 +54,17 @@ struct VolumeStatus {
     std::uint64_t queue_requests = 0, queue_bytes = 0;  // sent or waiting, not acknowledged
     std::uint64_t log_commits = 0;
     std::uint64_t reconnects = 0;
-    CompareReport comparison;  // of a source: the one under way, or the last
+    CompareReport comparison;                      // of a source: the one under way, or the last
+    SnapshotState snapshot = SnapshotState::none;  // of a target
+    std::uint64_t snapshot_bytes = 0;              // that its file holds, holes not counted
+    std::string snapshot_problem;                  // why it is invalid
+};
+
+/// A snapshot that is to begin at the marker with this number.
+struct SnapshotPlan {
+    std::uint64_t number = 0;  // not 0
+    std::string file;          // exists, at least as large as the volume, all holes
+    std::uint32_t block_bytes = 65536;
 };
 
 /// What a volume tells its controller; called on the reactor's thread, must return quickly.
@@ -75,6 +85,8 @@ class VolumeEvents {
     /// A source waits for its target, which has not been heard of for a moment. Repeated while it lasts; see
     /// SourceDriver.
     virtual void target_silent() = 0;
+    /// The target's snapshot cannot go on: its view gives errors from now on. Spec: REP-332.
+    virtual void snapshot_failed(std::string why) { (void)why; }
 };
 
 /// Destroy a volume only after shutdown() has called `done`, and on the reactor's thread.
@@ -116,6 +128,17 @@ class Volume : public BlockBackend {
     virtual void set_parameters(const MirrorParameters& parameters) = 0;
     /// See Source::compare. Error besides: not a source.
     virtual void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) = 0;
+    /// --- snapshots; see snapshot/snapshot.h
+    /// Source: puts the marker into the stream of writes. See Source::mark_snapshot.
+    virtual void mark_snapshot(std::uint64_t number, std::function<void(Result<>)> done) = 0;
+    /// Target: opens the file, exclusively; the snapshot begins when the marker arrives. One at a time.
+    virtual Result<> prepare_snapshot(const SnapshotPlan& plan) = 0;
+    /// Target: what the volume held at the marker; nullptr before it. Valid until drop_snapshot().
+    [[nodiscard]] virtual BlockBackend* snapshot_view() = 0;
+    /// Forgets the snapshot, in whatever state; `done` when its file is closed. Whoever uses the view must
+    /// have gone, or live with errors.
+    virtual void drop_snapshot(std::function<void()> done) = 0;
+
     [[nodiscard]] virtual VolumeStatus status() const = 0;
     /// Clean shutdown: drains, clears clean bits on disk, marks the log clean. Spec: REP-184.
     virtual void shutdown(std::function<void()> done) = 0;

@@ -11,6 +11,7 @@
 #include "mirror/io/raw_backend.h"
 #include "mirror/log/intent_log.h"
 #include "mirror/log/log_file.h"
+#include "mirror/snapshot/snapshot.h"
 #include "mirror/volume.h"
 #include "mirror/volume_link.h"
 
@@ -47,6 +48,10 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void set_type(MirrorType type) override;
     void set_parameters(const MirrorParameters& parameters) override;
     void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) override;
+    void mark_snapshot(std::uint64_t number, std::function<void(Result<>)> done) override;
+    Result<> prepare_snapshot(const SnapshotPlan& plan) override;
+    [[nodiscard]] BlockBackend* snapshot_view() override;
+    void drop_snapshot(std::function<void()> done) override;
     [[nodiscard]] VolumeStatus status() const override;
     void shutdown(std::function<void()> done) override;
 
@@ -58,6 +63,14 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     struct FlushWait {
         BlockRequest request;
         std::function<void(int)> done;
+    };
+    struct KeptSnapshot {
+        std::uint64_t number = 0;
+        std::unique_ptr<RawBackend> store;
+        std::unique_ptr<Snapshot> snapshot;  // from the marker on
+        std::uint32_t block_bytes = 0;
+        std::string problem;
+        [[nodiscard]] bool idle() const { return (!snapshot || snapshot->idle()) && store->idle(); }
     };
     enum class Closing { no, quiescing, flushing, clearing, marking, links, timer, done };
 
@@ -74,6 +87,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void mark_consistent(bool consistent, std::uint64_t serial) override;
     void release_data(std::byte* data, std::uint32_t length) override;
     void release_resync(std::byte* data, std::uint32_t length) override;
+    bool snapshot_begins(std::uint64_t number) override;
 
     // LinkHandler
     void on_frame(Link& link, const wire::Frame& frame) override;
@@ -91,6 +105,10 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void retire_roles();
     void advance_closing();
     [[nodiscard]] bool roles_idle() const;
+    [[nodiscard]] BlockBackend& target_device();
+    void retire_snapshot();
+    void forget_dropped_snapshots();
+    void add_snapshot_status(VolumeStatus& status) const;
 
     Reactor& reactor_;
     VolumeOptions options_;
@@ -111,7 +129,10 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     std::unique_ptr<Target> target_;
     std::vector<std::unique_ptr<Source>> former_sources_;  // until their last operation has ended
     std::vector<std::unique_ptr<Target>> former_targets_;
-    bool refuses_ = false;  // quiesced without a target
+    std::optional<KeptSnapshot> snapshot_;                 // of a target
+    std::vector<KeptSnapshot> dropped_snapshots_;          // until their last operation has ended
+    std::vector<std::function<void()>> snapshots_closed_;  // called when that list is empty
+    bool refuses_ = false;                                 // quiesced without a target
     std::function<void(Result<>)> direct_quiesced_;
 
     BufferPool data_pool_{kMaxReceiveBytes}, resync_pool_{kMaxReceiveBytes};

@@ -117,6 +117,7 @@ class Node : public SourceDriver, public TargetDriver {
     void link_lost(std::string why) override { lost_reason = std::move(why); }
     void degraded(DegradeAnswer release) override;
     void in_sync() override;
+    bool snapshot_begins(std::uint64_t snapshot) override { return on_snapshot && on_snapshot(snapshot); }
     void target_silent() override { ++silences; }
     void mark_consistent(bool consistent, std::uint64_t serial) override;
     void release_data(std::byte* buffer, std::uint32_t length) override { pool.give_back(buffer, length); }
@@ -150,6 +151,7 @@ class Node : public SourceDriver, public TargetDriver {
     std::string lost_reason;
     unsigned synced = 0;
     unsigned silences = 0;
+    std::function<bool(std::uint64_t)> on_snapshot;
 };
 
 struct AppRequest {

@@ -321,6 +321,10 @@ void Source::flush_there(Flush& flush, wire::Type type) {
     wire::Header header;
     header.type = type;
     header.depends = completed_through_;
+    if (flush.kind == FlushKind::snapshot) {
+        header.flags = wire::kSnapshot;
+        header.argument = flush.snapshot;
+    }
     flush.there = true;
     flush.sequence = header.sequence = window_.push({nullptr, &flush});
     wire::encode(header, flush.out.header);
@@ -373,8 +377,26 @@ void Source::flush_part_done(Flush& flush) {
                 if (flush.generation == link_generation_) resync_end_acknowledged();
             }
             break;
+        case FlushKind::snapshot:
+            if (!flush.there && std::exchange(flush.snapshot, 0) != 0)
+                std::exchange(snapshot_marked_, nullptr)(
+                    flush.remote_ok ? Result<>()
+                                    : Result<>(fail(Code::failure, "the target did not begin its snapshot")));
+            break;
     }
     if (!flush.here && !flush.there && !flush.sending) flushes_.give_back(flush);
+}
+
+void Source::mark_snapshot(std::uint64_t number, std::function<void(Result<>)> done) {
+    const Scope scope(*this);
+    assert(number != 0);
+    if (!linked_ || state_ != MirrorState::mirroring || quiesced_)
+        return done(fail(Code::failure, "a snapshot can be taken only while both ends mirror"));  // REP-315
+    if (snapshot_marked_) return done(fail(Code::failure, "a snapshot is being taken already"));
+    snapshot_marked_ = std::move(done);
+    Flush& flush = new_flush(FlushKind::snapshot, nullptr);
+    flush.snapshot = number;
+    flush_there(flush, wire::Type::flush);
 }
 
 void Source::send_control(wire::Header header) {

@@ -110,6 +110,10 @@ class Source {
     /// Compares both ends, block by block at a bounded rate, while they mirror. `done` comes once: at the
     /// end, or when the mirror stops mirroring. Error: it is not mirroring, or is being compared already.
     void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done);
+    /// A target's snapshot begins here, in the order of the writes: every write that was completed before is
+    /// in it, none that is submitted later. `done` when the target has it. Error: not mirroring, the target
+    /// could not, the link was lost. Spec: REP-324.
+    void mark_snapshot(std::uint64_t number, std::function<void(Result<>)> done);
     /// Refuses new requests and waits until both ends have everything durably.
     void quiesce(std::function<void(Result<>)> done);
 
@@ -133,7 +137,7 @@ class Source {
     struct Flush;
     struct Block;
     struct Control;
-    enum class FlushKind { caller, epoch_local, epoch_remote, resync_end };
+    enum class FlushKind { caller, epoch_local, epoch_remote, resync_end, snapshot };
     enum class Phase { none, fetch_bits, commit_bits, announce, run, end };
     struct Entry {  // of the window: one of the two
         Write* write = nullptr;
@@ -289,6 +293,8 @@ class Source {
     Instant compare_refilled_;
     std::size_t comparing_ = 0;            // extents under way, of earlier comparisons too
     std::vector<Block*> compare_waiting_;  // for writes under way in their extents
+
+    std::function<void(Result<>)> snapshot_marked_;  // a marker is under way
 
     // Health
     Instant last_heard_, last_ping_, last_tick_, silence_told_;

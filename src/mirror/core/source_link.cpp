@@ -242,7 +242,8 @@ void Source::flush_acknowledged(const wire::Header& header) {
     if ((flush.kind == FlushKind::resync_end) != (header.type == wire::Type::in_sync))
         return protocol_error("wrong answer to a flush");
     const bool failed = (header.flags & wire::kFailed) != 0;
-    if (failed) target_failed();
+    // A target that cannot keep a snapshot is a good target all the same.
+    if (failed && flush.kind != FlushKind::snapshot) target_failed();
     window_.at(header.sequence) = {};
     window_.advance();
     flush.there = false;

@@ -45,6 +45,7 @@ struct Source::Flush {
     BlockRequest local;
     Outgoing out;
     std::uint64_t sequence = 0, generation = 0, epoch_serial = 0;
+    std::uint64_t snapshot = 0;  // its number
     int result = 0;
     bool here = false, there = false, sending = false, waits_remote = false, remote_ok = false;
     Flush* next = nullptr;

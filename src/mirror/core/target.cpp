@@ -23,6 +23,7 @@ struct Target::Operation {
     std::size_t range_index = 0;
     std::uint64_t generation = 0;
     bool resync = false;
+    bool refused = false;  // the snapshot that was to begin here
     Operation* next = nullptr;
 };
 
@@ -35,7 +36,7 @@ struct Target::Reply {
 
 Target::Target(BlockBackend& device, IntentLog& log, TargetDriver& driver, const MirrorParameters& parameters,
                bool bits_known, bool punches, Instant now)
-    : device_(device),
+    : device_(&device),
       log_(log),
       driver_(driver),
       parameters_(parameters),
@@ -159,7 +160,7 @@ void Target::enqueue(const wire::Header& header, std::byte* payload, bool resync
     };
     if (header.extent > size_ || header.offset > size_ - header.extent)
         return refuse(fmt::format("{} beyond the end of the volume", wire::to_string(header.type)));
-    if (header.offset % device_.sector_size() != 0 || header.extent % device_.sector_size() != 0)
+    if (header.offset % device_->sector_size() != 0 || header.extent % device_->sector_size() != 0)
         return refuse(fmt::format("{} not aligned to sectors", wire::to_string(header.type)));
     if (!resync && header.sequence != window_.end())
         return refuse(fmt::format("message {} where {} was due", header.sequence, window_.end()));
@@ -194,17 +195,21 @@ void Target::enqueue(const wire::Header& header, std::byte* payload, bool resync
 void Target::pump() {
     if (pumping_) return;
     pumping_ = true;
+    bool snapshot_due = false;
     while (!data_.empty() && applying_.size() < kMaxApplying) {
         const wire::Header& header = data_.front()->header;
         const bool barrier = header.type == wire::Type::flush || header.type == wire::Type::resync_end;
         const std::uint64_t needed = barrier ? header.sequence - 1 : header.depends;
         if (window_.first() <= needed) break;
         if (!barrier && applying_.overlaps(header.offset, header.offset + header.extent)) break;
+        // Copies of a resync may be under way, which know no order: the snapshot is not to see half of one.
+        snapshot_due = (header.flags & wire::kSnapshot) != 0 && !applying_.empty();
+        if (snapshot_due) break;
         start(data_.pop());
     }
     // Copies wait for the live writes that were sent before they were read. A copy of an old link that waits
     // for numbers which never came is superseded by the next resync.
-    while (!resync_.empty() && applying_.size() < kMaxApplying) {
+    while (!snapshot_due && !resync_.empty() && applying_.size() < kMaxApplying) {
         Operation& operation = *resync_.front();
         const wire::Header& header = operation.header;
         const bool never =
@@ -252,6 +257,8 @@ void Target::start(Operation& operation) {
             local.op = BlockOp::flush;
             local.offset = 0;
             local.length = 0;
+            if ((header.flags & wire::kSnapshot) != 0)
+                operation.refused = !driver_.snapshot_begins(header.argument);
             break;
         default:
             assert(false);
@@ -264,7 +271,7 @@ void Target::start(Operation& operation) {
         done.target->applying_.remove(done);
         done.target->finished(done, request.result);
     };
-    device_.submit(local);
+    device_->submit(local);
 }
 
 void Target::finished(Operation& operation, int result) {
@@ -293,6 +300,7 @@ void Target::finished(Operation& operation, int result) {
             case wire::Type::resync_end:
                 flush_acknowledgements();
                 answer.type = header.type == wire::Type::flush ? wire::Type::flush_ack : wire::Type::in_sync;
+                if (operation.refused) answer.flags |= wire::kFailed;
                 send_reply(answer, false);
                 break;
             case wire::Type::resync_block:
@@ -476,7 +484,7 @@ void Target::check_drained() {
                 fail(Code::failure, "the target's device failed; what was received is not all on it"));
         done({});
     };
-    device_.submit(final_flush_request_);
+    device_->submit(final_flush_request_);
 }
 
 }  // namespace understudy::mirror

@@ -43,6 +43,9 @@ class TargetDriver {
     virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
     virtual void link_lost(std::string why) = 0;
     virtual void in_sync() = 0;
+    /// Everything that the source sent before the marker is in the device and nothing is under way: snapshot
+    /// `number` begins here. False when nobody has asked for it.
+    virtual bool snapshot_begins(std::uint64_t number) = 0;
 };
 
 class Target {
@@ -56,6 +59,8 @@ class Target {
 
     void begin(MirrorState state) { set_state(state, PauseCause::none); }
     void set_parameters(const MirrorParameters& parameters) { parameters_ = parameters; }
+    /// Where operations go that start from here on: the volume, or a snapshot in front of it.
+    void set_device(BlockBackend& device) { device_ = &device; }
 
     /// Fresh links; only while idle() (what came over the last links must have been applied before).
     void attach(Instant now);
@@ -103,7 +108,7 @@ class Target {
     void set_state(MirrorState state, PauseCause cause);
     void check_drained();
 
-    BlockBackend& device_;
+    BlockBackend* device_;
     IntentLog& log_;
     TargetDriver& driver_;
     MirrorParameters parameters_;

@@ -25,7 +25,7 @@ enum class Type : std::uint8_t {
     write_ack,       // target: `argument` writes from `sequence` on are done; flags: failed
     write_zeroes,    // source: zeroes [offset, offset + extent); no payload
     discard,         // as write_zeroes, space may be given back
-    flush,           // source: everything before `sequence` becomes durable
+    flush,           // source: everything before `sequence` becomes durable; flags: snapshot
     flush_ack,       // target: it is
     ping,            // either side
     pong,            // answer; argument as in the ping
@@ -49,7 +49,10 @@ inline constexpr std::uint16_t kFailed = 2;       // write_ack, flush_ack, resyn
 inline constexpr std::uint16_t kLast = 4;         // bitmap_data
 inline constexpr std::uint16_t kUnavailable = 8;  // bitmap_data: no trustworthy bits; send everything
 inline constexpr std::uint16_t kDiffers = 16;     // resync_ack of compare_block: the extent is another
-inline constexpr std::uint16_t kAllFlags = kFua | kFailed | kLast | kUnavailable | kDiffers;
+// flush: a snapshot, number `argument`, begins at it. Only for a target that has asked for it, so an older
+// one never sees this flag. flush_ack with kFailed: it did not begin.
+inline constexpr std::uint16_t kSnapshot = 32;
+inline constexpr std::uint16_t kAllFlags = kFua | kFailed | kLast | kUnavailable | kDiffers | kSnapshot;
 
 /// A header in memory.
 struct Header {
