@@ -122,7 +122,7 @@ Result<> serve(const Arguments& arguments) {
         for (const auto& problem : problems)
             messages::warning("{}: {}", layout.settings(), problem);
     }
-    ManagerOptions options{layout, node, arguments.port, {}, settings};
+    ManagerOptions options{layout, node, arguments.port, {}, settings, wire::offer_of_this_build()};
     options.degrade.limit = std::chrono::milliseconds(settings.integer("NDLGTimeoutMs"));
     options.degrade.refuse_writes = settings.boolean("BlockWritesOnNDLGTimeoutReached");
     if (options.dispatch_port == 0) {

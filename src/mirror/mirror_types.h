@@ -1,6 +1,8 @@
 #pragma once
 // The words of a mirror: roles, states, causes and parameters, numbered and named as people see them.
 
+#include "mirror/wire/features.h"
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -66,6 +68,14 @@ enum class SnapshotState : std::uint8_t {
 std::string_view to_string(SnapshotState state);  // "none", "prepared" ...
 
 enum class ResyncKind { none, partial, full };
+
+/// How two fresh links begin.
+struct LinkTerms {
+    ResyncKind kind = ResyncKind::partial;
+    wire::Features features = 0;  // agreed by both ends
+    /// The session whose links broke goes on: nothing is forgotten, `kind` means nothing. Spec: REP-096.
+    bool resume = false;
+};
 
 /// Why a source left mirroring or resync. Spec: REP-137 to REP-147.
 enum class PauseCause : std::uint8_t {

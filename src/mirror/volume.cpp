@@ -341,9 +341,9 @@ void VolumeDriver::set_throttle() {
 
 // --- links
 
-void VolumeDriver::attach(int data_socket, int resync_socket, ResyncKind kind) {
+void VolumeDriver::attach(int data_socket, int resync_socket, LinkTerms terms) {
     pending_attach_.reset();
-    PendingAttach sockets{LinkSocket(data_socket), LinkSocket(resync_socket), kind};
+    PendingAttach sockets{LinkSocket(data_socket), LinkSocket(resync_socket), terms};
     if (!source_ && !target_) return;
     if (source_) source_->detach();
     if (target_) target_->detach();
@@ -368,8 +368,8 @@ void VolumeDriver::try_attach() {
                                           kResyncStaging, *this, throttle_);
     set_throttle();
     if (std::exchange(attached_before_, true)) ++reconnects_;
-    if (source_) source_->attach(sockets.kind, reactor_.now());
-    if (target_) target_->attach(reactor_.now());
+    if (source_) source_->attach(sockets.terms, reactor_.now());
+    if (target_) target_->attach(sockets.terms, reactor_.now());
     if (data_link_) data_link_->resume_reading();
     if (resync_link_) resync_link_->resume_reading();
 }
@@ -439,6 +439,9 @@ void VolumeDriver::state_changed(MirrorState from, MirrorState to, PauseCause ca
     events_.state_changed(from, to, cause);
 }
 void VolumeDriver::link_lost(std::string why) {
+    events_.link_lost(std::move(why));
+}
+void VolumeDriver::link_interrupted(std::string why) {
     events_.link_lost(std::move(why));
 }
 void VolumeDriver::degraded(DegradeAnswer release) {

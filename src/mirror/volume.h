@@ -113,9 +113,9 @@ class Volume : public BlockBackend {
     /// --- link
     /// -------------------------------------------------------------------------------------------------
     /// Takes two connected, authenticated sockets (live writes; resync) and starts: a source fetches the
-    /// target's dirty bits, merges, resyncs (`kind`: full marks everything dirty first; none warrants
+    /// target's dirty bits, merges, resyncs (`terms.kind`: full marks everything dirty first; none warrants
     /// equality) and mirrors.
-    virtual void attach(int data_socket, int resync_socket, ResyncKind kind) = 0;
+    virtual void attach(int data_socket, int resync_socket, LinkTerms terms) = 0;
     /// Drops the link without an event.
     virtual void detach() = 0;
 

@@ -40,7 +40,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void become_target() override;
     void drain(std::function<void(Result<>)> done) override;
     void quiesce(std::function<void(Result<>)> done) override;
-    void attach(int data_socket, int resync_socket, ResyncKind kind) override;
+    void attach(int data_socket, int resync_socket, LinkTerms terms) override;
     void detach() override;
     void pause(std::function<void(Result<>)> done) override;
     void resume() override;
@@ -58,7 +58,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
   private:
     struct PendingAttach {
         LinkSocket data_socket, resync_socket;
-        ResyncKind kind;
+        LinkTerms terms;
     };
     struct FlushWait {
         BlockRequest request;
@@ -81,6 +81,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void close_links(const std::string& said) override;
     void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
     void link_lost(std::string why) override;
+    void link_interrupted(std::string why) override;
     void degraded(DegradeAnswer release) override;
     void in_sync() override;
     void target_silent() override { events_.target_silent(); }

@@ -177,8 +177,8 @@ class VolumeTest : public ::testing::Test {
         for (const int fd : cut_handles)
             ::close(fd);
         cut_handles = {::dup(data[0]), ::dup(resync[0])};
-        target.attach(data[1], resync[1], ResyncKind::none);
-        source.attach(data[0], resync[0], kind);
+        target.attach(data[1], resync[1], {ResyncKind::none, wire::kAllFeatures});
+        source.attach(data[0], resync[0], {kind, wire::kAllFeatures});
     }
 
     void cut() {

@@ -34,7 +34,8 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
       records_(world.files, options_.layout.mirrors()),
       devices_(devices),
       make_host_(std::move(make_host)),
-      surroundings_{world, records_, links, options_.node, notes, options_.degrade, options_.settings},
+      surroundings_{world,         records_, links, options_.node, notes, options_.degrade, options_.settings,
+                    options_.offer},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}

@@ -21,6 +21,7 @@ struct ManagerOptions {
     std::uint16_t dispatch_port = kDispatchPort;  // TargetDispatchPort: ours, and that of new peers
     DegradeOptions degrade{};
     config::Settings settings{};  // the volumes' parameters
+    wire::Offer offer = wire::offer_of_this_build();
 };
 
 struct CreateOptions {

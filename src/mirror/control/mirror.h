@@ -42,6 +42,7 @@ struct Surroundings {
     ClusterNotes* notes = nullptr;  // nullptr: no cluster manager protects this host's volumes
     DegradeOptions degrade{};
     config::Settings settings{};  // of the data path; see parameters.h
+    wire::Offer offer = wire::offer_of_this_build();
 };
 
 struct PromoteOptions {
@@ -153,10 +154,11 @@ class Mirror : private HostEvents {
     runtime::Task<> connect_task();
     runtime::Task<bool> connect_once(runtime::Duration connect_limit);
     runtime::Task<bool> join_target(EndSummary self, PeerReply reply);
+    Result<wire::Agreement> agree_with(const wire::Offer& peer);
     runtime::Task<> notify_task(PeerRequest request);
     runtime::Task<PeerReply> on_hello(PeerRequest request);
-    Result<PeerReply> begin_session(const EndSummary& self, const EndSummary& source, ResyncKind kind);
-    void links_ready(std::uint64_t session, LinkResult links, ResyncKind kind);
+    Result<PeerReply> begin_session(const EndSummary& source, const LinkTerms& terms);
+    void links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms);
     runtime::Task<> step_down(std::string why);
     void enter_split_brain(const std::string& why);
     void refuse_peer(const std::string& why);

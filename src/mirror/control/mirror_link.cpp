@@ -19,7 +19,18 @@ PeerRequest Mirror::request(RequestKind kind) const {
     out.volume = record_.volume;
     out.uuid = record_.uuid;
     out.type = record_.type;
+    out.offer = around_.offer;
     return out;
+}
+
+/// Both ends compute the same. What the peer lacks is worth a line: it explains what does not work.
+Result<wire::Agreement> Mirror::agree_with(const wire::Offer& peer) {
+    UNDERSTUDY_TRY(const wire::Agreement agreed, wire::agree(around_.offer, peer));
+    if (agreed.features != around_.offer.features)
+        messages::info(
+            "volume {}: {} runs another release; of the data links' features {:#x} only {:#x} are used",
+            record_.volume.str(), record_.remote_node, around_.offer.features, agreed.features);
+    return agreed;
 }
 
 // --- source
@@ -107,6 +118,12 @@ Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
         problem_ = fmt::format("{} did not start a session", record_.remote_node);
         co_return false;
     }
+    const auto agreed = agree_with(reply.offer);
+    if (!agreed) {
+        alarm(agreed.error().text);
+        co_return false;
+    }
+    const LinkTerms terms{decision.resync, agreed->features};
     const runtime::Endpoint remote{record_.remote_address, reply.port};
     LinkResult links =
         co_await around_.links.connect(remote, record_.local_address, reply.session, reply.key);
@@ -132,7 +149,7 @@ Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
                    decision.why);
     if (state_ == MirrorState::paused || state_ == MirrorState::broken) host_->resume();
     const auto [data, resync] = (*links)->take();
-    host_->attach(data, resync, decision.resync);
+    host_->attach(data, resync, terms);
     ++session_;
     linked_ = true;
     session_kind_ = decision.resync;
@@ -200,7 +217,13 @@ Task<PeerReply> Mirror::on_hello(PeerRequest request) {
                     next.type = request.type;
                     if (auto saved = commit(std::move(next)); saved) host_->set_type(request.type);
                 }
-                auto session = begin_session(self, request.summary, decision.resync);
+                const auto agreed = agree_with(request.offer);
+                if (!agreed) {
+                    refuse(Code::failure, agreed.error().text);
+                    break;
+                }
+                const LinkTerms terms{decision.resync, agreed->features};
+                auto session = begin_session(request.summary, terms);
                 if (session)
                     reply = *session;
                 else
@@ -223,7 +246,7 @@ Task<PeerReply> Mirror::on_hello(PeerRequest request) {
     co_return reply;
 }
 
-Result<PeerReply> Mirror::begin_session(const EndSummary& self, const EndSummary& source, ResyncKind kind) {
+Result<PeerReply> Mirror::begin_session(const EndSummary& source, const LinkTerms& terms) {
     PeerReply reply;
     world_.random.fill(reply.session);
     world_.random.fill(reply.key);
@@ -233,20 +256,20 @@ Result<PeerReply> Mirror::begin_session(const EndSummary& self, const EndSummary
     const Generations generations = source.generations;
     const std::uint64_t epoch = source.role_epoch;
     auto port = around_.links.expect(record_.volume, record_.local_address, reply.session, reply.key,
-                                     [this, session, kind, generations, epoch](LinkResult links) {
+                                     [this, session, terms, generations, epoch](LinkResult links) {
                                          if (session != session_) return;
                                          source_generations_ = generations;
                                          source_epoch_ = epoch;
-                                         links_ready(session, std::move(links), kind);
+                                         links_ready(session, std::move(links), terms);
                                      });
     if (!port) return fail(port.error());
     reply.port = *port;
-    reply.resync = kind;
-    (void)self;
+    reply.resync = terms.kind;
+    reply.offer = around_.offer;
     return reply;
 }
 
-void Mirror::links_ready(std::uint64_t session, LinkResult links, ResyncKind kind) {
+void Mirror::links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms) {
     if (session != session_ || source() || closing_) return;
     if (!links) {
         messages::warning("volume {}: {} did not connect: {}", record_.volume.str(), record_.remote_node,
@@ -255,12 +278,12 @@ void Mirror::links_ready(std::uint64_t session, LinkResult links, ResyncKind kin
     }
     MirrorRecord next = record_;
     // Durable before the first block of the resync. Spec: REP-118.
-    if (kind != ResyncKind::none) next.consistent = false;
+    if (terms.kind != ResyncKind::none) next.consistent = false;
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     const auto [data, resync] = (*links)->take();
-    host_->attach(data, resync, kind);
+    host_->attach(data, resync, terms);
     linked_ = true;
-    session_kind_ = kind;
+    session_kind_ = terms.kind;
     problem_.clear();
 }
 

@@ -37,6 +37,32 @@ TEST_F(PairTest, CreationCopiesTheWholeSourceAndThenMirrors) {
     EXPECT_FALSE(right.daemon->host->exported());
 }
 
+// Spec: REP-041
+TEST_F(PairTest, APeerOfAnOlderBuildIsMirroredToWithoutTheFeaturesThatItLacks) {
+    pair.kill(right);
+    right.offer = {};
+    pair.start(right);
+    create();
+    ASSERT_EQ(pair.wire.sessions.size(), 1U);
+    EXPECT_EQ(pair.wire.sessions.begin()->second.features, 0U);
+    EXPECT_TRUE(pair.write(left, 3, 42));
+    // Upgraded, the next session has them; then the source is the older one.
+    pair.kill(right);
+    right.offer = mirror::wire::offer_of_this_build();
+    pair.start(right);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.sessions.begin()->second.features, mirror::wire::kAllFeatures);
+    pair.kill(right);
+    right.offer = {7, 9, 0};  // of a far release: nothing in common, and both sides say so
+    pair.start(right);
+    ASSERT_TRUE(pair.until([&] { return !left.daemon->host->linked(); }));
+    pair.sim.run_for(5s);
+    EXPECT_FALSE(pair.in_sync());
+    const auto status = pair.run(left, {"status", "R"});
+    EXPECT_NE(status.out.find("install the same release on both nodes"), std::string::npos) << status.out;
+    EXPECT_TRUE(pair.write(left, 3, 43)) << "the source goes on alone";
+}
+
 // Spec: REP-154
 TEST_F(PairTest, CreationWithoutResyncSendsNothing) {
     create({{"no-resync", ""}});

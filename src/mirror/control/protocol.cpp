@@ -80,6 +80,20 @@ bool get(EndSummary& out, const wire::Summary& in) {
     return fill(out.uuid, in.uuid());
 }
 
+void put(wire::Offer& out, const mirror::wire::Offer& offer) {
+    out.set_oldest_version(offer.oldest_version);
+    out.set_newest_version(offer.newest_version);
+    out.set_features(offer.features);
+}
+
+/// False for versions that no build offers.
+template <class Message>
+bool get_offer(mirror::wire::Offer& out, const Message& in) {
+    if (!in.has_offer()) return true;
+    out = {in.offer().oldest_version(), in.offer().newest_version(), in.offer().features()};
+    return out.oldest_version >= 1 && out.newest_version >= out.oldest_version;
+}
+
 template <class Message>
 Result<Message> parse(std::span<const std::byte> frame, std::string_view what) {
     Message message;
@@ -105,6 +119,7 @@ std::string encode(const PeerRequest& request) {
     out.set_uuid(bytes_of(request.uuid));
     put(*out.mutable_summary(), request.summary);
     out.set_type(static_cast<std::uint32_t>(request.type));
+    put(*out.mutable_offer(), request.offer);
     if (request.kind == RequestKind::create_target) {
         auto& create = *out.mutable_create();
         create.set_device(request.create.device);
@@ -131,6 +146,7 @@ std::string encode(const PeerReply& reply) {
     out.set_was_serving(reply.was_serving);
     // Shifted so that "invalid", -1, stays an unsigned field.
     out.set_state(static_cast<std::uint32_t>(static_cast<int>(reply.state) + 1));
+    put(*out.mutable_offer(), reply.offer);
     return out.SerializeAsString();
 }
 
@@ -149,6 +165,7 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     if (!get(out.summary, in.summary())) return bad("summary");
     if (in.type() > static_cast<std::uint32_t>(MirrorType::async)) return bad("type");
     out.type = static_cast<MirrorType>(in.type());
+    if (!get_offer(out.offer, in)) return bad("offer");
     if (const auto problem = volume_id_problem(out.volume); !problem.empty()) return bad("volume name");
     if (out.kind == RequestKind::create_target) {
         const auto& create = in.create();
@@ -187,6 +204,7 @@ Result<PeerReply> decode_reply(std::span<const std::byte> frame) {
     out.was_serving = in.was_serving();
     if (in.state() > static_cast<std::uint32_t>(MirrorState::pending) + 1) return bad("state");
     out.state = static_cast<MirrorState>(static_cast<int>(in.state()) - 1);
+    if (!get_offer(out.offer, in)) return bad("offer");
     return out;
 }
 

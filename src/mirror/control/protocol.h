@@ -44,6 +44,7 @@ struct PeerRequest {
     EndSummary summary;   // of the asking end
     CreateTarget create;  // create_target only
     MirrorType type = MirrorType::none;
+    mirror::wire::Offer offer;  // of the asking end, for the data links
 };
 
 struct PeerReply {
@@ -56,6 +57,7 @@ struct PeerReply {
     SessionKey key{};
     bool was_serving = false;  // demote
     MirrorState state = MirrorState::none;
+    mirror::wire::Offer offer;  // of the answering end
 };
 
 std::string encode(const PeerRequest& request);

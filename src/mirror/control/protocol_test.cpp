@@ -33,6 +33,7 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     request.uuid[0] = 1;
     request.summary = summary();
     request.create = {"/dev/sdb", "10.0.0.2", "10.0.0.1", 9998, MirrorType::async, ExportKind::nbd, true};
+    request.offer = {1, 3, 0x8000000000000001};
     const auto read = decode_request(frame(encode(request)));
     ASSERT_TRUE(read) << read.error().text;
     EXPECT_EQ(read->kind, request.kind);
@@ -43,6 +44,26 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     EXPECT_EQ(read->create.type, MirrorType::async);
     EXPECT_EQ(read->create.export_kind, ExportKind::nbd);
     EXPECT_TRUE(read->create.equal);
+    EXPECT_EQ(read->offer, request.offer);
+}
+
+TEST(Protocol, ABuildThatOffersNothingIsOneFromBeforeOffers) {
+    // As such a build wrote it: version, kind, volume.
+    const std::string request{"\x08\x01\x10\x02\x1a\x01R", 7};
+    const auto read = decode_request(frame(request));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(read->offer, (mirror::wire::Offer{1, 1, 0}));
+    const std::string impossible = request + std::string{"\x42\x04\x08\x03\x10\x02", 6};  // versions 3 to 2
+    EXPECT_FALSE(decode_request(frame(impossible)));
+}
+
+// These bytes are what a build of any release must read and write.
+TEST(Protocol, TestVectorOfAnOffer) {
+    PeerReply reply;
+    reply.offer = {1, 2, 0x85};
+    const std::string bytes = encode(reply);
+    const std::string offer{"\x5a\x07\x08\x01\x10\x02\x18\x85\x01", 9};
+    EXPECT_NE(bytes.find(offer), std::string::npos);
 }
 
 TEST(Protocol, AReplySurvivesTheWire) {
@@ -56,6 +77,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     reply.key[31] = std::byte{5};
     reply.was_serving = true;
     reply.state = MirrorState::invalid;
+    reply.offer = {1, 1, 5};
     const auto read = decode_reply(frame(encode(reply)));
     ASSERT_TRUE(read) << read.error().text;
     EXPECT_EQ(read->code, reply.code);
@@ -67,6 +89,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     EXPECT_EQ(read->key, reply.key);
     EXPECT_TRUE(read->was_serving);
     EXPECT_EQ(read->state, MirrorState::invalid);
+    EXPECT_EQ(read->offer, reply.offer);
 }
 
 TEST(Protocol, AnotherVersionIsNamed) {

@@ -145,15 +145,16 @@ Task<Result<CompareReport>> ModelHost::compare(CompareOptions options) {
     co_return out;
 }
 
-void ModelHost::attach(int data, int, ResyncKind kind) {
+void ModelHost::attach(int data, int, LinkTerms terms) {
     session_ = data;
     Wire::Session& session = wire_.sessions[data];
     (role_ == Role::source ? session.source : session.target) = this;
-    session.kind = kind;
+    session.kind = terms.kind;
+    session.features = terms.features;
     if (!session.source || !session.target) return;
     ModelHost* source = session.source;
     source->state_ = session.target->state_ = MirrorState::resync;
-    if (kind == ResyncKind::full)
+    if (terms.kind == ResyncKind::full)
         for (std::size_t block = 0; block < kBlocks; ++block)
             source->disk_.dirty.insert(block);
     source->disk_.dirty.insert(session.target->disk_.dirty.begin(), session.target->disk_.dirty.end());
@@ -338,13 +339,13 @@ Task<bool> ModelNotes::is_dead(std::string node) {
 // --- hosts
 
 Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cluster,
-               const std::string& node, const std::string& address)
+               const std::string& node, const std::string& address, mirror::wire::Offer offer)
     : world(world_in),
       links(world_in, wire),
       devices(disk),
       notes(world_in, cluster, node),
       manager(
-          world_in, {config::Layout{}, node, kDispatchPort, {}, {}}, links, devices,
+          world_in, {config::Layout{}, node, kDispatchPort, {}, {}, offer}, links, devices,
           [this, &disk, &wire](const VolumeId&, HostEvents& events) {
               auto made = std::make_unique<ModelHost>(world, disk, wire, events);
               host = made.get();
@@ -365,7 +366,8 @@ Pair::Pair(std::uint64_t seed) : sim(seed) {
 
 void Pair::start(Host& host) {
     host.node->boot([this, &host](runtime::World world) {
-        auto daemon = std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.address);
+        auto daemon =
+            std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.address, host.offer);
         host.daemon = daemon.get();
         return daemon;
     });

@@ -37,6 +37,7 @@ class Wire {
         ModelHost* source = nullptr;
         ModelHost* target = nullptr;
         ResyncKind kind = ResyncKind::none;
+        mirror::wire::Features features = 0;  // as both ends were told
         bool in_sync = false;
     };
     std::map<int, Session> sessions;
@@ -78,7 +79,7 @@ class ModelHost : public VolumeHost {
     void set_type(MirrorType type) override { type_ = type; }
     void set_parameters(const MirrorParameters& parameters) override { parameters_ = parameters; }
     runtime::Task<Result<CompareReport>> compare(CompareOptions options) override;
-    void attach(int data, int resync, ResyncKind kind) override;
+    void attach(int data, int resync, LinkTerms terms) override;
     void detach() override;
     void set_gate(GateMode mode) override;
     runtime::Task<VolumeStatus> status() override;
@@ -164,7 +165,7 @@ class ModelDevices : public Devices {
 /// What runs on a powered host.
 struct Daemon {
     Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
-           const std::string& address);
+           const std::string& address, mirror::wire::Offer offer);
     runtime::World world;
     ModelLinks links;
     ModelDevices devices;
@@ -180,6 +181,7 @@ struct Host {
     Disk disk;
     runtime::SimulatedNode* node = nullptr;
     Daemon* daemon = nullptr;
+    mirror::wire::Offer offer = mirror::wire::offer_of_this_build();  // of its next start
 };
 
 class Pair {

@@ -51,7 +51,7 @@ class VolumeHost {
     virtual void set_parameters(const MirrorParameters& parameters) = 0;
     virtual runtime::Task<Result<CompareReport>> compare(CompareOptions options) = 0;
     /// Takes the sockets.
-    virtual void attach(int data_socket, int resync_socket, ResyncKind kind) = 0;
+    virtual void attach(int data_socket, int resync_socket, LinkTerms terms) = 0;
     virtual void detach() = 0;
     virtual void set_gate(GateMode mode) = 0;
     virtual runtime::Task<VolumeStatus> status() = 0;

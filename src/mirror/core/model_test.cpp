@@ -34,6 +34,8 @@ void choose(World& world, std::uint64_t seed) {
     world.parameters.resync_reads = 1 + static_cast<std::uint32_t>(world.dice.below(20));
     if (world.dice.chance(20)) world.parameters.bitmap_bytes_per_block = 4 * 65536;
     if (world.dice.chance(20)) world.parameters.max_resync_passes = 20;
+    world.features |= wire::kFeatureResend;
+    if (world.dice.chance(10)) world.features = 0;  // the other end is an older build
     if (world.dice.chance(20)) world.parameters.dont_flush_async_queue = true;
 }
 
@@ -108,7 +110,7 @@ TEST_F(Lives, AComparisonUnderWritesFindsNoDifferenceWhereThereIsNone) {
         world.start(ResyncKind::none);
         if (!world.run_until([&] { return mirrored(world); }, 60000)) return "did not become mirroring";
         const bool repair = world.dice.chance(50);
-        const bool damaged = repair && world.dice.chance(70);
+        const bool damaged = repair && world.features != 0 && world.dice.chance(70);
         if (damaged) world.target().disk.content_for_setup()[world.dice.below(kVolume)] ^= std::byte{1};
         struct Outcome {
             bool done = false;
@@ -119,6 +121,8 @@ TEST_F(Lives, AComparisonUnderWritesFindsNoDifferenceWhereThereIsNone) {
             outcome->done = true;
             if (result) outcome->report = *result;
         });
+        if (world.features == 0)
+            return outcome->done ? recover(world) : "an older target was asked to compare";
         live(world, 300 + static_cast<unsigned>(world.dice.below(2500)));
         if (world.dice.chance(20)) world.cut();
         if (!world.run_until([&] { return outcome->done; }, 60000)) return "the comparison did not end";
@@ -139,7 +143,8 @@ TEST_F(Lives, APromotedTargetHasEveryCompletedSyncWriteOrAnExactPrefixOfTheAsync
         if (world.dice.chance(40)) {
             world.cut();
             live(world, static_cast<unsigned>(world.dice.below(200)));
-            if (world.dice.chance(70)) world.connect(ResyncKind::partial);
+            if (world.dice.chance(40)) world.reconnect();
+            if (!world.source().source->linked() && world.dice.chance(70)) world.connect(ResyncKind::partial);
             live(world, static_cast<unsigned>(world.dice.below(1500)));
         }
         world.crash_source_and_promote();
@@ -218,6 +223,39 @@ TEST_F(Lives, CutsAndPausesLoseNothingAndResyncOnlyWhatChanged) {
             world.source().source->resume();
             world.connect(ResyncKind::partial);
         }
+        return recover(world);
+    });
+}
+
+// Spec: REP-096, REP-164
+TEST_F(Lives, ShortCutsLoseNothingAndNeedNoResync) {
+    each(400, [](World& world) -> std::string {
+        world.start(ResyncKind::none);
+        if (!world.run_until([&] { return mirrored(world); }, 60000)) return "did not become mirroring";
+        const bool limited = world.parameters.write_queue_high_water < 100;
+        for (int i = 0; i < 4; ++i) {
+            live(world, 100 + static_cast<unsigned>(world.dice.below(600)));
+            const bool before = mirrored(world);
+            world.cut();
+            live(world, static_cast<unsigned>(world.dice.below(150)));
+            if (before && world.features != 0 && !limited && !world.source().source->suspended())
+                return "a short cut was not waited out";
+            const std::uint64_t resumed = world.source().source->resumptions();
+            world.reconnect();
+            live(world, static_cast<unsigned>(world.dice.below(30)));
+            if (world.dice.chance(20)) {  // and again, before or after the two have agreed where to go on
+                world.cut();
+                world.reconnect();
+            }
+            live(world, static_cast<unsigned>(world.dice.below(600)));
+            world.settle();
+            if (before && world.features != 0 && !limited &&
+                (!mirrored(world) || world.source().source->resumptions() == resumed))
+                return "the session did not go on";
+            if (!world.source().source->linked()) world.connect(ResyncKind::partial);
+        }
+        if (world.features != 0 && !limited && world.source().source->resync_bytes_sent() != 0)
+            return "a resync was needed";
         return recover(world);
     });
 }

@@ -387,14 +387,29 @@ void World::connect(ResyncKind kind) {
         node->resync.travelling.clear();
     }
     if (target().target->linked()) target().target->detach();
-    if (source().source->linked()) source().source->detach();
+    if (source().source->linked() || source().source->suspended()) source().source->detach();
     // As the volume does: the target takes a new link when the last one's writes are on its device.
     while (!target().target->applied())
         step();
     for (auto& node : nodes)
         node->link_open = true;
-    target().target->attach(now);
-    source().source->attach(kind, now);
+    target().target->attach({kind, features}, now);
+    source().source->attach({kind, features}, now);
+}
+
+void World::reconnect() {
+    for (auto& node : nodes) {
+        node->data.travelling.clear();
+        node->resync.travelling.clear();
+    }
+    if (target().target->linked()) target().target->detach();
+    if (!source().source->suspended()) return;
+    if (!target().target->resumable()) return source().source->give_up_links("the target cannot go on");
+    for (auto& node : nodes)
+        node->link_open = true;
+    const LinkTerms terms{ResyncKind::partial, features, true};
+    target().target->attach(terms, now);
+    source().source->attach(terms, now);
 }
 
 void World::cut() {

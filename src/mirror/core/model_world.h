@@ -115,6 +115,7 @@ class Node : public SourceDriver, public TargetDriver {
     void close_links(const std::string& said) override;
     void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
     void link_lost(std::string why) override { lost_reason = std::move(why); }
+    void link_interrupted(std::string why) override { interrupted_reason = std::move(why); }
     void degraded(DegradeAnswer release) override;
     void in_sync() override;
     bool snapshot_begins(std::uint64_t snapshot) override { return on_snapshot && on_snapshot(snapshot); }
@@ -148,7 +149,7 @@ class Node : public SourceDriver, public TargetDriver {
     std::optional<Mark> mark;
     DegradeAnswer release;
     bool barrier_released = false;
-    std::string lost_reason;
+    std::string lost_reason, interrupted_reason;
     unsigned synced = 0;
     unsigned silences = 0;
     std::function<bool(std::uint64_t)> on_snapshot;
@@ -177,6 +178,8 @@ class World {
     void tick(std::chrono::milliseconds by);
     void connect(ResyncKind kind);
     void cut();
+    /// New links for an interrupted session, where both ends can; else the source gives it up.
+    void reconnect();
     void settle(unsigned limit = 200000);  // until nothing is under way
     [[nodiscard]] bool run_until(const std::function<bool()>& condition, unsigned limit = 400000);
 
@@ -197,6 +200,7 @@ class World {
     Dice dice;
     MirrorParameters parameters;
     MirrorType type = MirrorType::sync;
+    wire::Features features = wire::kAllFeatures;  // agreed by both ends
     std::array<std::unique_ptr<Node>, 2> nodes;
     int source_index = 0;
     bool out_of_date = true;                           // the cluster's record about the target; REP-079

@@ -217,14 +217,10 @@ bool Source::send_live(Write& write) {
         Write& sent = *static_cast<Write*>(item.owner);
         const Scope scope(*sent.source);
         sent.sending = false;
-        if (sent.copy != nullptr) {
-            sent.source->copies_.give_back(sent.copy, sent.local.length);
-            sent.copy = nullptr;
-        }
+        sent.source->release_copy(sent);
         sent.source->maybe_complete(sent);
     };
-    write.sending = true;
-    driver_.send_data(write.out);
+    transmit(write.out, write.sending);
     return true;
 }
 
@@ -248,8 +244,17 @@ void Source::local_done(Write& write, int result) {
     check_ending();
 }
 
+/// Until the link has sent it; where it may have to be sent again, until the target has acknowledged it.
+void Source::release_copy(Write& write) {
+    const bool wanted = write.sending || (write.there && (features_ & wire::kFeatureResend) != 0);
+    if (write.copy == nullptr || wanted) return;
+    copies_.give_back(write.copy, write.local.length);
+    write.copy = nullptr;
+}
+
 void Source::remote_done(Write& write) {
     write.there = false;
+    release_copy(write);
     --window_requests_;
     window_bytes_ -= write.local.length;
     maybe_complete(write);
@@ -335,8 +340,7 @@ void Source::flush_there(Flush& flush, wire::Type type) {
         sent.sending = false;
         sent.source->flush_part_done(sent);
     };
-    flush.sending = true;
-    driver_.send_data(flush.out);
+    transmit(flush.out, flush.sending);
 }
 
 /// One of: done here, acknowledged or lost there, released by the link.
@@ -399,7 +403,15 @@ void Source::mark_snapshot(std::uint64_t number, std::function<void(Result<>)> d
     flush_there(flush, wire::Type::flush);
 }
 
-void Source::send_control(wire::Header header) {
+/// What has a number and cannot be sent now is sent when the links are back.
+void Source::transmit(Outgoing& out, bool& sending) {
+    if (suspended_) return;
+    sending = true;
+    driver_.send_data(out);
+}
+
+void Source::send_control(wire::Header header, Always always) {
+    if (suspended_ && always == Always::no) return;
     Control& control = controls_.take();
     control.source = this;
     control.out = {};

@@ -67,6 +67,9 @@ class SourceDriver {
     virtual void close_links(const std::string& said) = 0;
     virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
     virtual void link_lost(std::string why) = 0;
+    /// The links are closed and the mirror goes on: attach() with `resume` within a detection interval, or
+    /// give_up_links() as soon as that is out of the question. link_lost() follows when neither comes.
+    virtual void link_interrupted(std::string why) = 0;
     virtual void degraded(DegradeAnswer release) = 0;
     virtual void in_sync() = 0;
     /// The target owes answers and is silent: whoever knows it dead by other means can say so by detach(),
@@ -89,10 +92,12 @@ class Source {
     /// Writes, zeroes, discards and flushes; reads do not come here. -EROFS after quiesce().
     void submit(BlockRequest& request);
 
-    /// --- links. Both are fresh; sequence numbers start at 1.
-    void attach(ResyncKind kind, Instant now);
+    /// --- links. Both are fresh; sequence numbers start at 1, unless terms.resume (then suspended() holds).
+    void attach(const LinkTerms& terms, Instant now);
     void detach(PauseCause cause = PauseCause::link_lost);
+    /// The links failed. Where both ends can, they are replaced (Spec: REP-096).
     void link_broken(std::string why);
+    void give_up_links(std::string why);
     /// A whole message; payload is only borrowed. An error is the reason to drop the link; the source has
     /// done so already.
     void on_data(const wire::Header& header, const std::byte* payload, Instant now);
@@ -120,7 +125,10 @@ class Source {
     [[nodiscard]] MirrorState state() const { return state_; }
     [[nodiscard]] PauseCause cause() const { return cause_; }
     [[nodiscard]] MirrorType type() const { return type_; }
-    [[nodiscard]] bool linked() const { return linked_; }
+    [[nodiscard]] bool linked() const { return linked_ && !suspended_; }
+    /// The links broke and nothing is lost yet.
+    [[nodiscard]] bool suspended() const { return suspended_; }
+    [[nodiscard]] std::uint64_t resumptions() const { return resumptions_; }
     [[nodiscard]] std::uint64_t dirty_blocks() const { return log_.dirty().count() + resync_blocks_; }
     [[nodiscard]] std::uint64_t resync_bytes_sent() const { return resync_bytes_sent_; }
     [[nodiscard]] std::uint32_t resync_pass() const { return pass_; }
@@ -159,6 +167,7 @@ class Source {
     bool send_live(Write& write);
     void local_done(Write& write, int result);
     void remote_done(Write& write);
+    void release_copy(Write& write);
     void maybe_complete(Write& write);
     void maybe_free(Write& write);
     Flush& new_flush(FlushKind kind, BlockRequest* request);
@@ -172,7 +181,9 @@ class Source {
     [[nodiscard]] bool sends_all() const;
     [[nodiscard]] bool holds_writes() const;
     [[nodiscard]] bool queue_full(std::uint64_t more) const;
-    void send_control(wire::Header header);
+    void transmit(Outgoing& out, bool& sending);
+    enum class Always { no, yes };
+    void send_control(wire::Header header, Always always = Always::no);
 
     // source_link.cpp: states, links, acknowledgements, time
     void set_state(MirrorState state, PauseCause cause);
@@ -193,6 +204,12 @@ class Source {
     void finish_ending(Result<> result);
     void interrupt_resync(PauseCause cause, std::chrono::milliseconds retry_after);
     [[nodiscard]] std::chrono::milliseconds detection_interval() const;
+
+    // source_resend.cpp
+    [[nodiscard]] bool may_resend() const;
+    void interrupt_links(std::string why);
+    void reattach(Instant now);
+    void resume_acknowledged(const wire::Header& header);
 
     // source_compare.cpp
     void pump_comparison();
@@ -229,7 +246,10 @@ class Source {
 
     MirrorState state_ = MirrorState::paused;
     PauseCause cause_ = PauseCause::none;
-    bool linked_ = false;
+    bool linked_ = false;     // a session
+    bool suspended_ = false;  // without links for now
+    std::uint64_t acknowledged_twice_below_ = 0, resumptions_ = 0;
+    wire::Features features_ = 0;  // agreed for this link
     std::uint64_t link_generation_ = 0;
     bool quiesced_ = false;
     std::optional<Ending> ending_;

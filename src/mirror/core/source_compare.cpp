@@ -13,8 +13,12 @@ namespace understudy::mirror {
 void Source::compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) {
     const Scope scope(*this);
     if (compared_) return done(fail(Code::failure, "the mirror is being compared already"));
-    if (!linked_ || state_ != MirrorState::mirroring || ending_)
+    if (!linked() || state_ != MirrorState::mirroring || ending_)
         return done(fail(Code::failure, "both ends can be compared only while they mirror"));
+    if ((features_ & wire::kFeatureCompare) == 0)
+        return done(fail(Code::failure,
+                         "the target's release is older and cannot compare: install the same release on both "
+                         "nodes"));
     compare_options_ = options;
     compared_ = std::move(done);
     comparison_ = {};

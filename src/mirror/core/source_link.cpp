@@ -25,11 +25,14 @@ milliseconds Source::detection_interval() const {
 
 // --- links
 
-void Source::attach(ResyncKind kind, Instant now) {
+void Source::attach(const LinkTerms& terms, Instant now) {
     const Scope scope(*this);
+    if (terms.resume) return reattach(now);
     if (linked_) lose_links("replaced by a new link", PauseCause::link_lost, false);
     now_ = last_heard_ = last_ping_ = last_tick_ = resync_progress_at_ = now;
     linked_ = true;
+    acknowledged_twice_below_ = 0;
+    features_ = terms.features;
     ++link_generation_;
     window_.reset();
     block_window_.reset();
@@ -37,8 +40,8 @@ void Source::attach(ResyncKind kind, Instant now) {
     resume_delay_ = {};
     resume_at_.reset();
     repair_at_.reset();
-    if (kind == ResyncKind::full) log_.set_all_dirty();  // Spec: REP-109
-    begin_resync(kind == ResyncKind::partial);
+    if (terms.kind == ResyncKind::full) log_.set_all_dirty();  // Spec: REP-109
+    begin_resync(terms.kind == ResyncKind::partial);
 }
 
 void Source::detach(PauseCause cause) {
@@ -48,6 +51,7 @@ void Source::detach(PauseCause cause) {
 
 void Source::link_broken(std::string why) {
     const Scope scope(*this);
+    if (may_resend()) return interrupt_links(std::move(why));
     lose_links(std::move(why), PauseCause::link_lost, true);
 }
 
@@ -59,7 +63,7 @@ void Source::protocol_error(const char* what) {
 void Source::lose_links(std::string why, PauseCause cause, bool tell) {
     if (!linked_) return;
     const bool promotable = sends_all();  // the target may believe itself equal
-    linked_ = false;
+    linked_ = suspended_ = false;
     ++link_generation_;
     phase_ = Phase::none;
     endgame_ = false;
@@ -152,6 +156,8 @@ void Source::leave(MirrorState state, PauseCause cause) {
 /// Spec: REP-106, REP-139 to REP-143.
 void Source::interrupt_resync(PauseCause cause, milliseconds retry_after) {
     if (state_ == MirrorState::paused) return;
+    // Nothing can be drained without links.
+    if (suspended_) return lose_links("the link was interrupted and the write queue is full", cause, true);
     resume_delay_ = std::max(retry_after, milliseconds(1));
     resume_at_.reset();
     leave(MirrorState::paused, cause);
@@ -163,6 +169,9 @@ void Source::on_data(const wire::Header& header, const std::byte* payload, Insta
     const Scope scope(*this);
     if (!linked_) return;
     now_ = last_heard_ = now;
+    const bool numbered = header.type == wire::Type::write_ack || header.type == wire::Type::flush_ack ||
+                          header.type == wire::Type::in_sync;
+    if (suspended_ && numbered) return protocol_error("an acknowledgement before the answer to resume");
     switch (header.type) {
         case wire::Type::write_ack:
             return acknowledge(header);
@@ -182,6 +191,8 @@ void Source::on_data(const wire::Header& header, const std::byte* payload, Insta
         case wire::Type::resync_ready:
             if (phase_ == Phase::announce) run_resync();
             return;
+        case wire::Type::resume_ack:
+            return resume_acknowledged(header);
         case wire::Type::error:
         case wire::Type::bye:
             return lose_links(
@@ -199,6 +210,7 @@ void Source::on_data(const wire::Header& header, const std::byte* payload, Insta
         case wire::Type::resync_ack:
         case wire::Type::resync_end:
         case wire::Type::compare_block:
+        case wire::Type::resume:
             return protocol_error("a source's message on the data link");
     }
 }
@@ -225,8 +237,10 @@ void Source::acknowledge(const wire::Header& header) {
     if ((header.flags & wire::kFailed) != 0) target_failed();
     for (std::uint64_t i = 0; i < header.argument; ++i) {
         const std::uint64_t number = header.sequence + i;
-        if (!window_.contains(number) || window_.at(number).write == nullptr)
+        if (!window_.contains(number) || window_.at(number).write == nullptr) {
+            if (number < acknowledged_twice_below_) continue;
             return protocol_error("a write was acknowledged that is not under way");
+        }
         Write& write = *std::exchange(window_.at(number), Entry{}).write;
         remote_done(write);
     }
@@ -417,7 +431,7 @@ void Source::check_ending() {
     const bool quiesce = ending_->quiesce;
     if (quiesce && (!local_.empty() || !held_.empty() || !overlapped_.empty() || !log_waiters_.empty()))
         return;
-    if (!linked_)
+    if (!linked_ || (suspended_ && !quiesce))
         return finish_ending(
             quiesce && ending_->was_mirroring
                 ? Result<>(fail(Code::unreachable, "the target was lost before it had everything"))

@@ -63,7 +63,7 @@ void Source::run_resync() {
 }
 
 bool Source::may_resync() const {
-    if (!linked_) return false;
+    if (!linked()) return false;
     if (phase_ == Phase::run) return true;
     // Repair of single blocks while mirroring. Spec: REP-089
     return state_ == MirrorState::mirroring && log_.dirty().count() > 0 &&

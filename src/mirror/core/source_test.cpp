@@ -139,6 +139,147 @@ TEST_F(SourceTest, AComparisonNamesWhatDiffersAndChangesNothing) {
     EXPECT_NE(world.check_equal(), "");
 }
 
+// Spec: REP-041
+TEST_F(SourceTest, AnOlderTargetIsMirroredToAndNotAskedForWhatItDoesNotKnow) {
+    world.features = 0;
+    start(MirrorType::sync, ResyncKind::full);
+    Compared& result = comparisons.emplace_back();
+    source().compare({1 << 30, false}, result.callback());
+    EXPECT_NE(result.error.find("older and cannot compare"), std::string::npos) << result.error;
+    AppRequest& request = write(0);
+    pass(milliseconds(500));
+    EXPECT_NE(request.completed, 0U);
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-096, REP-164
+TEST_F(SourceTest, AfterAShortCutWhatWasNotAcknowledgedIsSentAgainAndNothingElse) {
+    world.features |= wire::kFeatureResend;
+    start(MirrorType::async);
+    AppRequest& arrived = write(0);
+    run_here();
+    world.source().data.transmit();
+    ASSERT_TRUE(world.deliver(world.source(), false));  // applied, but its acknowledgement is lost
+    AppRequest& lost = write(8);
+    run_here();
+    source().link_broken("reset");
+    world.target().target->link_broken("reset");
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_FALSE(source().linked());
+    EXPECT_EQ(world.source().interrupted_reason, "reset");
+    EXPECT_EQ(world.source().lost_reason, "");
+    AppRequest& meanwhile = write(16);
+    run_here();
+    EXPECT_NE(meanwhile.completed, 0U);
+    EXPECT_EQ(source().queue_requests(), 3U);
+    world.settle();
+    EXPECT_EQ(world.target().target->writes(), 1U);
+    world.reconnect();
+    world.settle();
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_EQ(source().queue_requests(), 0U);
+    EXPECT_EQ(source().resumptions(), 1U);
+    EXPECT_EQ(source().resync_bytes_sent(), 0U);
+    EXPECT_EQ(world.target().target->writes(), 3U) << "a duplicate was applied";
+    for (const AppRequest* request : {&arrived, &lost, &meanwhile})
+        EXPECT_EQ(world.target().disk.cell(request->block.offset / kCell), request->id);
+    EXPECT_EQ(world.check_equal(), "");
+}
+
+// Spec: REP-096
+TEST_F(SourceTest, ASynchronousWriteWaitsForTheReconnectionAndNoLongerThanADetectionInterval) {
+    world.features |= wire::kFeatureResend;
+    start(MirrorType::sync);
+    AppRequest& first = write(0);
+    run_here();
+    source().link_broken("reset");
+    world.target().target->link_broken("reset");
+    pass(milliseconds(5000));
+    EXPECT_EQ(first.completed, 0U);
+    world.reconnect();
+    world.settle();
+    EXPECT_NE(first.completed, 0U);
+    EXPECT_EQ(world.target().disk.cell(0), first.id);
+
+    AppRequest& second = write(8);
+    run_here();
+    source().link_broken("reset again");
+    EXPECT_FALSE(world.source().release);
+    pass(milliseconds(29000));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    pass(milliseconds(2000));
+    EXPECT_EQ(state(), MirrorState::paused);
+    EXPECT_EQ(source().cause(), PauseCause::link_lost);
+    EXPECT_NE(world.source().lost_reason, "");
+    world.settle();  // the cluster's record, then the write
+    EXPECT_NE(second.completed, 0U);
+    EXPECT_EQ(source().dirty_blocks(), 1U);
+}
+
+// Spec: REP-096, REP-099, REP-139
+TEST_F(SourceTest, AFullQueueEndsTheWaitForAReconnection) {
+    world.features |= wire::kFeatureResend;
+    world.parameters.write_queue_high_water = 2;
+    start(MirrorType::async);
+    source().link_broken("reset");
+    write(0);
+    write(128);
+    run_here();
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    write(256);
+    run_here();
+    EXPECT_EQ(state(), MirrorState::paused);
+    EXPECT_EQ(source().cause(), PauseCause::queue_limit);
+    EXPECT_EQ(source().dirty_blocks(), 3U);
+    EXPECT_FALSE(source().suspended());
+}
+
+// Spec: REP-096
+TEST_F(SourceTest, ATargetWithAWriteErrorMeanwhileIsResynchronised) {
+    world.features |= wire::kFeatureResend;
+    start(MirrorType::async);
+    write(0);
+    run_here();
+    world.source().data.transmit();
+    world.target().disk.fail_writes = 100;
+    ASSERT_TRUE(world.deliver(world.source(), false));
+    source().link_broken("reset");
+    world.target().target->link_broken("reset");
+    EXPECT_TRUE(world.target().target->resumable());
+    world.settle();
+    world.target().disk.fail_writes = 0;
+    EXPECT_FALSE(world.target().target->resumable());
+    world.reconnect();
+    EXPECT_EQ(state(), MirrorState::paused);
+    EXPECT_EQ(source().dirty_blocks(), 1U);
+}
+
+// Spec: REP-098
+TEST_F(SourceTest, AnImpossibleAnswerToAResumptionLosesTheLinkAndNothingElse) {
+    world.features |= wire::kFeatureResend;
+    start(MirrorType::async);
+    for (const auto& [expected, applied] : {std::pair{100U, 1U}, {1U, 100U}, {0U, 0U}}) {
+        write(0);
+        run_here();
+        source().link_broken("reset");
+        ASSERT_TRUE(source().suspended());
+        source().attach({ResyncKind::partial, world.features, true}, world.now);
+        wire::Header answer;
+        answer.type = wire::Type::resume_ack;
+        answer.sequence = expected;
+        answer.argument = applied;
+        source().on_data(answer, nullptr, world.now);
+        EXPECT_FALSE(source().suspended());
+        EXPECT_EQ(state(), MirrorState::paused);
+        EXPECT_EQ(source().dirty_blocks(), 1U);
+        world.settle();
+        world.connect(ResyncKind::partial);
+        ASSERT_TRUE(world.run_until([&] { return state() == MirrorState::mirroring; }));
+        world.settle();
+    }
+}
+
 // Spec: REP-355, REP-089
 TEST_F(SourceTest, AComparisonWithRepairSendsWhatDiffersAgain) {
     start(MirrorType::async);
@@ -277,7 +418,7 @@ TEST_F(SourceTest, AfterALostLinkNothingCompletesBeforeTheRecordIsMade) {
     start(MirrorType::sync);
     AppRequest& waiting = write(0);
     run_here();
-    source().link_broken("cut");
+    source().give_up_links("cut");
     EXPECT_EQ(state(), MirrorState::paused);
     EXPECT_EQ(waiting.completed, 0U);
     AppRequest& later = write(64);
@@ -295,7 +436,7 @@ TEST_F(SourceTest, WhatCouldNotBeRecordedFailsAndIsSentAgainLater) {
     start(MirrorType::sync);
     AppRequest& waiting = write(0);
     run_here();
-    source().link_broken("cut");
+    source().give_up_links("cut");
     world.source().release(false);
     EXPECT_NE(waiting.completed, 0U);
     EXPECT_TRUE(waiting.failed);
@@ -437,7 +578,7 @@ TEST_F(SourceTest, TooManyPassesInterruptTheResyncWhichIsTriedAgain) {
     world.parameters.max_resync_passes = 3;
     world.parameters.resync_low_water = 0;
     start(MirrorType::async);
-    source().link_broken("cut");
+    source().give_up_links("cut");
     write(0);
     run_here();
     if (world.source().release) world.source().release(true);
@@ -463,7 +604,7 @@ TEST_F(SourceTest, TooManyPassesInterruptTheResyncWhichIsTriedAgain) {
 TEST_F(SourceTest, LateInAResyncWritesAreHeldAndReleasedWhenItTakesTooLong) {
     world.parameters.max_resync_passes = 20;  // writes may be held from the third pass on
     start(MirrorType::async);
-    source().link_broken("cut");
+    source().give_up_links("cut");
     write(0);
     run_here();
     if (world.source().release) world.source().release(true);
@@ -493,7 +634,7 @@ TEST_F(SourceTest, LateInAResyncWritesAreHeldAndReleasedWhenItTakesTooLong) {
 // Spec: REP-120, REP-174
 TEST_F(SourceTest, AReadErrorOnTheSourceInterruptsTheResync) {
     start(MirrorType::async);
-    source().link_broken("cut");
+    source().give_up_links("cut");
     write(0);
     run_here();
     world.source().disk.fail_reads = 100;
@@ -509,7 +650,7 @@ TEST_F(SourceTest, AReadErrorOnTheSourceInterruptsTheResync) {
 // Spec: REP-118
 TEST_F(SourceTest, TheTargetIsOnRecordAsInconsistentWhileAResyncRuns) {
     start(MirrorType::async);
-    source().link_broken("cut");
+    source().give_up_links("cut");
     write(0);
     run_here();
     world.connect(ResyncKind::partial);
@@ -589,11 +730,11 @@ class TargetTest : public SourceTest {
     }
     void fresh_link() {
         start(MirrorType::async);
-        source().link_broken("cut");
+        source().give_up_links("cut");
         target().link_broken("cut");
         world.settle();
         world.target().link_open = true;
-        target().attach(world.now);
+        target().attach({ResyncKind::none, world.features}, world.now);
     }
     std::size_t in_device() {
         std::size_t count = 0;
@@ -651,7 +792,7 @@ TEST_F(TargetTest, MessagesThatCannotBeEndTheLinkAndChangeNothing) {
     const auto refused = [this](auto&& change) {
         world.target().lost_reason.clear();
         next = 0;
-        target().attach(world.now);
+        target().attach({ResyncKind::none, world.features}, world.now);
         wire::Header header = message(wire::Type::write, 0, 0);
         change(header);
         give(header);

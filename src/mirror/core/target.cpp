@@ -57,14 +57,18 @@ void Target::set_state(MirrorState state, PauseCause cause) {
     driver_.state_changed(from, state, cause);
 }
 
-void Target::attach(Instant now) {
-    assert(applied());
+void Target::attach(const LinkTerms& terms, Instant now) {
     if (linked_) lose_links("replaced by a new link", false, false);
+    last_heard_ = last_tick_ = last_ping_ = now;
+    if (terms.resume && resumable()) return reattach();
+    assert(applied());
+    resumable_ = resuming_ = false;
     linked_ = true;
+    features_ = terms.features;
     ++link_generation_;
+    ++copy_generation_;
     window_.reset();
     stopped_ = false;
-    last_heard_ = last_tick_ = last_ping_ = now;
     // The number of the last mirroring link means nothing on this one: the source says what comes next.
 }
 
@@ -79,11 +83,43 @@ void Target::protocol_error(const std::string& what) {
     lose_links(fmt::format("the source broke the protocol: {}", what), true, true);
 }
 
+// --- resumption; the argument is in source_resend.cpp
+
+void Target::reattach() {
+    linked_ = resuming_ = true;
+    ++copy_generation_;
+    drop_waiting_copies();
+}
+
+/// Copies that have not begun: their blocks may be written live before, and the source takes them anew.
+void Target::drop_waiting_copies() {
+    while (!resync_.empty())
+        finished(resync_.pop(), -ECANCELED);
+}
+
+void Target::resume(const wire::Header& header) {
+    if (!resuming_) return protocol_error("resume of a session that was not interrupted");
+    if (stopped_ || header.sequence > window_.first())
+        return protocol_error(stopped_ ? "resume after a write error" : "resume behind what is applied");
+    resuming_ = false;
+    wire::Header answer;
+    answer.type = wire::Type::resume_ack;
+    answer.sequence = window_.end();
+    answer.argument = window_.first();
+    send_reply(answer, false);
+    for (std::uint64_t number = window_.first(); number < window_.end(); ++number)
+        if (window_.at(number) == nullptr) acknowledge(number, false);
+    flush_acknowledgements();
+}
+
 /// The state stays what it was: the target does not know what the source does meanwhile. Spec: REP-152.
 void Target::lose_links(std::string why, bool tell, bool say) {
     if (!linked_) return;
     linked_ = false;
-    ++link_generation_;
+    ++copy_generation_;
+    resumable_ = (features_ & wire::kFeatureResend) != 0 && state_ == MirrorState::mirroring &&
+                 marking_ == Marking::none && !ending_;
+    if (!resumable_) ++link_generation_;
     ack_count_ = 0;
     driver_.close_links(say ? why : std::string());
     pump();  // copies that wait for what will not come any more
@@ -95,6 +131,12 @@ void Target::lose_links(std::string why, bool tell, bool say) {
 
 void Target::on_data(const wire::Header& header, std::byte* payload, Instant now) {
     last_heard_ = now;
+    if (resuming_ && header.type != wire::Type::resume && header.type != wire::Type::ping &&
+        header.type != wire::Type::pong && header.type != wire::Type::bye &&
+        header.type != wire::Type::error) {
+        if (payload != nullptr) driver_.release_data(payload, header.length);
+        return protocol_error(fmt::format("{} before resume", wire::to_string(header.type)));
+    }
     switch (header.type) {
         case wire::Type::write:
         case wire::Type::write_zeroes:
@@ -112,6 +154,8 @@ void Target::on_data(const wire::Header& header, std::byte* payload, Instant now
             return;
         case wire::Type::bitmap_request:
             return send_bits();
+        case wire::Type::resume:
+            return resume(header);
         case wire::Type::resync_begin:
             // Before the first block of a resync changes anything it must be on record that the content is a
             // mixture until the last has come. Spec: REP-118
@@ -137,6 +181,7 @@ void Target::on_data(const wire::Header& header, std::byte* payload, Instant now
         case wire::Type::resync_ack:
         case wire::Type::in_sync:
         case wire::Type::compare_block:
+        case wire::Type::resume_ack:
             if (payload != nullptr) driver_.release_data(payload, header.length);
             return protocol_error(fmt::format("{} on the data link", wire::to_string(header.type)));
     }
@@ -178,7 +223,7 @@ void Target::enqueue(const wire::Header& header, std::byte* payload, bool resync
     operation.header = header;
     operation.payload = payload;
     operation.resync = resync;
-    operation.generation = link_generation_;
+    operation.generation = resync ? copy_generation_ : link_generation_;
     ++unapplied_;
     if (header.type == wire::Type::compare_block) ++comparing_;
     if (resync) {
@@ -285,12 +330,13 @@ void Target::finished(Operation& operation, int result) {
     if (result < 0 && result != -ECANCELED && !stopped_ && !comparison) {
         stopped_ = true;
         drain_failed_ = true;
-        if (operation.generation == link_generation_)
+        if (operation.generation == (operation.resync ? copy_generation_ : link_generation_))
             set_state(MirrorState::paused, PauseCause::target_error);
     }
     if (header.type == wire::Type::resync_end && result == 0 && operation.generation == link_generation_)
         return end_of_resync(operation);
-    const bool current = linked_ && operation.generation == link_generation_;
+    const bool current = linked_ && !resuming_ &&
+                         operation.generation == (operation.resync ? copy_generation_ : link_generation_);
     if (current) {
         wire::Header answer;
         answer.sequence = header.sequence;
@@ -461,6 +507,7 @@ void Target::tick(Instant now) {
 }
 
 void Target::drain(std::function<void(Result<>)> done) {
+    resumable_ = false;  // about to be a source
     if (drained_ || final_flush_) return done(fail(Code::failure, "the volume is being drained already"));
     drained_ = std::move(done);
     pump();

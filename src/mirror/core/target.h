@@ -62,8 +62,9 @@ class Target {
     /// Where operations go that start from here on: the volume, or a snapshot in front of it.
     void set_device(BlockBackend& device) { device_ = &device; }
 
-    /// Fresh links; only while idle() (what came over the last links must have been applied before).
-    void attach(Instant now);
+    /// Fresh links; only when applied() (what came over the last links must be on the device). With
+    /// terms.resume and resumable() the last session goes on instead, applied or not.
+    void attach(const LinkTerms& terms, Instant now);
     /// What was received stays and is applied.
     void detach();
     void link_broken(std::string why);
@@ -78,6 +79,8 @@ class Target {
     void drain(std::function<void(Result<>)> done);
 
     [[nodiscard]] bool linked() const { return linked_; }
+    /// The links are gone, and nothing that came over them: the source may go on where it was. Spec: REP-096.
+    [[nodiscard]] bool resumable() const { return resumable_ && !linked_ && !stopped_; }
     [[nodiscard]] MirrorState state() const { return state_; }
     [[nodiscard]] PauseCause cause() const { return cause_; }
     /// Too much is unapplied: do not read more from the links for now.
@@ -103,6 +106,9 @@ class Target {
     void acknowledge(std::uint64_t sequence, bool failed);
     void send_reply(wire::Header header, bool resync, std::span<const std::byte> payload = {});
     void send_bits();
+    void reattach();
+    void resume(const wire::Header& header);
+    void drop_waiting_copies();
     void protocol_error(const std::string& what);
     void lose_links(std::string why, bool tell, bool say);
     void set_state(MirrorState state, PauseCause cause);
@@ -118,8 +124,12 @@ class Target {
     MirrorState state_ = MirrorState::pending;
     PauseCause cause_ = PauseCause::none;
     bool linked_ = false;
-    std::uint64_t link_generation_ = 0;
-    bool stopped_ = false;  // a write failed: nothing is applied until the next resync. Spec: REP-199
+    wire::Features features_ = 0;        // agreed for this link
+    std::uint64_t link_generation_ = 0;  // of live messages; survives a resumption
+    std::uint64_t copy_generation_ = 0;  // of the resync link
+    bool resumable_ = false;
+    bool resuming_ = false;  // new links, and the source has not said yet where it goes on
+    bool stopped_ = false;   // a write failed: nothing is applied until the next resync. Spec: REP-199
 
     ObjectPool<Operation> operations_;
     ObjectPool<Reply> replies_;

@@ -93,6 +93,8 @@ constexpr auto kMessages = std::to_array<Message>({
     {Type::error, "error", Shape::words},
     {Type::bye, "bye", Shape::words},
     {Type::compare_block, "compare_block", Shape::range},
+    {Type::resume, "resume", Shape::bare},
+    {Type::resume_ack, "resume_ack", Shape::bare},
 });
 
 constexpr bool every_message_at_its_number() {

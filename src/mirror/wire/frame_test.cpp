@@ -2,12 +2,14 @@
 
 #include "base/checksum.h"
 #include "base/text.h"
+#include "mirror/wire/features.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace understudy::mirror::wire {
@@ -91,6 +93,26 @@ TEST(WireFormat, TestVectors) {
     Header ping;
     encode(ping, bytes);
     EXPECT_EQ(text::hex(std::span(bytes).first(8)), "5553444d01070000");
+}
+
+TEST(Features, BothEndsUseWhatBothHaveInTheNewestVersionThatBothSpeak) {
+    const Offer old;  // says nothing
+    const Offer now{1, 1, 0b0111}, later{1, 2, 0b1101}, far{2, 3, 0b1111};
+    for (const auto& [a, b, version, features] : {std::tuple{old, now, 1U, 0U},
+                                                  {now, now, 1U, 0b0111U},
+                                                  {now, later, 1U, 0b0101U},
+                                                  {later, far, 2U, 0b1101U}}) {
+        const auto one = agree(a, b), other = agree(b, a);
+        ASSERT_TRUE(one && other);
+        EXPECT_EQ(*one, *other);
+        EXPECT_EQ(one->version, version);
+        EXPECT_EQ(one->features, features);
+    }
+    const auto none = agree(now, far);
+    ASSERT_FALSE(none);
+    EXPECT_NE(none.error().text.find("install the same release on both nodes"), std::string::npos);
+    EXPECT_FALSE(agree(far, now));
+    EXPECT_TRUE(agree(offer_of_this_build(), old)) << "a build from before offers must be served";
 }
 
 TEST(WireFormat, EveryTypeSurvivesTheWayThere) {

@@ -41,8 +41,11 @@ enum class Type : std::uint8_t {
     error,           // either side: text; the sender closes
     bye,             // either side: closes on purpose; text
     compare_block,   // resync link, source: is the XXH3 of your extent `argument`? in order as resync_block
+    // From here on only where agreed, see features.h.
+    resume,      // source, first on new data links: `sequence` is the first number without acknowledgement
+    resume_ack,  // target: `sequence` is due next, everything before `argument` is applied
 };
-inline constexpr Type kLastType = Type::compare_block;
+inline constexpr Type kLastType = Type::resume_ack;
 
 inline constexpr std::uint16_t kFua = 1;          // write, write_zeroes: durable before the acknowledgement
 inline constexpr std::uint16_t kFailed = 2;       // write_ack, flush_ack, resync_ack

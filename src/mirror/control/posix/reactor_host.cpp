@@ -106,11 +106,11 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
         Answer result = co_await done;
         co_return result;
     }
-    void attach(int data_socket, int resync_socket, ResyncKind kind) override {
+    void attach(int data_socket, int resync_socket, LinkTerms terms) override {
         const std::uint64_t link = ++link_;
-        run([this, data_socket, resync_socket, kind, link] {
+        run([this, data_socket, resync_socket, terms, link] {
             seat_.link = link;
-            seat_.volume->attach(data_socket, resync_socket, kind);
+            seat_.volume->attach(data_socket, resync_socket, terms);
         });
     }
     void detach() override {
