@@ -21,6 +21,7 @@ struct BlockRequest {
     int result = 0;                                 // 0 or a negative errno
     void (*done)(BlockRequest& request) = nullptr;  // called on the reactor thread, possibly inside submit()
     void* owner = nullptr;                          // the maker's context
+    void* part = nullptr;                           // of a request to several targets (core/fan_out.h)
     BlockRequest* next = nullptr;                   // for the holder's queues
 };
 

@@ -77,6 +77,13 @@ struct LinkTerms {
     bool resume = false;
 };
 
+/// Blocks of 64 KiB, as they travel between hosts when another becomes source.
+struct BlockRange {
+    std::uint64_t first = 0, count = 0;
+    friend bool operator==(const BlockRange&, const BlockRange&) = default;
+};
+using BlockRanges = std::vector<BlockRange>;
+
 /// Why a source left mirroring or resync. Spec: REP-137 to REP-147.
 enum class PauseCause : std::uint8_t {
     none,

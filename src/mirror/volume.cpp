@@ -33,10 +33,16 @@ VolumeDriver::~VolumeDriver() {
 }
 
 Result<> VolumeDriver::start() {
-    UNDERSTUDY_TRY(LocalDevice device,
-                   open_device(reactor_, options_.device, std::chrono::milliseconds(options_.busy_wait_ms)));
-    device_ = std::move(device.backend);
-    punches_ = device.punches;
+    if (options_.shared_device != nullptr) {
+        device_ = options_.shared_device;
+        punches_ = device_->punches();
+    } else {
+        UNDERSTUDY_TRY(LocalDevice device, open_device(reactor_, options_.device,
+                                                       std::chrono::milliseconds(options_.busy_wait_ms)));
+        own_device_ = std::move(device.backend);
+        device_ = own_device_.get();
+        punches_ = device.punches;
+    }
     const std::uint64_t bytes = options_.size == 0 ? device_->size() : options_.size;
     if (bytes > device_->size())
         return fail(Code::bad_argument, "{} has {} bytes, the volume {} needs {}", options_.device,
@@ -122,7 +128,7 @@ void VolumeDriver::after_batch() {
     if (resync_link_) resync_link_->resume_reading();
     flush_data_link();
     if (resync_link_) resync_link_->flush();
-    if (direct_quiesced_ && device_->idle()) {
+    if (direct_quiesced_ && device_idle()) {
         auto done = std::exchange(direct_quiesced_, nullptr);
         flush_device([done = std::move(done)](int error) {
             done(error == 0 ? Result<>()
@@ -265,7 +271,7 @@ void VolumeDriver::become_target() {
     role_ = Role::target;
     draining_ = false;
     if (!options_.has_target) return;
-    const bool bits_known = !log_file_->header().fresh && !log_->failed();
+    const bool bits_known = (bits_given_ || !log_file_->header().fresh) && !log_->failed();
     target_ = std::make_unique<Target>(target_device(), *log_, *this, options_.parameters, bits_known,
                                        punches_, reactor_.now());
     target_->begin(MirrorState::pending);
@@ -451,6 +457,55 @@ void VolumeDriver::in_sync() {
     events_.in_sync();
 }
 
+// --- several targets
+
+std::optional<FanOutLeg::Progress> VolumeDriver::progress() const {
+    return source_ ? source_->progress() : std::nullopt;
+}
+
+void VolumeDriver::everywhere(std::uint64_t through) {
+    if (source_) source_->everywhere(through);
+}
+
+std::optional<BlockRanges> VolumeDriver::recent_writes() const {
+    if (!target_ || !target_->recent().known()) return std::nullopt;
+    BlockMap blocks(log_->blocks());
+    target_->recent().for_each([&blocks](std::uint64_t first, std::uint64_t last) {
+        for (std::uint64_t block = first; block <= last; ++block)
+            blocks.set(block);
+    });
+    return ranges_of(blocks);
+}
+
+BlockRanges VolumeDriver::dirty_ranges() const {
+    return log_ ? ranges_of(log_->may_differ()) : BlockRanges();
+}
+
+void VolumeDriver::replace_dirty(const BlockRanges& ranges, std::function<void(Result<>)> done) {
+    retire_roles();
+    role_ = Role::none;
+    log_->clear_dirty();
+    for (const BlockRange& range : ranges) {
+        if (range.first >= log_->blocks() || range.count > log_->blocks() - range.first)
+            return done(fail(Code::internal, "blocks beyond the end of volume {}", options_.id.str()));
+        if (range.count > 0) log_->set_dirty(range.first * kBlockBytes, range.count * kBlockBytes);
+    }
+    log_->collect(0);
+    log_->persist();
+    bits_given_ = true;
+    commit_wanted_ = true;
+    after_commit_.push_back([this, done = std::move(done)] {
+        const auto unusable = [this] {
+            return fail(Code::failure, "the intent log {} cannot be written", log_file_->path());
+        };
+        if (log_->failed()) return done(unusable());
+        log_file_->update_header(
+            [](LogHeader& header) { header.fresh = header.inconsistent = false; },
+            [done, unusable](int error) { done(error == 0 ? Result<>() : Result<>(unusable())); });
+    });
+    reactor_.post([] {});  // a batch follows, and with it the commit
+}
+
 // --- status and the end
 
 VolumeStatus VolumeDriver::status() const {
@@ -501,8 +556,8 @@ bool VolumeDriver::roles_idle() const {
         if (!link->idle()) return false;
     for (const auto& snapshot : dropped_snapshots_)
         if (!snapshot.idle()) return false;
-    return (!source_ || source_->idle()) && (!target_ || target_->idle()) && flushes_ == 0 &&
-           device_->idle() && (!log_file_ || (log_file_->idle() && !log_->committing()));
+    return (!source_ || source_->idle()) && (!target_ || target_->idle()) && flushes_ == 0 && device_idle() &&
+           (!log_file_ || (log_file_->idle() && !log_->committing()));
 }
 
 void VolumeDriver::shutdown(std::function<void()> done) {

@@ -9,6 +9,7 @@
 
 #include "base/types.h"
 #include "mirror/block.h"
+#include "mirror/core/fan_out.h"
 #include "mirror/io/reactor.h"
 #include "mirror/mirror_types.h"
 
@@ -32,6 +33,9 @@ struct VolumeOptions {
     MirrorParameters parameters;
     /// How long open() waits for an earlier holder of the device to let go (a killed mirrord's last writes).
     std::uint32_t busy_wait_ms = 2000;
+    /// One of several targets' volumes on one device: opened by somebody else, who outlives this volume
+    /// (volume_set.h). `device` is only its name then.
+    BlockBackend* shared_device = nullptr;
 };
 
 struct VolumeStatus {
@@ -140,6 +144,18 @@ class Volume : public BlockBackend {
     virtual void drop_snapshot(std::function<void()> done) = 0;
 
     [[nodiscard]] virtual VolumeStatus status() const = 0;
+
+    /// --- several targets; see core/fan_out.h
+    [[nodiscard]] virtual std::optional<FanOutLeg::Progress> progress() const = 0;
+    virtual void everywhere(std::uint64_t through) = 0;
+    /// Of a target, also after its link is gone: blocks that the other targets of its source may lack.
+    /// nullopt: not known.
+    [[nodiscard]] virtual std::optional<BlockRanges> recent_writes() const = 0;
+    /// Of a quiesced source: what the log says the target may lack.
+    [[nodiscard]] virtual BlockRanges dirty_ranges() const = 0;
+    /// Without a link: from here on these are the blocks that may differ, and no others. `done` when that is
+    /// durable; error: the log cannot be written.
+    virtual void replace_dirty(const BlockRanges& ranges, std::function<void(Result<>)> done) = 0;
     /// Clean shutdown: drains, clears clean bits on disk, marks the log clean. Spec: REP-184.
     virtual void shutdown(std::function<void()> done) = 0;
 };

@@ -53,6 +53,11 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     [[nodiscard]] BlockBackend* snapshot_view() override;
     void drop_snapshot(std::function<void()> done) override;
     [[nodiscard]] VolumeStatus status() const override;
+    [[nodiscard]] std::optional<FanOutLeg::Progress> progress() const override;
+    void everywhere(std::uint64_t through) override;
+    [[nodiscard]] std::optional<BlockRanges> recent_writes() const override;
+    [[nodiscard]] BlockRanges dirty_ranges() const override;
+    void replace_dirty(const BlockRanges& ranges, std::function<void(Result<>)> done) override;
     void shutdown(std::function<void()> done) override;
 
   private:
@@ -110,19 +115,22 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void retire_snapshot();
     void forget_dropped_snapshots();
     void add_snapshot_status(VolumeStatus& status) const;
+    [[nodiscard]] bool device_idle() const { return !own_device_ || own_device_->idle(); }
 
     Reactor& reactor_;
     VolumeOptions options_;
     VolumeEvents& events_;
     std::shared_ptr<VolumeDriver*> alive_;  // the reactor's hooks outlive this object
 
-    std::unique_ptr<RawBackend> device_;
+    std::unique_ptr<RawBackend> own_device_;  // null: shared with other volumes
+    BlockBackend* device_ = nullptr;
     std::unique_ptr<BlockBackend> slice_;  // the replicated part of the device
     bool punches_ = false;
     std::unique_ptr<IntentLog> log_;
     std::unique_ptr<LogFile> log_file_;
     bool commit_wanted_ = false;
     bool log_failure_told_ = false;
+    bool bits_given_ = false;  // by replace_dirty(): known although the log was new
     std::vector<std::function<void()>> after_commit_;
 
     Role role_ = Role::none;

@@ -106,4 +106,15 @@ void BlockMap::assign_page(std::uint64_t page, std::span<const std::uint64_t> wo
     page_counts_[page] = bits;
 }
 
+BlockRanges ranges_of(const BlockMap& map) {
+    BlockRanges out;
+    for (std::uint64_t block = map.next(0); block != BlockMap::kNone; block = map.next(block + 1)) {
+        if (!out.empty() && out.back().first + out.back().count == block)
+            ++out.back().count;
+        else
+            out.push_back({block, 1});
+    }
+    return out;
+}
+
 }  // namespace understudy::mirror

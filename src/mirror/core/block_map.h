@@ -4,6 +4,8 @@
 // Bits are kept in pages of 4096 bytes (32768 blocks, 2 GiB of volume), the unit in which the intent log is
 // written, with a count per page so that walks skip empty pages.
 
+#include "mirror/mirror_types.h"
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -19,6 +21,10 @@ inline constexpr std::uint64_t kWordsPerPage = kMapPageBytes / 8;
 [[nodiscard]] constexpr std::uint64_t blocks_of(std::uint64_t bytes) {
     return bytes / kBlockBytes + (bytes % kBlockBytes != 0 ? 1 : 0);
 }
+
+class BlockMap;
+/// The set bits, in order.
+BlockRanges ranges_of(const BlockMap& map);
 
 class BlockMap {
   public:

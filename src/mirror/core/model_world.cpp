@@ -117,7 +117,7 @@ void Node::start_log() {
 void Node::become_source(MirrorState state) {
     target.reset();
     log->forget_epochs();
-    source = std::make_unique<Source>(disk, *log, *this, world.type, world.parameters, world.now);
+    source = std::make_unique<Source>(*device, *log, *this, world.type, world.parameters, world.now);
     source->begin(state, PauseCause::none);
 }
 
@@ -128,6 +128,11 @@ void Node::become_target() {
 }
 
 void Node::crash() {
+    lose_power();
+    restart_after_power_loss();
+}
+
+void Node::lose_power() {
     // What is on the platters first, then the program's end.
     if (log->committing()) {
         const auto* image = reinterpret_cast<const std::uint64_t*>(log->image().data());
@@ -143,6 +148,9 @@ void Node::crash() {
     if (target) target->detach();
     data.drop_queue();
     resync.drop_queue();
+}
+
+void Node::restart_after_power_loss() {
     disk.abort_all();
     data.drop_queue();
     resync.drop_queue();
@@ -267,15 +275,23 @@ void World::submit(BlockOp op, std::uint64_t cell, std::uint64_t cells, bool fua
         done.completed = ++done.world->now_step;
         done.failed = block.result != 0;
         --done.world->pending_requests;
-        const auto& node = *done.world->nodes[static_cast<std::size_t>(done.world->source_index)];
-        done.mirrored = done.mirrored && node.source && node.source->state() == MirrorState::mirroring;
+        done.mirrored = done.mirrored && done.world->mirrors();
         // A caller may use its buffer again at once: nobody may read it any more.
         std::fill(done.buffer.begin(), done.buffer.end(), std::byte{0xee});
     };
-    request.mirrored = source().source->state() == MirrorState::mirroring;
+    request.mirrored = mirrors();
     ++pending_requests;
     (op == BlockOp::flush ? flushes : history).push_back(std::move(owned));
-    source().source->submit(request.block);
+    if (entry)
+        entry(request.block);
+    else
+        source().source->submit(request.block);
+}
+
+bool World::mirrors() const {
+    if (all_mirror) return all_mirror();
+    const Node& node = *nodes[static_cast<std::size_t>(source_index)];
+    return node.source && node.source->state() == MirrorState::mirroring;
 }
 
 bool World::deliver(Node& from, bool resync) {
@@ -489,8 +505,7 @@ void World::restart_both() {
 // --- invariants
 
 /// Empty when the target has `write`, or something not older, in each of its cells.
-std::string World::missing(const AppRequest& write) const {
-    const Node& node = *nodes[static_cast<std::size_t>(1 - source_index)];
+std::string World::missing(const Node& node, const AppRequest& write) const {
     for (std::uint64_t at = 0; at < write.block.length; at += kCell) {
         const std::uint64_t cell = (write.block.offset + at) / kCell;
         const std::uint64_t value = node.disk.cell(cell);
@@ -513,7 +528,10 @@ std::string World::missing(const AppRequest& write) const {
 }
 
 std::string World::check_promoted() const {
-    const Node& node = *nodes[static_cast<std::size_t>(1 - source_index)];
+    return check_promoted(*nodes[static_cast<std::size_t>(1 - source_index)]);
+}
+
+std::string World::check_promoted(const Node& node) const {
     // The newest write that arrived: everything completed before it was submitted must have arrived as well.
     std::uint64_t newest = 0;
     for (const auto& write : history) {
@@ -528,7 +546,7 @@ std::string World::check_promoted() const {
     for (const auto& write : history) {
         if (write->completed == 0 || write->failed) continue;
         if (type == MirrorType::async && write->completed >= newest) continue;
-        if (std::string text = missing(*write); !text.empty())
+        if (std::string text = missing(node, *write); !text.empty())
             return text +
                    (type == MirrorType::async ? fmt::format(" but one of step {} arrived", newest) : "");
     }

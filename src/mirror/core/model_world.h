@@ -107,6 +107,9 @@ class Node : public SourceDriver, public TargetDriver {
     void become_source(MirrorState state);
     void become_target();
     void crash();
+    /// crash() in two steps, for a device that several worlds share: all lose power, then all are gone.
+    void lose_power();
+    void restart_after_power_loss();
 
     // drivers
     void send_data(Outgoing& item) override { data.queued.push(item); }
@@ -132,6 +135,7 @@ class Node : public SourceDriver, public TargetDriver {
     Dice& dice;
     int number;
     Disk disk;
+    BlockBackend* device = &disk;  // of a source: one target's end of a front, when there are several
     BufferPool pool{std::size_t{256} << 20};
     std::vector<std::uint64_t> file;  // the log's bitmap, durable
     bool file_consistent = true;
@@ -194,6 +198,8 @@ class World {
 
     /// --- invariants; empty when they hold
     [[nodiscard]] std::string check_promoted() const;
+    /// The same of a target in another world, which has the same source.
+    [[nodiscard]] std::string check_promoted(const Node& promoted) const;
     [[nodiscard]] std::string check_bits() const;
     [[nodiscard]] std::string check_equal() const;
 
@@ -211,14 +217,17 @@ class World {
     std::uint64_t next_id = 1;
     std::uint64_t pending_requests = 0;
     Instant now{std::chrono::hours(1)};
-    std::uint64_t resync_bytes_at_connect = 0;
+    std::function<void(BlockRequest&)> entry;  // instead of the source: a front of several
+    std::function<bool()> all_mirror;          // with it: whether every target mirrors
 
     /// Hands the next message of a pipe to the other node; false when there is none.
     bool deliver(Node& from, bool resync);
 
-  private:
+    [[nodiscard]] bool mirrors() const;
     void forget_history();
-    [[nodiscard]] std::string missing(const AppRequest& write) const;
+
+  private:
+    [[nodiscard]] std::string missing(const Node& node, const AppRequest& write) const;
 };
 
 }  // namespace understudy::mirror::model

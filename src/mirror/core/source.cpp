@@ -88,6 +88,7 @@ void Source::submit(BlockRequest& request) {
     write.local.offset = request.offset;
     write.local.length = request.length;
     write.local.data = request.data;
+    write.local.part = request.part;
     write.local.owner = &write;
     write.local.done = [](BlockRequest& local) {
         Write& done = *static_cast<Write*>(local.owner);
@@ -311,6 +312,7 @@ void Source::start_caller_flush(BlockRequest& request) {
 void Source::flush_here(Flush& flush) {
     flush.here = true;
     flush.local.op = BlockOp::flush;
+    flush.local.part = flush.request != nullptr ? flush.request->part : nullptr;
     flush.local.owner = &flush;
     flush.local.done = [](BlockRequest& local) {
         Flush& done = *static_cast<Flush*>(local.owner);

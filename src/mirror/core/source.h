@@ -27,6 +27,7 @@
 #include "mirror/block.h"
 #include "mirror/core/buffers.h"
 #include "mirror/core/containers.h"
+#include "mirror/core/fan_out.h"
 #include "mirror/log/intent_log.h"
 #include "mirror/mirror_types.h"
 #include "mirror/wire/frame.h"
@@ -102,6 +103,10 @@ class Source {
     /// done so already.
     void on_data(const wire::Header& header, const std::byte* payload, Instant now);
     void on_resync(const wire::Header& header, Instant now);
+
+    /// --- one of several targets; see core/fan_out.h
+    [[nodiscard]] std::optional<FanOutLeg::Progress> progress() const;
+    void everywhere(std::uint64_t through);
 
     void log_committed();
     void tick(Instant now);
@@ -265,6 +270,7 @@ class Source {
     SequenceWindow<Entry> window_;
     std::uint64_t window_requests_ = 0, window_bytes_ = 0;
     std::uint64_t completed_through_ = 0;  // highest number completed to a caller
+    std::optional<std::uint64_t> told_everywhere_;
     BufferPool copies_;
     unsigned depth_ = 0;
     IntrusiveQueue<BlockRequest> completions_;

@@ -37,6 +37,7 @@ void Source::attach(const LinkTerms& terms, Instant now) {
     window_.reset();
     block_window_.reset();
     completed_through_ = 0;
+    told_everywhere_.reset();
     resume_delay_ = {};
     resume_at_.reset();
     repair_at_.reset();
@@ -115,6 +116,23 @@ void Source::forget_epochs() {
     log_.forget_epochs();
     closing_ = Closing::none;
     ++epoch_serial_;
+}
+
+// --- several targets
+
+std::optional<FanOutLeg::Progress> Source::progress() const {
+    if (!sends_all()) return std::nullopt;
+    return FanOutLeg::Progress{link_generation_, window_.end() - 1, window_.first() - 1};
+}
+
+/// With a ping, so that a target that knows nothing of it takes no notice. Spec: REP-238.
+void Source::everywhere(std::uint64_t through) {
+    if (!linked_ || told_everywhere_ == through) return;
+    told_everywhere_ = through;
+    wire::Header ping;
+    ping.type = wire::Type::ping;
+    ping.depends = through + 1;
+    send_control(ping);
 }
 
 // --- degrade barrier

@@ -49,6 +49,7 @@ void Source::give_up_links(std::string why) {
 /// Fresh links for an interrupted session.
 void Source::reattach(Instant now) {
     now_ = last_ping_ = last_tick_ = now;
+    told_everywhere_.reset();  // the ping may have been lost
     wire::Header resume;
     resume.type = wire::Type::resume;
     resume.sequence = window_.first();

@@ -69,6 +69,7 @@ void Target::attach(const LinkTerms& terms, Instant now) {
     ++copy_generation_;
     window_.reset();
     stopped_ = false;
+    recent_.restart();
     // The number of the last mirroring link means nothing on this one: the source says what comes next.
 }
 
@@ -145,6 +146,7 @@ void Target::on_data(const wire::Header& header, std::byte* payload, Instant now
         case wire::Type::resync_end:
             return enqueue(header, payload, false);
         case wire::Type::ping: {
+            if (header.depends > 0) recent_.everywhere(header.depends - 1);
             wire::Header answer;
             answer.type = wire::Type::pong;
             answer.argument = header.argument;
@@ -225,7 +227,13 @@ void Target::enqueue(const wire::Header& header, std::byte* payload, bool resync
     operation.resync = resync;
     operation.generation = resync ? copy_generation_ : link_generation_;
     ++unapplied_;
-    if (header.type == wire::Type::compare_block) ++comparing_;
+    if (header.type == wire::Type::compare_block) {
+        ++comparing_;
+    } else if (header.extent > 0) {
+        // A copy counts as the newest write that it may contain.
+        recent_.add(resync ? std::max(header.depends, window_.end() - 1) : header.sequence, header.offset,
+                    header.extent);
+    }
     if (resync) {
         resync_.push(operation);
     } else {

@@ -14,6 +14,7 @@
 #include "mirror/block.h"
 #include "mirror/core/buffers.h"
 #include "mirror/core/containers.h"
+#include "mirror/core/recent_writes.h"
 #include "mirror/core/source.h"  // Outgoing, Instant
 #include "mirror/log/intent_log.h"
 #include "mirror/mirror_types.h"
@@ -88,6 +89,8 @@ class Target {
     /// Nothing received is unapplied and nothing sent is in the links' hands.
     [[nodiscard]] bool idle() const { return unapplied_ == 0 && !final_flush_ && replies_.out() == 0; }
     [[nodiscard]] bool applied() const { return unapplied_ == 0; }
+    /// What the other targets of the same source may lack; kept when the link goes.
+    [[nodiscard]] const RecentWrites& recent() const { return recent_; }
     [[nodiscard]] std::uint64_t writes() const { return writes_; }
     [[nodiscard]] std::uint64_t write_bytes() const { return write_bytes_; }
     [[nodiscard]] std::uint64_t resync_bytes() const { return resync_bytes_; }
@@ -138,6 +141,7 @@ class Target {
     SequenceWindow<Operation*> window_;  // received on the data link, not applied
     std::size_t unapplied_ = 0;
     std::size_t comparing_ = 0;  // comparisons among them
+    RecentWrites recent_;
     BufferPool compare_buffers_;
     bool pumping_ = false;
 

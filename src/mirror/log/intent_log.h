@@ -101,6 +101,13 @@ class IntentLog {
     [[nodiscard]] bool failed() const { return failed_; }
 
     [[nodiscard]] const BlockMap& dirty() const { return dirty_; }
+    /// Dirty, or of an epoch that is not durable on the other end.
+    [[nodiscard]] BlockMap may_differ() const {
+        BlockMap all = dirty_;
+        all.merge(recent_);
+        all.merge(closing_);
+        return all;
+    }
     [[nodiscard]] const BlockMap& disk() const { return disk_; }
     [[nodiscard]] std::uint64_t blocks() const { return dirty_.size(); }
     [[nodiscard]] std::uint64_t commits() const { return finished_; }
