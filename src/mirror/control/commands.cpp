@@ -93,6 +93,7 @@ Json json_of(const MirrorView& view) {
         {"demoted", record.demoted},
         {"consistent", record.consistent},
         {"outdated", record.outdated},
+        {"unlocked", record.unlocked},
         {"split_brain", record.split_brain},
         {"problem", view.problem},
     };
@@ -118,6 +119,7 @@ std::string view_line(const MirrorView& view) {
     if (record.demoted) notes += " device given up,";
     if (!record.consistent) notes += " not consistent,";
     if (record.outdated) notes += " out of date,";
+    if (record.unlocked) notes += " unlocked,";
     if (record.user_requested) notes += " until continued,";
     if (!notes.empty()) notes.back() = ' ';
     std::string line =
@@ -176,6 +178,8 @@ Task<> CommandService::answer(std::uint64_t client, Command command) {
 }
 
 Task<Reply> CommandService::run(Command command) {
+    if (const auto at = more_.find(command.name); at != more_.end())
+        co_return co_await at->second(std::move(command));
     if (command.name != "mirror" || command.arguments.empty())
         co_return wrong(fmt::format("mirrord knows no command \"{}\"", command.name));
     const std::string verb = command.arguments.front();
@@ -287,6 +291,15 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         done = co_await mirror->pause();
     } else if (verb == "continue") {
         done = co_await mirror->resume();
+    } else if (verb == "break") {
+        done = co_await mirror->break_mirror();
+    } else if (verb == "resync") {
+        done = co_await mirror->resync();
+    } else if (verb == "lock") {
+        done = co_await mirror->lock_target();
+    } else if (verb == "unlock") {
+        auto opened = co_await mirror->unlock();
+        co_return reply_of(opened);
     } else if (verb == "demote") {
         done = co_await mirror->demote();
     } else if (verb == "yield") {

@@ -6,6 +6,7 @@
 #include "config/command.h"
 #include "mirror/control/manager.h"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,6 +22,9 @@ class CommandService {
 
     /// Error when another mirrord serves this root.
     Result<> listen(const std::string& socket_path);
+    /// Commands of this name are answered by `handler` instead of being unknown.
+    using Handler = std::function<runtime::Task<config::Reply>(config::Command command)>;
+    void add(const std::string& name, Handler handler) { more_[name] = std::move(handler); }
     /// Runs one command; uid 0 may change things, everybody may ask.
     runtime::Task<config::Reply> run(config::Command command);
 
@@ -35,6 +39,7 @@ class CommandService {
     runtime::World world_;
     Manager& manager_;
     std::unique_ptr<runtime::Listener> listener_;
+    std::map<std::string, Handler> more_;
     std::map<std::uint64_t, std::unique_ptr<runtime::Channel>> clients_;
     std::uint64_t next_client_ = 1;
     runtime::TaskScope tasks_;

@@ -257,6 +257,7 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
         forget(request.volume);
     }
     auto checked = check_new(request.volume, request.create.device);
+    if (checked && target_check_) checked = target_check_(request.volume);
     if (!checked) co_return error_reply(checked.error());
     auto facts = devices_.examine(request.create.device);
     if (!facts) co_return error_reply(facts.error());
@@ -343,6 +344,16 @@ Task<Result<>> Manager::remove(VolumeId volume, bool force) {
     co_return Result<>{};
 }
 
+Task<Result<>> Manager::remove_local(VolumeId volume) {
+    auto mirror = find(volume);
+    if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
+    auto removed = co_await mirror->remove(false, true);
+    if (!removed) co_return fail(removed.error());
+    forget(volume);
+    messages::info("volume {} is not mirrored any more on {}", volume.str(), options_.node);
+    co_return Result<>{};
+}
+
 Task<PeerReply> Manager::remove_half(PeerRequest request) {
     auto mirror = find(request.volume);
     if (!mirror || mirror->record().uuid != request.uuid)
@@ -362,6 +373,14 @@ Task<PeerReply> Manager::remove_half(PeerRequest request) {
 // --- what peers ask
 
 Task<> Manager::serve(std::string caller, PeerRequest request, PeerServer::Answer answer) {
+    if (request.kind == RequestKind::service) {
+        if (service_) {
+            service_(caller, std::move(request.payload), std::move(answer));
+            co_return;
+        }
+        answer(error_reply({Code::failure, fmt::format("{} serves no commands", options_.node), 0}));
+        co_return;
+    }
     if (request.kind == RequestKind::create_target) {
         PeerReply reply = co_await create_target(caller, std::move(request));
         answer(reply);

@@ -60,6 +60,16 @@ class Manager {
     /// REP-200.
     runtime::Task<Result<>> remove(VolumeId volume, bool force);
 
+    /// This node's half alone, whatever the other node has. Spec: EMC-160.
+    runtime::Task<Result<>> remove_local(VolumeId volume);
+
+    /// Who answers peers' requests of RequestKind::service; `caller` is the node. Before listen().
+    using Service = std::function<void(std::string caller, std::string payload, PeerServer::Answer answer)>;
+    void set_service(Service service) { service_ = std::move(service); }
+    /// Asked before this node becomes target of a new mirror; an error is the refusal.
+    using TargetCheck = std::function<Result<>(const VolumeId& volume)>;
+    void set_target_check(TargetCheck check) { target_check_ = std::move(check); }
+
     [[nodiscard]] std::shared_ptr<Mirror> find(const VolumeId& volume) const;
     [[nodiscard]] std::vector<std::shared_ptr<Mirror>> all() const;
     /// Records that could not be read: file name and why.
@@ -88,6 +98,8 @@ class Manager {
     std::map<VolumeId, std::shared_ptr<Mirror>> mirrors_;
     std::map<std::string, std::string> damaged_;
     std::set<VolumeId> being_made_;
+    Service service_;
+    TargetCheck target_check_;
     PeerServer server_;
     runtime::TaskScope tasks_;
 };

@@ -244,6 +244,15 @@ Task<> Mirror::boot_task() {
         held = lock_.try_acquire();
     }
     problem_.clear();
+    if (!source() && record_.unlocked) {
+        // Writes of the moment of the end may be missing in the log. Spec: EMC-261, MOP-105
+        MirrorRecord next = record_;
+        next.log_valid = false;
+        if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
+        auto served = co_await serve_unlocked();
+        if (!served) alarm(served.error().text);
+        co_return;
+    }
     if (!source()) {
         host_->become_target();
         co_return;

@@ -86,6 +86,15 @@ class Mirror : private HostEvents {
     runtime::Task<Result<>> pause();
     runtime::Task<Result<>> resume();
     runtime::Task<Result<>> set_type(MirrorType type);
+    // mirror_lock.cpp
+    /// Opens a target to local use and gives its device's path; of a source nothing changes. What is written
+    /// is tracked and overwritten later. Code::has_dependents: a resync has not finished. Spec: REP-202.
+    runtime::Task<Result<std::string>> unlock();
+    /// Error when the device is in use, naming who holds it.
+    runtime::Task<Result<>> lock_target();
+    /// Stops sending for good: what follows is a full resync. Spec: REP-161.
+    runtime::Task<Result<>> break_mirror();
+    runtime::Task<Result<>> resync();  // in full
     /// Compares both ends while they mirror; with `repair`, until what differed has been sent again.
     runtime::Task<Result<CompareReport>> compare(CompareOptions options);
     /// Of this end alone, "KEY=value"; durable, and in effect when this returns. See parameters.h.
@@ -178,6 +187,10 @@ class Mirror : private HostEvents {
     runtime::Task<PeerReply> on_pause_notice(PeerRequest request);
     runtime::Task<PeerReply> on_set_type(PeerRequest request);
     runtime::Task<Result<>> take_down_export(bool forced);
+
+    // mirror_lock.cpp: targets opened to local use
+    runtime::Task<Result<>> serve_unlocked();
+    runtime::Task<Result<>> break_locked();
 
     Surroundings& around_;
     runtime::World world_;

@@ -239,6 +239,9 @@ Task<Result<>> Mirror::give_up_device() {
 Task<Result<>> Mirror::demote() {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
+    if (!source() && record_.unlocked)
+        co_return fail(Code::failure, "volume {} is unlocked on {}: lock it first", record_.volume.str(),
+                       around_.node);
     if (!source() || record_.demoted) {
         if (exporting_) co_return co_await take_down_export(false);
         co_return Result<>{};
@@ -502,6 +505,7 @@ Task<PeerReply> Mirror::serve(PeerRequest request) {
             co_return co_await on_set_type(std::move(request));
         case RequestKind::create_target:
         case RequestKind::remove:
+        case RequestKind::service:
             break;  // the manager's
     }
     reply.code = Code::internal;

@@ -40,8 +40,10 @@ runtime::Task<Result<PeerReply>> call_peer(runtime::World world, PeerAddress pee
     });
     const Connected channel = co_await connected;
     if (!channel)
-        co_return fail(Code::unreachable, "mirrord of {} at {} does not answer: {}", peer.node,
-                       runtime::to_string(remote), channel.error().text);
+        co_return fail(Code::unreachable, "mirrord of {} at {} does not answer: {}",
+                       peer.node.empty() ? "the node" : peer.node, runtime::to_string(remote),
+                       channel.error().text);
+    if (peer.node.empty()) peer.node = (*channel)->peer().common_name;
     if ((*channel)->peer().common_name != peer.node)
         co_return fail(Code::bad_argument, "{} is node {}, not {}: check the mirror's address",
                        runtime::to_string(remote), (*channel)->peer().common_name, peer.node);

@@ -14,7 +14,7 @@
 namespace understudy::mirror::control {
 
 struct PeerAddress {
-    std::string node;  // the certificate's name must be this
+    std::string node;  // the certificate's name must be this; empty: any node of the cluster
     std::string remote_address;
     std::uint16_t remote_port = kDispatchPort;
     std::string local_address;

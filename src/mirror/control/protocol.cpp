@@ -120,6 +120,7 @@ std::string encode(const PeerRequest& request) {
     put(*out.mutable_summary(), request.summary);
     out.set_type(static_cast<std::uint32_t>(request.type));
     put(*out.mutable_offer(), request.offer);
+    out.set_payload(request.payload);
     if (request.kind == RequestKind::create_target) {
         auto& create = *out.mutable_create();
         create.set_device(request.create.device);
@@ -144,6 +145,7 @@ std::string encode(const PeerReply& reply) {
     out.set_session(bytes_of(reply.session));
     out.set_key(bytes_of(reply.key));
     out.set_was_serving(reply.was_serving);
+    out.set_payload(reply.payload);
     // Shifted so that "invalid", -1, stays an unsigned field.
     out.set_state(static_cast<std::uint32_t>(static_cast<int>(reply.state) + 1));
     put(*out.mutable_offer(), reply.offer);
@@ -158,6 +160,10 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     const auto bad = [](std::string_view field) {
         return fail(Code::internal, "the peer's request has an illegal {}", field);
     };
+    if (out.kind == RequestKind::service) {
+        out.payload = in.payload();
+        return out;
+    }
     if (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
         in.kind() > static_cast<std::uint32_t>(RequestKind::set_type))
         return bad("kind");
@@ -202,6 +208,7 @@ Result<PeerReply> decode_reply(std::span<const std::byte> frame) {
     if (!fill(out.session, in.session())) return bad("session");
     if (!fill(out.key, in.key())) return bad("key");
     out.was_serving = in.was_serving();
+    out.payload = in.payload();
     if (in.state() > static_cast<std::uint32_t>(MirrorState::pending) + 1) return bad("state");
     out.state = static_cast<MirrorState>(static_cast<int>(in.state()) - 1);
     if (!get_offer(out.offer, in)) return bad("offer");

@@ -25,6 +25,8 @@ enum class RequestKind : std::uint32_t {
     demote = 6,         // target: give up your device, I take over
     serve_again = 7,    // target: I did not take over, go on
     set_type = 8,
+    // A command for this node's service of commands (mirror/emcmd), in `payload`; of no volume in particular.
+    service = 64,
 };
 
 struct CreateTarget {
@@ -45,6 +47,7 @@ struct PeerRequest {
     CreateTarget create;  // create_target only
     MirrorType type = MirrorType::none;
     mirror::wire::Offer offer;  // of the asking end, for the data links
+    std::string payload;  // service only
 };
 
 struct PeerReply {
@@ -58,6 +61,7 @@ struct PeerReply {
     bool was_serving = false;  // demote
     MirrorState state = MirrorState::none;
     mirror::wire::Offer offer;  // of the answering end
+    std::string payload;  // service only
 };
 
 std::string encode(const PeerRequest& request);

@@ -124,6 +124,13 @@ Task<Result<>> ModelHost::pause() {
     co_return Result<>{};
 }
 
+void ModelHost::break_mirror() {
+    for (std::size_t block = 0; block < kBlocks; ++block)
+        disk_.dirty.insert(block);
+    const MirrorState from = std::exchange(state_, MirrorState::broken);
+    events_.state_changed(from, state_, PauseCause::user);
+}
+
 Task<Result<CompareReport>> ModelHost::compare(CompareOptions options) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     const auto at = wire_.sessions.find(session_);

@@ -76,6 +76,7 @@ class ModelHost : public VolumeHost {
     runtime::Task<Result<>> quiesce() override;
     runtime::Task<Result<>> pause() override;
     void resume() override { state_ = MirrorState::pending; }
+    void break_mirror() override;
     void set_type(MirrorType type) override { type_ = type; }
     void set_parameters(const MirrorParameters& parameters) override { parameters_ = parameters; }
     runtime::Task<Result<CompareReport>> compare(CompareOptions options) override;

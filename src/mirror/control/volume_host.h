@@ -47,6 +47,7 @@ class VolumeHost {
     virtual runtime::Task<Result<>> quiesce() = 0;
     virtual runtime::Task<Result<>> pause() = 0;
     virtual void resume() = 0;
+    virtual void break_mirror() = 0;
     virtual void set_type(MirrorType type) = 0;
     virtual void set_parameters(const MirrorParameters& parameters) = 0;
     virtual runtime::Task<Result<CompareReport>> compare(CompareOptions options) = 0;

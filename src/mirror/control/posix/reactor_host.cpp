@@ -90,6 +90,9 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     void resume() override {
         run([this] { seat_.volume->resume(); });
     }
+    void break_mirror() override {
+        run([this] { seat_.volume->break_mirror(); });
+    }
     void set_type(MirrorType type) override {
         run([this, type] { seat_.volume->set_type(type); });
     }

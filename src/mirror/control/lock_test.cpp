@@ -1,0 +1,143 @@
+// Targets opened to local use, broken mirrors, full resyncs.
+
+#include "mirror/control/test_pair.h"
+
+#include <gtest/gtest.h>
+
+namespace understudy::mirror::control::testing_pair {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct LockTest : testing::Test {
+    Pair pair;
+    Host& left = pair.left;
+    Host& right = pair.right;
+
+    LockTest() {
+        const auto made = pair.create();
+        EXPECT_EQ(made.exit_code, 0) << made.err;
+        EXPECT_TRUE(pair.wait_in_sync());
+        pair.wire.blocks_sent = 0;
+    }
+    void ok(Host& host, std::vector<std::string> words) {
+        const auto reply = pair.run(host, std::move(words));
+        EXPECT_EQ(reply.exit_code, 0) << reply.err;
+    }
+    void refused(Host& host, std::vector<std::string> words, const char* says) {
+        const auto reply = pair.run(host, std::move(words));
+        EXPECT_NE(reply.exit_code, 0) << reply.out;
+        EXPECT_NE(reply.err.find(says), std::string::npos) << reply.err;
+    }
+};
+
+// Spec: EMC-080, EMC-260, MOP-100, MOP-101, MOP-103, MOP-105
+TEST_F(LockTest, WritesOnAnUnlockedTargetAreTrackedAndOverwrittenByAPartialResync) {
+    ok(left, {"pause", "R"});
+    ok(right, {"unlock", "R"});
+    EXPECT_TRUE(right.daemon->host->exported());
+    EXPECT_TRUE(pair.write(right, 5, 55));
+    EXPECT_TRUE(pair.write(left, 6, 66));
+    EXPECT_EQ(right.disk.blocks[5], 55);
+    EXPECT_EQ(left.disk.blocks[5], 0);
+    ok(right, {"lock", "R"});
+    EXPECT_FALSE(right.daemon->host->exported());
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(right.disk.blocks, left.disk.blocks);
+    EXPECT_EQ(right.disk.blocks[6], 66);
+    EXPECT_EQ(pair.wire.blocks_sent, 2U);
+}
+
+// Spec: EMC-131, MOP-106
+TEST_F(LockTest, AnUnlockedTargetIsNotWrittenTo) {
+    ok(left, {"pause", "R"});
+    ok(right, {"unlock", "R"});
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.until([&] { return !pair.record(left).problem.empty(); }));
+    EXPECT_NE(pair.record(left).problem.find("unlocked"), std::string::npos) << pair.record(left).problem;
+    EXPECT_EQ(pair.record(left).state, MirrorState::paused);
+    EXPECT_TRUE(pair.record(left).user_requested);
+}
+
+// Spec: EMC-083
+TEST_F(LockTest, UnlockingWhileMirroringPausesTheSourceForGood) {
+    ok(right, {"unlock", "R"});
+    ASSERT_TRUE(pair.until([&] { return pair.record(left).user_requested; }));
+    EXPECT_EQ(pair.record(left).state, MirrorState::paused);
+    EXPECT_TRUE(pair.write(left, 1, 11));
+    EXPECT_EQ(right.disk.blocks[1], 0);
+}
+
+// Spec: EMC-082, EMC-084, EMC-261, MOP-006
+TEST_F(LockTest, ATargetThatDiesUnlockedComesBackUnlockedAndGetsAFullResync) {
+    ok(left, {"pause", "R"});
+    ok(right, {"unlock", "R"});
+    pair.power_off(right);
+    pair.start(right);
+    ASSERT_TRUE(pair.until([&] { return right.daemon->host && right.daemon->host->exported(); }));
+    ok(right, {"lock", "R"});
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+}
+
+// Spec: EMC-218, EMC-220, MOP-102, MOP-107
+TEST_F(LockTest, LockingFailsWhileTheDeviceIsInUseAndAnUnlockedTargetDoesNotTakeOver) {
+    ok(right, {"lock", "R"});  // locked already
+    ok(left, {"pause", "R"});
+    ok(right, {"unlock", "R"});
+    right.disk.used_by = "bash (pid 7)";
+    refused(right, {"lock", "R"}, "bash (pid 7)");
+    EXPECT_TRUE(pair.record(right).unlocked);
+    refused(right, {"promote", "R"}, "unlocked");
+    right.disk.used_by.clear();
+    ok(right, {"lock", "R"});
+    refused(left, {"lock", "R"}, "is source");
+}
+
+// Spec: EMC-258, MOP-104
+TEST_F(LockTest, ATargetInTheMiddleOfAResyncIsNotUnlocked) {
+    pair.wire.resync_takes = 60s;
+    ok(left, {"resync", "R"});
+    ASSERT_TRUE(pair.until([&] { return !pair.record(right).consistent; }));
+    refused(right, {"unlock", "R"}, "resync");
+    EXPECT_FALSE(right.daemon->host->exported());
+    pair.power_off(left);
+    refused(right, {"unlock", "R"}, "resync");
+}
+
+// Spec: EMC-088, EMC-089, EMC-091, EMC-093, MOP-109
+TEST_F(LockTest, ABrokenMirrorIsResynchronisedInFull) {
+    refused(right, {"break", "R"}, "is target");
+    EXPECT_EQ(pair.record(left).state, MirrorState::mirroring);
+    ok(left, {"break", "R"});
+    EXPECT_EQ(pair.record(left).state, MirrorState::broken);
+    EXPECT_TRUE(pair.record(left).user_requested);
+    EXPECT_TRUE(pair.write(left, 2, 22));
+    EXPECT_EQ(right.disk.blocks[2], 0);
+    refused(left, {"pause", "R"}, "broken");
+    pair.kill(left);
+    pair.start(left);
+    pair.sim.run_for(5s);
+    EXPECT_EQ(pair.record(left).state, MirrorState::broken);
+    pair.wire.blocks_sent = 0;
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+    EXPECT_EQ(right.disk.blocks[2], 22);
+}
+
+// Spec: EMC-235, MOP-110
+TEST_F(LockTest, AResyncFromAnyStateIsFull) {
+    for (const char* before : {"", "pause", "break"}) {
+        if (*before != '\0') ok(left, {before, "R"});
+        pair.wire.blocks_sent = 0;
+        ok(left, {"resync", "R"});
+        ASSERT_TRUE(pair.until([&] { return pair.wire.blocks_sent == kBlocks && pair.in_sync(); })) << before;
+    }
+    refused(right, {"resync", "R"}, "is target");
+}
+
+}  // namespace
+}  // namespace understudy::mirror::control::testing_pair
