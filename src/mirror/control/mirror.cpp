@@ -35,7 +35,8 @@ Mirror::~Mirror() {
 
 Result<> Mirror::commit(MirrorRecord next) {
     UNDERSTUDY_CHECK(around_.records.save(next));
-    record_ = std::move(next);
+    std::swap(record_, next);
+    if (around_.changed) around_.changed(next, record_);
     return {};
 }
 

@@ -43,6 +43,8 @@ struct Surroundings {
     DegradeOptions degrade{};
     config::Settings settings{};  // of the data path; see parameters.h
     wire::Offer offer = wire::offer_of_this_build();
+    /// Told of each change of a record, after it is durable; must return quickly.
+    std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
 };
 
 struct PromoteOptions {
