@@ -47,7 +47,7 @@ struct PeerRequest {
     CreateTarget create;  // create_target only
     MirrorType type = MirrorType::none;
     mirror::wire::Offer offer;  // of the asking end, for the data links
-    std::string payload;  // service only
+    std::string payload;        // service only
 };
 
 struct PeerReply {
@@ -61,7 +61,7 @@ struct PeerReply {
     bool was_serving = false;  // demote
     MirrorState state = MirrorState::none;
     mirror::wire::Offer offer;  // of the answering end
-    std::string payload;  // service only
+    std::string payload;        // service only
 };
 
 std::string encode(const PeerRequest& request);
