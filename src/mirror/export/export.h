@@ -1,8 +1,9 @@
 #pragma once
-// How a volume is offered to the host: as a block device (FUSE file with a loop device on it) or as an NBD
-// server.
+// How a volume is offered to the host: as a block device (ublk, or a FUSE file with a loop device on it) or
+// as an NBD server.
 //
-//   file system -> /dev/loopN -> FUSE file -> Export -> BlockBackend (a mirrored volume, a raw file)
+//   file system -> /dev/ublkbN -> Export -> BlockBackend (a mirrored volume, a raw file)
+//   file system -> /dev/loopN -> FUSE file -> Export -> BlockBackend
 //   virtual machine, nbdcopy -> NBD socket -> Export -> BlockBackend
 //
 // An export can outlive the backend and even the process: while it is suspended, or between the death of one
@@ -98,6 +99,32 @@ Result<std::vector<VolumeId>> kept_exports(const std::string& keeper_socket);
 /// at most ten seconds; not needed before make_fuse_loop_export(), which does the same. Returns how many
 /// went.
 Result<unsigned> clean_up_exports(const std::string& device_directory);
+
+struct UblkOptions {
+    VolumeId volume;
+    std::string device_directory;  // "/dev/understudy": gets a device node named like the volume
+    bool read_only = false;
+    std::uint32_t queues = 1;             // of the kernel's; this thread serves all of them
+    std::uint32_t slots = 64;             // requests in flight per queue
+    std::uint32_t max_request = 1 << 17;  // bytes; queues * slots * max_request of memory are locked
+    /// A taken-over export, or one made without a backend, starts suspended for this long.
+    std::chrono::milliseconds wait_for_backend{60'000};
+    /// Called when the device has ended without stop(): somebody deleted it.
+    std::function<void()> lost;
+};
+
+/// Why this kernel has no usable ublk driver (Linux 6.5, module ublk_drv). Blocking, for milliseconds.
+Result<> ublk_available();
+
+/// Makes the device, or takes it over from an earlier process: same device, same number, what was in flight
+/// is done again. The kernel keeps it; no keeper is needed. `backend` may be null only for a device that is
+/// there; requests then wait for serve(). `ready` is called within about twenty seconds. Needs root. Errors:
+/// those of ublk_available(), exists (another process serves it), nothing kept and no backend (not_found).
+void make_ublk_export(Reactor& reactor, BlockBackend* backend, UblkOptions options, ExportReady ready);
+
+/// Volumes whose node in `device_directory` is a ublk device that a process left or serves. Blocking, for
+/// milliseconds.
+Result<std::vector<VolumeId>> kept_ublk_exports(const std::string& device_directory);
 
 struct NbdOptions {
     VolumeId volume;          // the export's name; the empty name means it too

@@ -22,13 +22,14 @@ using namespace understudy::mirror;
 constexpr char kUsage[] =
     "usage: understudy-export FILE --fuse MOUNTDIR --device DIR [--name NAME] [--keeper SOCKET] "
     "[--read-only]\n"
+    "       understudy-export FILE --ublk --device DIR [--queues N] [--name NAME] [--read-only]\n"
     "       understudy-export FILE --nbd SOCKET [--name NAME] [--read-only]\n"
     "Offers FILE as block device DIR/NAME or as NBD server, in the foreground. Prints the path when it is "
     "ready.\n"
     "SIGTERM takes the device away; while it is in use this is refused and said, a second SIGTERM within "
     "five\n"
     "seconds takes it away by force. SIGUSR2 ends the process and leaves the device to the next one "
-    "(--keeper).\n";
+    "(--keeper, --ublk).\n";
 
 constexpr auto kForceWithin = std::chrono::seconds(5);
 
@@ -36,6 +37,8 @@ struct Arguments {
     std::string file;
     std::map<std::string, std::string, std::less<>> options;
     bool read_only = false;
+    bool ublk = false;
+    std::uint32_t queues = 1;
 };
 
 bool parse(int argc, char** argv, Arguments& arguments) {
@@ -43,8 +46,10 @@ bool parse(int argc, char** argv, Arguments& arguments) {
         const std::string_view word = argv[i];
         if (word == "--read-only") {
             arguments.read_only = true;
+        } else if (word == "--ublk") {
+            arguments.ublk = true;
         } else if (word == "--fuse" || word == "--device" || word == "--nbd" || word == "--name" ||
-                   word == "--keeper") {
+                   word == "--keeper" || word == "--queues") {
             if (++i == argc) return false;
             arguments.options[std::string(word)] = argv[i];
         } else if (word.starts_with("-") || !arguments.file.empty()) {
@@ -53,8 +58,16 @@ bool parse(int argc, char** argv, Arguments& arguments) {
             arguments.file = word;
         }
     }
-    const bool fuse = arguments.options.contains("--fuse") && arguments.options.contains("--device");
-    return !arguments.file.empty() && fuse != arguments.options.contains("--nbd");
+    if (arguments.options.contains("--queues")) {
+        constexpr int kMostQueues = 64;
+        const auto queues = text::to_int(arguments.options["--queues"]);
+        if (!queues || *queues < 1 || *queues > kMostQueues) return false;
+        arguments.queues = static_cast<std::uint32_t>(*queues);
+    }
+    const bool fuse = arguments.options.contains("--fuse"), nbd = arguments.options.contains("--nbd");
+    const bool device = arguments.options.contains("--device");
+    return !arguments.file.empty() && (fuse ? 1 : 0) + (nbd ? 1 : 0) + (arguments.ublk ? 1 : 0) == 1 &&
+           device != nbd;
 }
 
 /// Runs one export until a signal ends it.
@@ -78,7 +91,7 @@ class Server {
         };
     }
     [[nodiscard]] std::function<void()> on_lost() {
-        return [this] { end({Code::failure, "the FUSE connection has ended", 0}); };
+        return [this] { end({Code::failure, "the device has ended", 0}); };
     }
     int run() {
         reactor_.run();
@@ -155,6 +168,14 @@ int main(int argc, char** argv) {
             **reactor, **backend,
             {.volume = name, .socket_path = arguments.options["--nbd"], .read_only = arguments.read_only},
             server.on_ready());
+    } else if (arguments.ublk) {
+        UblkOptions options;
+        options.volume = name;
+        options.device_directory = arguments.options["--device"];
+        options.read_only = arguments.read_only;
+        options.queues = arguments.queues;
+        options.lost = server.on_lost();
+        make_ublk_export(**reactor, backend->get(), options, server.on_ready());
     } else {
         FuseLoopOptions options;
         options.volume = name;

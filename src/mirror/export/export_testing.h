@@ -5,6 +5,7 @@
 #include "mirror/export/descriptor.h"
 #include "mirror/export/export.h"
 #include "mirror/export/loop_device.h"
+#include "mirror/export/ublk_device.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -39,6 +40,18 @@ inline std::string why_no_devices() {
     return {};
 }
 
+/// How a block device is made.
+enum class DeviceKind { fuse, ublk };
+inline std::string name_of(const ::testing::TestParamInfo<DeviceKind>& info) {
+    return info.param == DeviceKind::fuse ? "Fuse" : "Ublk";
+}
+/// Why this kind cannot be tested here; empty when it can. The virtual machine of tests/vm has both.
+inline std::string why_not(DeviceKind kind) {
+    if (auto why = why_no_devices(); !why.empty() || kind == DeviceKind::fuse) return why;
+    const auto usable = ublk_available();
+    return usable ? std::string() : usable.error().text;
+}
+
 inline bool wait_until(const std::function<bool()>& condition, std::chrono::milliseconds limit = kTestLimit) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     while (!condition()) {
@@ -68,14 +81,24 @@ class Place {
     ~Place() {
         if (mounted_at(file_system)) (void)unmount_fuse(file_system, true);
         (void)detach_labelled_loops(device_directory);
+        if (const auto device = ublk::find(ublk_place()); device && *device)
+            (void)ublk::remove(ublk_place(), (*device)->number, true, {});
         if (mounted_at(mount_directory)) (void)unmount_fuse(mount_directory, true);
         std::error_code ignored;
         std::filesystem::remove_all(root, ignored);
     }
     [[nodiscard]] std::string device() const { return device_directory + "/volume"; }
 
+    [[nodiscard]] ublk::Place ublk_place() const { return {"volume", device_directory}; }
+
     std::string root, mount_directory, device_directory, file_system, file;
 };
+
+/// How many ublk devices the kernel has of this place.
+inline unsigned ublk_devices(const Place& place) {
+    const auto found = ublk::find(place.ublk_place());
+    return found && *found ? 1 : 0;
+}
 
 /// A child process; killed by its id when it goes out of scope.
 class Program {

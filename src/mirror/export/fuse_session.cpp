@@ -2,10 +2,10 @@
 
 #include "mirror/export/fuse_protocol.h"
 #include "mirror/export/fuse_volume_file.h"
+#include "mirror/export/locked_memory.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,29 +25,6 @@ constexpr std::uint32_t kPage = 4096;
 constexpr std::uint32_t kMaxReadsAtOnce = 16;
 /// Largest piece of a discard or zeroing given to the backend at once.
 constexpr std::uint64_t kMaxRange = 1 << 30;
-
-/// Locked, resident memory that a fork does not share.
-class Arena {
-  public:
-    explicit Arena(std::size_t size) : size_(size) {
-        void* at =
-            mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-        if (at == MAP_FAILED) return;
-        data_ = static_cast<std::byte*>(at);
-        madvise(at, size, MADV_DONTFORK);
-        mlock(at, size);  // best effort: without the right to lock, it is at least resident now
-    }
-    Arena(const Arena&) = delete;
-    Arena& operator=(const Arena&) = delete;
-    ~Arena() {
-        if (data_ != nullptr) munmap(data_, size_);
-    }
-    [[nodiscard]] std::byte* data() const { return data_; }
-
-  private:
-    std::size_t size_;
-    std::byte* data_ = nullptr;
-};
 
 class Session final : public FuseSession {
   public:
@@ -462,7 +439,7 @@ class Session final : public FuseSession {
     RequestGate& gate_;
     const int fd_;
     const FuseSessionOptions options_;
-    Arena arena_;
+    LockedMemory arena_;
     std::vector<Slot> slots_;
     Slot* idle_ = nullptr;
     std::uint32_t extra_reads_ = 0;

@@ -101,10 +101,12 @@ class Load {
     std::vector<std::thread> threads_;
 };
 
-class TakeoverTest : public ::testing::Test {
+class TakeoverFixture : public ::testing::Test {
   protected:
+    virtual DeviceKind kind() const = 0;
+
     void SetUp() override {
-        if (const auto why = why_no_devices(); !why.empty()) GTEST_SKIP() << why;
+        if (const auto why = why_not(kind()); !why.empty()) GTEST_SKIP() << why;
         place_ = std::make_unique<Place>(kSize);
         keeper_socket_ = place_->root + "/keeper";
         start_keeper();
@@ -122,8 +124,12 @@ class TakeoverTest : public ::testing::Test {
         ASSERT_TRUE(wait_until([this] { return keeper::list(keeper_socket_).has_value(); }));
     }
     void start_server() {
-        server_ = Program({UNDERSTUDY_EXPORT, place_->file, "--fuse", place_->mount_directory, "--device",
-                           place_->device_directory, "--keeper", keeper_socket_});
+        std::vector<std::string> words{UNDERSTUDY_EXPORT, place_->file, "--device", place_->device_directory};
+        if (kind() == DeviceKind::ublk)
+            words.emplace_back("--ublk");
+        else
+            words.insert(words.end(), {"--fuse", place_->mount_directory, "--keeper", keeper_socket_});
+        server_ = Program(words);
         ASSERT_EQ(server_.first_line(), place_->device());
     }
     void expect_all_acknowledged_writes() {
@@ -139,7 +145,24 @@ class TakeoverTest : public ::testing::Test {
     std::unique_ptr<Load> load_;
 };
 
-TEST_F(TakeoverTest, AServerKilledUnderLoadTwentyTimesCausesNoErrorAndLosesNoWrite) {
+class TakeoverTest : public TakeoverFixture, public ::testing::WithParamInterface<DeviceKind> {
+  protected:
+    DeviceKind kind() const override { return GetParam(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TakeoverTest, ::testing::Values(DeviceKind::fuse, DeviceKind::ublk), name_of);
+
+class FuseTakeoverTest : public TakeoverFixture {
+  protected:
+    DeviceKind kind() const override { return DeviceKind::fuse; }
+};
+
+class UblkTakeoverTest : public TakeoverFixture {
+  protected:
+    DeviceKind kind() const override { return DeviceKind::ublk; }
+};
+
+TEST_P(TakeoverTest, AServerKilledUnderLoadTwentyTimesCausesNoErrorAndLosesNoWrite) {
     constexpr int kKills = 20;
     load_ = std::make_unique<Load>(place_->device());
     for (int i = 0; i < kKills; ++i) {
@@ -151,7 +174,7 @@ TEST_F(TakeoverTest, AServerKilledUnderLoadTwentyTimesCausesNoErrorAndLosesNoWri
     expect_all_acknowledged_writes();
 }
 
-TEST_F(TakeoverTest, AnUpgradeUnderLoadHandsOverAndTheOldServerEndsByItself) {
+TEST_P(TakeoverTest, AnUpgradeUnderLoadHandsOverAndTheOldServerEndsByItself) {
     load_ = std::make_unique<Load>(place_->device());
     for (int i = 0; i < 5; ++i) {
         ASSERT_TRUE(load_->progressed(20));
@@ -163,7 +186,7 @@ TEST_F(TakeoverTest, AnUpgradeUnderLoadHandsOverAndTheOldServerEndsByItself) {
     expect_all_acknowledged_writes();
 }
 
-TEST_F(TakeoverTest, TheDeviceKeepsItsNumberAndFileSystemAcrossAKill) {
+TEST_P(TakeoverTest, TheDeviceKeepsItsNumberAndFileSystemAcrossAKill) {
     ASSERT_EQ(run_program({"mkfs.ext4", "-q", place_->device()}), 0);
     ASSERT_EQ(mount(place_->device().c_str(), place_->file_system.c_str(), "ext4", 0, nullptr), 0);
     struct stat before {
@@ -182,12 +205,12 @@ TEST_F(TakeoverTest, TheDeviceKeepsItsNumberAndFileSystemAcrossAKill) {
     writing.join();
     ASSERT_EQ(stat(place_->device().c_str(), &after), 0);
     EXPECT_EQ(before.st_rdev, after.st_rdev);
-    EXPECT_EQ(labelled_loops(place_->device_directory)->size(), 1U);
+    EXPECT_EQ(labelled_loops(place_->device_directory)->size() + ublk_devices(*place_), 1U);
     ASSERT_EQ(umount(place_->file_system.c_str()), 0);
     EXPECT_EQ(run_program({"e2fsck", "-fn", place_->device()}), 0);
 }
 
-TEST_F(TakeoverTest, AKeeperThatWasRestartedIsToldAgainByTheRunningServer) {
+TEST_F(FuseTakeoverTest, AKeeperThatWasRestartedIsToldAgainByTheRunningServer) {
     load_ = std::make_unique<Load>(place_->device());
     keeper_.kill_now();
     start_keeper();
@@ -199,7 +222,7 @@ TEST_F(TakeoverTest, AKeeperThatWasRestartedIsToldAgainByTheRunningServer) {
     expect_all_acknowledged_writes();
 }
 
-TEST_F(TakeoverTest, AnOrderlyStopLeavesNothingInTheKeeperAndNoDevice) {
+TEST_F(FuseTakeoverTest, AnOrderlyStopLeavesNothingInTheKeeperAndNoDevice) {
     EXPECT_EQ(*kept_exports(keeper_socket_), std::vector<VolumeId>{VolumeId("volume")});
     server_.send(SIGTERM);
     EXPECT_EQ(server_.wait_for_end(), 0);
@@ -209,7 +232,7 @@ TEST_F(TakeoverTest, AnOrderlyStopLeavesNothingInTheKeeperAndNoDevice) {
     EXPECT_TRUE(labelled_loops(place_->device_directory)->empty());
 }
 
-TEST_F(TakeoverTest, AfterTheMountIsGoneANewDeviceIsMade) {
+TEST_F(FuseTakeoverTest, AfterTheMountIsGoneANewDeviceIsMade) {
     server_.kill_now();
     ASSERT_TRUE(unmount_fuse(place_->mount_directory, true));
     start_server();
@@ -217,6 +240,68 @@ TEST_F(TakeoverTest, AfterTheMountIsGoneANewDeviceIsMade) {
     Page page;
     EXPECT_EQ(pread(device.get(), &page, kBlock, 0), static_cast<ssize_t>(kBlock));
     EXPECT_EQ(labelled_loops(place_->device_directory)->size(), 1U);
+}
+
+TEST_F(UblkTakeoverTest, RequestsThatAStoppedServerDidNotTakeAreAnsweredByTheNext) {
+    constexpr unsigned kMoreThanSlots = 96;
+    std::atomic<unsigned> answered{0};
+    server_.send(SIGSTOP);
+    std::vector<std::thread> writers;
+    for (unsigned i = 0; i < kMoreThanSlots; ++i)
+        writers.emplace_back([this, i, &answered] {
+            const Descriptor device(open(place_->device().c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+            Page page;
+            if (pwrite(device.get(), &page, kBlock, static_cast<off_t>(i * kBlock)) ==
+                static_cast<ssize_t>(kBlock))
+                ++answered;
+        });
+    server_.kill_now();
+    start_server();
+    for (auto& writer : writers)
+        writer.join();
+    EXPECT_EQ(answered, kMoreThanSlots);
+}
+
+TEST_F(UblkTakeoverTest, ASecondServerIsRefusedWhileTheFirstLives) {
+    // Of another file, so that it is the device that is refused.
+    const std::string other = place_->root + "/other";
+    std::filesystem::copy_file(place_->file, other);
+    Program second({UNDERSTUDY_EXPORT, other, "--ublk", "--device", place_->device_directory});
+    EXPECT_EQ(second.first_line(), "");
+    EXPECT_NE(second.wait_for_end(), 0);
+    load_ = std::make_unique<Load>(place_->device());
+    ASSERT_TRUE(load_->progressed(10));
+    expect_all_acknowledged_writes();
+}
+
+TEST_F(UblkTakeoverTest, AnOrderlyStopLeavesNoDevice) {
+    EXPECT_EQ(*kept_ublk_exports(place_->device_directory), std::vector<VolumeId>{VolumeId("volume")});
+    server_.send(SIGTERM);
+    EXPECT_EQ(server_.wait_for_end(), 0);
+    EXPECT_FALSE(std::filesystem::exists(place_->device()));
+    EXPECT_TRUE(wait_until([this] { return ublk_devices(*place_) == 0; }));
+    EXPECT_TRUE(kept_ublk_exports(place_->device_directory)->empty());
+}
+
+TEST_F(UblkTakeoverTest, WhatAProgramWroteToThePageCacheIsThereAfterAnOrderlyStop) {
+    {
+        const Descriptor device(open(place_->device().c_str(), O_RDWR | O_CLOEXEC));
+        const std::string content(1 << 20, 'c');
+        ASSERT_EQ(write(device.get(), content.data(), content.size()), static_cast<ssize_t>(content.size()));
+    }
+    server_.send(SIGTERM);
+    ASSERT_EQ(server_.wait_for_end(), 0);
+    std::string content(1 << 20, ' ');
+    const Descriptor file(open(place_->file.c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_EQ(pread(file.get(), content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
+    EXPECT_EQ(content, std::string(1 << 20, 'c'));
+}
+
+TEST_F(UblkTakeoverTest, ADeletedDeviceEndsTheServerWithAnError) {
+    const auto device = ublk::find(place_->ublk_place());
+    ASSERT_TRUE(device && *device);
+    ASSERT_TRUE(ublk::remove(place_->ublk_place(), (*device)->number, true, {}));
+    EXPECT_EQ(server_.wait_for_end(), static_cast<int>(Code::failure));
 }
 
 }  // namespace

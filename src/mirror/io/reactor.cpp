@@ -114,6 +114,17 @@ class UringReactor final : public Reactor {
         op.polls_first = true;
         give(entry, op);
     }
+    void device_command(IoOperation& op, int fd, std::uint32_t command,
+                        std::span<const std::byte, kDeviceArgument> argument) override {
+        auto entry = take(op);
+        io_uring_prep_rw(IORING_OP_URING_CMD, entry.sqe, fd, nullptr, 0, 0);
+        entry.sqe->cmd_op = command;
+        std::memcpy(entry.sqe->cmd, argument.data(), argument.size());
+        give(entry, op);
+        entry.sqe->user_data |= kDeviceMark;
+        ++device_commands_;
+    }
+    void keep_until_closed(std::shared_ptr<void> memory) override { kept_.push_back(std::move(memory)); }
     void timeout(IoOperation& op, std::chrono::nanoseconds delay) override {
         auto entry = take(op);
         delay = std::max(delay, std::chrono::nanoseconds(0));
@@ -152,7 +163,9 @@ class UringReactor final : public Reactor {
     static std::uint64_t poll_mark(const IoOperation& op) {
         return reinterpret_cast<std::uintptr_t>(&op) | 1;
     }
-    static_assert(alignof(IoOperation) > 1);
+    /// Marks device commands, which nobody waits for when the reactor goes.
+    static constexpr std::uint64_t kDeviceMark = 2;
+    static_assert(alignof(IoOperation) > (1 | kDeviceMark));
     void give(Entry entry, IoOperation& op) {
         io_uring_sqe_set_data(entry.sqe, &op);
         ++in_flight_;
@@ -173,13 +186,15 @@ class UringReactor final : public Reactor {
     io_uring ring_{};
     bool ring_open_ = false;
     bool enabled_ = false;
-    bool busy_ = false;                       // the last wait was short
-    Clock::time_point crowded_until_{};       // others need this processor
-    bool again_ = false;                      // do not wait before the next batch
-    std::vector<SideArguments> side_;         // by submission slot
-    std::deque<io_uring_sqe> waiting_;        // the submission ring was full and the kernel took nothing
-    std::deque<SideArguments> waiting_side_;  // theirs, one each
-    std::uint64_t in_flight_ = 0;             // taken and not yet reaped, cancellations included
+    bool busy_ = false;                        // the last wait was short
+    Clock::time_point crowded_until_{};        // others need this processor
+    bool again_ = false;                       // do not wait before the next batch
+    std::vector<SideArguments> side_;          // by submission slot
+    std::deque<io_uring_sqe> waiting_;         // the submission ring was full and the kernel took nothing
+    std::deque<SideArguments> waiting_side_;   // theirs, one each
+    std::uint64_t in_flight_ = 0;              // taken and not yet reaped, cancellations included
+    std::uint64_t device_commands_ = 0;        // of them
+    std::vector<std::shared_ptr<void>> kept_;  // until the ring is closed
     Clock::time_point now_ = Clock::now();
     std::vector<std::function<void()>> hooks_;
 
@@ -252,8 +267,10 @@ void UringReactor::drain() {
         ++in_flight_;
     }
     in_flight_ -= waiting_.size();
+    for (const auto& entry : waiting_)
+        if ((entry.user_data & kDeviceMark) != 0) --device_commands_;
     const auto limit = Clock::now() + kDrainLimit;
-    while (in_flight_ > 0 && Clock::now() < limit) {
+    while (in_flight_ > device_commands_ && Clock::now() < limit) {
         __kernel_timespec step{0, 100'000'000};
         io_uring_cqe* first = nullptr;
         const int result = io_uring_submit_and_wait_timeout(&ring_, &first, 1, &step, nullptr);
@@ -261,7 +278,10 @@ void UringReactor::drain() {
         io_uring_cqe* cqe = nullptr;
         while (io_uring_peek_cqe(&ring_, &cqe) == 0 && cqe != nullptr) {
             // liburing's own timeout, on kernels that need one, is not ours to count.
-            if (cqe->user_data != LIBURING_UDATA_TIMEOUT) --in_flight_;
+            if (cqe->user_data != LIBURING_UDATA_TIMEOUT) {
+                --in_flight_;
+                if ((cqe->user_data & kDeviceMark) != 0) --device_commands_;
+            }
             io_uring_cqe_seen(&ring_, cqe);
         }
     }
@@ -444,7 +464,8 @@ void UringReactor::reap() {
         for (std::size_t i = 0; i < count; ++i) {
             --in_flight_;
             if (batch[i].user_data == 0 || (batch[i].user_data & 1) != 0) continue;
-            auto& op = *reinterpret_cast<IoOperation*>(batch[i].user_data);
+            if ((batch[i].user_data & kDeviceMark) != 0) --device_commands_;
+            auto& op = *reinterpret_cast<IoOperation*>(batch[i].user_data & ~kDeviceMark);
             assert(op.in_flight);
             op.in_flight = false;
             const int result = op.is_timeout && batch[i].result == -ETIME ? 0 : batch[i].result;

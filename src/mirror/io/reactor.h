@@ -33,6 +33,8 @@ struct IoOperation {
     bool polls_first = false;  // kept by the reactor
 };
 
+inline constexpr std::size_t kDeviceArgument = 16;  // bytes of a device command's argument
+
 class Reactor {
   public:
     /// `entries`: how many operations go to the kernel in one call (a power of two); more may be in flight.
@@ -55,6 +57,13 @@ class Reactor {
     /// Waits in the kernel until `fd`, which must be O_NONBLOCK, is readable, then reads without returning to
     /// this thread in between. -EAGAIN when another reader was faster.
     virtual void read_when_ready(IoOperation& op, int fd, std::span<std::byte> into) = 0;
+    /// A driver's own command (IORING_OP_URING_CMD); `argument` is copied. The kernel cannot cancel it: it
+    /// ends when the driver says so, or with the ring. Needs Linux 5.19.
+    virtual void device_command(IoOperation& op, int fd, std::uint32_t command,
+                                std::span<const std::byte, kDeviceArgument> argument) = 0;
+    /// For device commands that their owner cannot wait for: `memory`, which holds the operations and what
+    /// the kernel fills, is kept until the ring is closed. Callbacks may still come until then.
+    virtual void keep_until_closed(std::shared_ptr<void> memory) = 0;
     /// Fires once after `delay` with result 0, or -ECANCELED.
     virtual void timeout(IoOperation& op, std::chrono::nanoseconds delay) = 0;
     /// Asks the kernel to cancel `op`; its callback still comes, with -ECANCELED or its result. Nothing

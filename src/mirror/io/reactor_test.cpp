@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -451,6 +452,23 @@ TEST_F(ReactorTest, GoesAwayWithOperationsInFlightAndLeavesTheirBuffersAlone) {
     std::array<char, 8> kept{};
     EXPECT_EQ(recv(pair[0], kept.data(), kept.size(), MSG_DONTWAIT), 4)
         << "a cancelled receive took the data";
+}
+
+TEST_F(ReactorTest, ADeviceCommandReachesItsDriver) {
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    fds_.push_back(null);
+    const int pipe_like = eventfd(0, EFD_CLOEXEC);
+    fds_.push_back(pipe_like);
+    Op taken, refused;
+    watch(taken);
+    watch(refused);
+    const std::array<std::byte, kDeviceArgument> argument{};
+    reactor_->device_command(taken, null, 0, argument);
+    reactor_->device_command(refused, pipe_like, 0, argument);
+    run_until(2);
+    if (taken.result == -EOPNOTSUPP) GTEST_SKIP() << "this kernel's /dev/null takes no commands (Linux 6.0)";
+    EXPECT_EQ(taken.result, 0);
+    EXPECT_EQ(refused.result, -EOPNOTSUPP) << "an eventfd has no driver that takes commands";
 }
 
 }  // namespace
