@@ -15,7 +15,7 @@ PROJECT = pathlib.Path(__file__).resolve().parents[1]
 SUITES = ("structure", "unit", "scenarios", "sim", "sanitize", "fuzz", "cluster", "web", "vm", "tidy")
 # By name only: vm needs an emulated machine, tidy takes an hour.
 DEFAULT = tuple(suite for suite in SUITES if suite not in ("vm", "tidy"))
-ROOT_ONLY = {"cluster"}
+ROOT_ONLY = {"cluster", "vm"}
 FUZZ_SECONDS = 60
 SIM_SEEDS = {"release": 300, "asan": 60}
 # Tests of code that runs on several threads. Everything else runs on one, and has no use for TSan.
@@ -154,15 +154,19 @@ def fuzz(count: Count) -> None:
 
 
 def cluster(count: Count, extra: list[str] | None = None) -> None:
+    pytest(count, "tests/cluster", extra)
+
+
+def pytest(count: Count, folder: str, extra: list[str] | None = None) -> None:
     if broken := build("release"):
         return count.add("build release", "failed", broken)
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
         done = call("/usr/bin/python3", "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider",
-                    f"--junitxml={report.name}", *(extra or ["tests/cluster"]), timeout=2400)
+                    f"--junitxml={report.name}", *(extra or [folder]), timeout=2400)
         try:
             cases = list(ElementTree.parse(report.name).iter("testcase"))
         except ElementTree.ParseError:
-            return count.add("tests/cluster", "failed", done.stdout[-6000:])
+            return count.add(folder, "failed", done.stdout[-6000:])
         for case in cases:
             name = f"{case.get('classname')}.{case.get('name')}"
             trouble = [*case.findall("failure"), *case.findall("error")]
@@ -183,9 +187,12 @@ def web(count: Count) -> None:
     del count
 
 
-def vm(count: Count) -> None:
-    """Nothing runs only in a virtual machine yet."""
-    del count
+def vm(count: Count, extra: list[str] | None = None) -> None:
+    """What needs a kernel with ublk: in an emulated machine."""
+    prepared = call("packaging/dependencies", "vm")
+    if prepared.returncode != 0:
+        return count.add("packaging/dependencies vm", "failed", prepared.stdout)
+    pytest(count, "tests/vm", extra)
 
 
 def tidy(count: Count) -> None:
@@ -197,11 +204,11 @@ def tidy(count: Count) -> None:
 
 def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
-        print(f"usage: ./test [SUITE...]\nsuites: {' '.join(SUITES)}\n./test sim|cluster ARG... passes arguments on")
+        print(f"usage: ./test [SUITE...]\nsuites: {' '.join(SUITES)}\n./test sim|cluster|vm ARG... passes arguments on")
         return 0
     suites = [word for word in arguments if word in SUITES]
     extra = [word for word in arguments if word not in SUITES]
-    if extra and suites not in (["sim"], ["cluster"]):
+    if extra and suites not in (["sim"], ["cluster"], ["vm"]):
         print(f"there is no suite \"{extra[0]}\"; suites: {' '.join(SUITES)}", file=sys.stderr)
         return 2
     count = Count()
@@ -217,10 +224,10 @@ def main(arguments: list[str]) -> int:
             if os.environ.get("CI"):
                 count.add(suite, "failed", "needs root")
             else:
-                count.add(suite, "skipped", "needs root: hosts are made of namespaces")
+                count.add(suite, "skipped", "needs root: hosts are made of namespaces and machines read the host's files")
             continue
-        if suite in ("sim", "cluster"):
-            {"sim": sim, "cluster": cluster}[suite](count, extra)
+        if suite in ("sim", "cluster", "vm"):
+            {"sim": sim, "cluster": cluster, "vm": vm}[suite](count, extra)
         else:
             globals()[suite](count)
         print(f"  {suite}: {count.passed - before[0]} passed, {count.failed - before[1]} failed, "
