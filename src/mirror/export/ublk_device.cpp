@@ -1,10 +1,10 @@
 #include "mirror/export/ublk_device.h"
 
 #include "base/text.h"
+#include "mirror/io/driver_command.h"
 #include "mirror/io/local_device.h"
 
 #include <fcntl.h>
-#include <liburing.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <thread>
 
 namespace understudy::mirror::ublk {
@@ -39,25 +40,9 @@ class Control {
 
     /// 0 or more, or a negative errno.
     int run(std::uint32_t command, ublksrv_ctrl_cmd argument) const {
-        io_uring ring{};
-        // Commands of this driver have an argument of 32 bytes, for which entries of 128 are needed.
-        if (const int error = io_uring_queue_init(1, &ring, IORING_SETUP_SQE128); error != 0) return error;
-        io_uring_sqe* sqe = io_uring_get_sqe(&ring);
-        std::memset(sqe, 0, 2 * sizeof *sqe);
-        sqe->opcode = IORING_OP_URING_CMD;
-        sqe->fd = file_.get();
-        sqe->cmd_op = command;
-        std::memcpy(sqe->cmd, &argument, sizeof argument);
-        int result = io_uring_submit(&ring);
-        io_uring_cqe* cqe = nullptr;
-        if (result >= 0) {
-            do
-                result = io_uring_wait_cqe(&ring, &cqe);
-            while (result == -EINTR);
-            if (result == 0) result = cqe->res;
-        }
-        io_uring_queue_exit(&ring);
-        return result;
+        static_assert(sizeof argument == kDriverArgument);
+        return run_driver_command(file_.get(), command,
+                                  std::as_bytes(std::span(&argument, 1)).first<kDriverArgument>());
     }
 
   private:
