@@ -271,6 +271,30 @@ TEST_F(HierarchyOperations, ACreationElsewhereWaitsForTheLock) {
     EXPECT_TRUE(w.sim.run_until([&] { return !w.locked(); }, 30s));
 }
 
+// Spec: CLU-142
+TEST_F(HierarchyOperations, AScriptThatAnInterruptedChangeLeftRunningIsNamedAndItsEndCompletesEverything) {
+    create();
+    const auto before = w.definition();
+    w.cluster.kits().delay_next(beta, "extend", 1h, web);
+    w.cluster.start(alpha, kExtend);
+    w.sim.run_for(20s);
+    w.cluster.host(alpha).kill_program();
+    w.cluster.power_on(alpha);
+    ASSERT_TRUE(w.wait_together());
+    w.sim.run_for(30s);
+    ASSERT_TRUE(w.unfinished());
+    const auto reply = w.run(alpha, kSet);
+    EXPECT_EQ(reply.exit_code, 3);
+    EXPECT_THAT(reply.err, HasSubstr("extend of an interrupted change has not ended there after 60 s"));
+    EXPECT_THAT(reply.err, HasSubstr("waits on beta"));
+    EXPECT_TRUE(w.unfinished()) << "it is not forgotten while the script runs";
+    w.sim.run_for(1h);
+    EXPECT_FALSE(w.unfinished());
+    EXPECT_FALSE(w.locked());
+    EXPECT_EQ(w.definition(), before);
+    w.must(alpha, kSet);
+}
+
 enum class Blow {
     crash_of_the_caller,
     power_off_of_the_caller,

@@ -68,6 +68,11 @@ void KitModel::fail_next(const NodeName& host, const std::string& action, int co
     hosts_.at(host).fail_next[{action, tag}] = count;
 }
 
+void KitModel::delay_next(const NodeName& host, const std::string& action, runtime::Duration takes,
+                          const Tag& tag) {
+    hosts_.at(host).delay_next[{action, tag}] = takes;
+}
+
 runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec& spec) {
     const auto action = spec.path.substr(spec.path.rfind('/') + 1);
     const Tag tag(argument_after(spec, "-t"));
@@ -80,6 +85,7 @@ runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec
         return outcome;
     }
     if (simulation_.chance(trouble_.hangs)) outcome.takes = kHang;
+    if (const auto delayed = host.delay_next.extract({action, tag})) outcome.takes = delayed.mapped();
     if (action == "restore")
         for (const auto& [parent, child] : needs_)
             if (parent == tag && !running_on(host).contains(child) && !host.broken.contains(child) &&

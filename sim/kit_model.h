@@ -45,6 +45,9 @@ class KitModel {
     void set_trouble(Trouble trouble) { trouble_ = trouble; }
     /// The next `count` runs of this action for this resource on this host fail.
     void fail_next(const NodeName& host, const std::string& action, int count, const Tag& tag);
+    /// The next run of this action for this resource on this host takes so long.
+    void delay_next(const NodeName& host, const std::string& action, runtime::Duration takes,
+                    const Tag& tag);
 
     /// Counts what was started, stopped or lost.
     [[nodiscard]] std::uint64_t changes() const { return changes_; }
@@ -59,6 +62,7 @@ class KitModel {
         std::set<Tag> broken;  // stopped by themselves
         std::map<Tag, runtime::TimePoint> restore_began;
         std::map<std::pair<std::string, Tag>, int> fail_next;  // by action and tag
+        std::map<std::pair<std::string, Tag>, runtime::Duration> delay_next;
     };
     runtime::SimulatedOutcome start(Host& host, const runtime::ProcessSpec& spec);
     int finish(Host& host, const std::string& action, const Tag& tag, runtime::TimePoint began);

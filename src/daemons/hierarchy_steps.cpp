@@ -14,6 +14,8 @@ using config::Reply;
 using nlohmann::json;
 
 constexpr auto kPollRunning = std::chrono::milliseconds(100);
+// The caller holds the cluster's lock meanwhile, and asks again later.
+constexpr auto kWaitForEarlier = std::chrono::seconds(60);
 constexpr std::string_view kActions[] = {"restore", "remove",    "quickchk", "deepchk", "recover",
                                          "create",  "canextend", "extend",   "delete",  "unextend"};
 constexpr std::string_view kGlobals[] = {"predelete", "postdelete"};
@@ -174,10 +176,21 @@ void HierarchySteps::change_records(const NodeName& caller, std::string_view pay
 
 runtime::Task<> HierarchySteps::run_script(Command command, Answer answer) {
     const Tag tag(command.get("tag"));
-    // The caller may have died and what it began may still run.
-    while (running_.contains(tag))
+    const auto action = command.get("action");
+    // The caller may have died and what it began may still run: without a limit of its own. Spec: CLU-142.
+    const auto until = world_.clock.now() + kWaitForEarlier;
+    while (running_.contains(tag)) {
+        if (world_.clock.now() >= until) {
+            // It has not begun, but what is there may be half of something: neither refused nor complete.
+            answer(fail(Code::internal,
+                        "{} of {} waits on {}: {} of an interrupted change has not ended there after {} s; end "
+                        "its process when it hangs",
+                        action, tag.str(), database_.self().str(), running_.at(tag), kWaitForEarlier.count()));
+            co_return;
+        }
         co_await runtime::sleep_for(world_.tasks, kPollRunning);
-    running_.insert(tag);
+    }
+    running_.emplace(tag, action);
     Result<> done;
     if (command.get("kind") == kEngine)
         done = co_await engine_action(command);

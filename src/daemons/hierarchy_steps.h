@@ -10,7 +10,8 @@
 #include "recovery/scripts.h"
 #include "runtime/task.h"
 
-#include <set>
+#include <map>
+#include <string>
 
 namespace understudy::daemons {
 
@@ -47,7 +48,7 @@ class HierarchySteps {
     comm::Cluster& cluster_;
     recovery::Engine& engine_;
     recovery::Scripts scripts_;
-    std::set<Tag> running_;  // what is taken back waits for what still runs
+    std::map<Tag, std::string> running_;  // its action: what is taken back waits for what still runs
     runtime::TaskScope tasks_;
 };
 

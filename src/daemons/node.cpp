@@ -253,10 +253,9 @@ struct Node::Impl {
         }
         if (!edits.empty()) database->commit(std::move(edits));
         // Spec: CLU-130.
-        for (const auto& kit : text::split(options.settings.text("DISABLED_KITS"), ','))
-            if (!text::trim(kit).empty())
-                messages::error("(No. {}) {}", messages::kit_disabled.number,
-                                messages::text(messages::kit_disabled, text::trim(kit)));
+        for (const auto& kit : scripts_of(options).disabled_kits())
+            messages::error("(No. {}) {}", messages::kit_disabled.number,
+                            messages::text(messages::kit_disabled, kit));
     }
 
     static bool touches_paths(const config::Change& change) {

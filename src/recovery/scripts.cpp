@@ -89,12 +89,20 @@ std::string Scripts::core(const std::string& name) const {
     return find_in(lkroot_ + "/admin/core/actions", name);
 }
 
+std::vector<std::string> Scripts::disabled_kits() const {
+    std::vector<std::string> kits;
+    const auto setting = environment_.find("DISABLED_KITS");
+    if (setting == environment_.end()) return kits;
+    for (const auto& kit : text::split(setting->second, ','))
+        if (const auto name = text::trim(kit); !name.empty()) kits.emplace_back(name);
+    return kits;
+}
+
 bool Scripts::enabled(const AppName& app, const TypeName& type) const {
-    const auto disabled = environment_.find("DISABLED_KITS");
-    if (disabled == environment_.end()) return true;
-    for (const auto& kit : text::split(disabled->second, ','))
-        if (text::iequals(text::trim(kit), app.str() + "/" + type.str())) return false;
-    return true;
+    const auto kits = disabled_kits();
+    return std::none_of(kits.begin(), kits.end(), [&](const std::string& kit) {
+        return text::iequals(kit, app.str() + "/" + type.str());
+    });
 }
 
 std::vector<std::string> Scripts::global(const std::string& name) const {

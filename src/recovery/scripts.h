@@ -28,7 +28,9 @@ class Scripts {
     /// Path of an action of a type: the type's own, else the application's; empty when there is none. Names
     /// match whatever their case.
     [[nodiscard]] std::string find(const AppName& app, const TypeName& type, const std::string& action) const;
-    /// Whether this node may bring resources of the kit in service: it is not among DISABLED_KITS. Spec:
+    /// The kits that DISABLED_KITS names, "app/type" each, as written there.
+    [[nodiscard]] std::vector<std::string> disabled_kits() const;
+    /// Whether this node may bring resources of the kit in service: it is not among disabled_kits(). Spec:
     /// CLU-130.
     [[nodiscard]] bool enabled(const AppName& app, const TypeName& type) const;
     /// Paths of the scripts with this name that every operation runs: the core's, then each application's in
