@@ -4,12 +4,11 @@
 #include "config/address.h"
 #include "config/definition.h"
 #include "config/interval.h"
+#include "config/yaml_reader.h"
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <initializer_list>
 
 namespace understudy::config {
 namespace {
@@ -87,87 +86,18 @@ void write(YAML::Emitter& out, const DefinedResource& resource) {
 
 // --- reading
 
-/// One mapping of the file, which must have no other keys than those that are asked for.
-class Reader {
-  public:
-    static Result<Reader> of(const YAML::Node& node, std::string what,
-                             std::initializer_list<std::string_view> keys) {
-        if (!node.IsMap())
-            return fail(Code::bad_argument, "line {}: {} must be a mapping (key: value)", line(node), what);
-        std::set<std::string> seen;
-        for (const auto& entry : node) {
-            if (!entry.first.IsScalar())
-                return fail(Code::bad_argument, "line {}: {} has a key that is no word", line(entry.first),
-                            what);
-            const auto& key = entry.first.Scalar();
-            if (std::find(keys.begin(), keys.end(), key) == keys.end())
-                return fail(Code::bad_argument, "line {}: {} has no \"{}\"; it has {}", line(entry.first),
-                            what, key, fmt::join(keys, ", "));
-            if (!seen.insert(key).second)
-                return fail(Code::bad_argument, "line {}: {} has \"{}\" twice", line(entry.first), what, key);
-        }
-        return Reader(node, std::move(what));
-    }
-    static int line(const YAML::Node& node) { return node.Mark().line + 1; }
-
-    [[nodiscard]] bool has(const char* key) const { return node_[key].IsDefined() && !node_[key].IsNull(); }
-    [[nodiscard]] YAML::Node at(const char* key) const { return node_[key]; }
-
-    [[nodiscard]] Result<std::string> word(const char* key) const {
-        if (!has(key)) return fail(Code::bad_argument, "line {}: {} lacks \"{}\"", line(node_), what_, key);
-        if (!at(key).IsScalar())
-            return fail(Code::bad_argument, "line {}: \"{}\" of {} must be one value", line(at(key)), key,
-                        what_);
-        return at(key).Scalar();
-    }
-    /// `fallback` when it is not there.
-    [[nodiscard]] Result<int> number(const char* key, int fallback, std::int64_t least,
-                                     std::int64_t most) const {
-        if (!has(key)) return fallback;
-        UNDERSTUDY_TRY(const auto text, word(key));
-        const auto value = text::to_int(text);
-        if (!value || *value < least || *value > most)
-            return fail(Code::out_of_range, "line {}: \"{}\" of {} is {} to {}, not \"{}\"", line(at(key)),
-                        key, what_, least, most, text);
-        return static_cast<int>(*value);
-    }
-    [[nodiscard]] Result<bool> flag(const char* key, bool fallback) const {
-        if (!has(key)) return fallback;
-        UNDERSTUDY_TRY(const auto text, word(key));
-        if (text::iequals(text, "true") || text::iequals(text, "yes")) return true;
-        if (text::iequals(text, "false") || text::iequals(text, "no")) return false;
-        return fail(Code::bad_argument, "line {}: \"{}\" of {} is true or false, not \"{}\"", line(at(key)),
-                    key, what_, text);
-    }
-
-  private:
-    Reader(YAML::Node node, std::string what) : node_(std::move(node)), what_(std::move(what)) {}
-    YAML::Node node_;
-    std::string what_;
-};
-
 class Parser {
   public:
     Result<Definition> parse(std::string_view yaml) {
         if (yaml.size() > kMaxFileBytes)
             return fail(Code::bad_argument, "a definition has at most {} MiB", kMaxFileBytes >> 20);
-        YAML::Node root;
-        try {
-            root = YAML::Load(std::string(yaml));
-        } catch (const YAML::Exception& error) {
-            return fail(Code::bad_argument, "line {}: this is no YAML: {}", error.mark.line + 1, error.msg);
-        }
-        try {
-            return read(root);
-        } catch (const YAML::Exception& error) {
-            return fail(Code::bad_argument, "line {}: {}", error.mark.line + 1, error.msg);
-        }
+        return read_yaml<Definition>(yaml, [this](const YAML::Node& root) { return read(root); });
     }
 
   private:
     Result<Definition> read(const YAML::Node& root) {
         UNDERSTUDY_TRY(const auto file,
-                       Reader::of(root, "the definition", {"format", "nodes", "paths", "resources"}));
+                       YamlReader::of(root, "the definition", {"format", "nodes", "paths", "resources"}));
         UNDERSTUDY_TRY(const auto format, file.number("format", 0, 0, 1000000));
         if (format != kFormat)
             return fail(Code::bad_argument, "this is a definition of format {}; this version reads format {}",
@@ -184,7 +114,7 @@ class Parser {
                   Result<> (Parser::*read_one)(const YAML::Node&)) {
         if (!list.IsSequence())
             return fail(Code::bad_argument, "line {}: {} must be a list (lines that begin with -)",
-                        Reader::line(list), what);
+                        YamlReader::line(list), what);
         for (const auto& node : list)
             UNDERSTUDY_CHECK((this->*read_one)(node));
         return {};
@@ -193,20 +123,20 @@ class Parser {
     Result<> nodes(const YAML::Node& node) {
         if (!node.IsMap())
             return fail(Code::bad_argument, "line {}: nodes must be a mapping of node names",
-                        Reader::line(node));
+                        YamlReader::line(node));
         for (const auto& entry : node) {
             auto& settings = definition_.nodes[NodeName(entry.first.Scalar())];
             if (entry.second.IsNull()) continue;
             UNDERSTUDY_TRY(const auto reader,
-                           Reader::of(entry.second, "node " + entry.first.Scalar(), {"settings"}));
+                           YamlReader::of(entry.second, "node " + entry.first.Scalar(), {"settings"}));
             if (!reader.has("settings")) continue;
             if (!reader.at("settings").IsMap())
                 return fail(Code::bad_argument, "line {}: settings must be a mapping",
-                            Reader::line(reader.at("settings")));
+                            YamlReader::line(reader.at("settings")));
             for (const auto& setting : reader.at("settings")) {
                 if (!setting.second.IsScalar() || setting.second.Scalar().find('\n') != std::string::npos)
                     return fail(Code::bad_argument, "line {}: setting {} must be one line",
-                                Reader::line(setting.first), setting.first.Scalar());
+                                YamlReader::line(setting.first), setting.first.Scalar());
                 settings[setting.first.Scalar()] = setting.second.Scalar();
             }
         }
@@ -215,20 +145,20 @@ class Parser {
 
     Result<> check_node(const YAML::Node& where, const NodeName& node) const {
         if (definition_.nodes.contains(node)) return {};
-        return fail(Code::not_found, "line {}: node {} is not among \"nodes\"", Reader::line(where),
+        return fail(Code::not_found, "line {}: node {} is not among \"nodes\"", YamlReader::line(where),
                     node.str());
     }
 
     Result<> path(const YAML::Node& node) {
         UNDERSTUDY_TRY(
             const auto reader,
-            Reader::of(node, "a path", {"ends", "port", "disk", "priority", "interval", "misses"}));
+            YamlReader::of(node, "a path", {"ends", "port", "disk", "priority", "interval", "misses"}));
         DefinedPath path;
         if (!reader.has("ends") || !reader.at("ends").IsMap() || reader.at("ends").size() != 2)
             return fail(Code::bad_argument,
                         "line {}: a path needs \"ends\" with two nodes: {{left: ADDRESS, right: "
                         "ADDRESS}}",
-                        Reader::line(node));
+                        YamlReader::line(node));
         for (const auto& end : reader.at("ends")) {
             const NodeName name(end.first.Scalar());
             UNDERSTUDY_CHECK(check_node(end.first, name));
@@ -239,7 +169,7 @@ class Parser {
             path.transport = "DISK";
         } else {
             if (!reader.has("port"))
-                return fail(Code::bad_argument, "line {}: a path lacks \"port\"", Reader::line(node));
+                return fail(Code::bad_argument, "line {}: a path lacks \"port\"", YamlReader::line(node));
             UNDERSTUDY_TRY(path.port, reader.number("port", 0, 1, 65535));
         }
         UNDERSTUDY_TRY(path.priority, reader.number("priority", path.priority, 1, 99));
@@ -250,7 +180,7 @@ class Parser {
             if (!interval)
                 return fail(Code::bad_argument,
                             "line {}: an interval is seconds or milliseconds (5s, 200ms), not \"{}\"",
-                            Reader::line(reader.at("interval")), text);
+                            YamlReader::line(reader.at("interval")), text);
             path.interval_ms = *interval;
         }
         definition_.paths.push_back(std::move(path));
@@ -259,9 +189,9 @@ class Parser {
 
     Result<> resource(const YAML::Node& node) {
         UNDERSTUDY_TRY(const auto reader,
-                       Reader::of(node, "a resource",
-                                  {"tag", "type", "id", "info", "needs", "on", "initialization", "switchback",
-                                   "local_recovery", "quick_check", "deep_check"}));
+                       YamlReader::of(node, "a resource",
+                                      {"tag", "type", "id", "info", "needs", "on", "initialization",
+                                       "switchback", "local_recovery", "quick_check", "deep_check"}));
         DefinedResource resource;
         DefinedInstance model;
         UNDERSTUDY_TRY(const auto tag, reader.word("tag"));
@@ -275,7 +205,7 @@ class Parser {
         const auto slash = type.find('/');
         if (slash == std::string::npos)
             return fail(Code::bad_argument, "line {}: type of {} is application/type, not \"{}\"",
-                        Reader::line(node), tag, type);
+                        YamlReader::line(node), tag, type);
         resource.app = AppName(type.substr(0, slash));
         resource.type = TypeName(type.substr(slash + 1));
         if (reader.has("initialization")) {
@@ -284,7 +214,7 @@ class Parser {
             if (!init)
                 return fail(Code::bad_argument,
                             "line {}: initialization is AUTORES_ISP, INIT_ISP or INIT_OSU",
-                            Reader::line(reader.at("initialization")));
+                            YamlReader::line(reader.at("initialization")));
             resource.init = *init;
         }
         if (reader.has("switchback")) {
@@ -292,7 +222,7 @@ class Parser {
             const auto switchback = parse_switchback(text);
             if (!switchback)
                 return fail(Code::bad_argument, "line {}: switchback is INTELLIGENT or AUTOMATIC",
-                            Reader::line(reader.at("switchback")));
+                            YamlReader::line(reader.at("switchback")));
             resource.switchback = *switchback;
         }
         UNDERSTUDY_TRY(resource.local_recovery, reader.flag("local_recovery", true));
@@ -301,13 +231,13 @@ class Parser {
         if (reader.has("needs")) {
             if (!reader.at("needs").IsSequence())
                 return fail(Code::bad_argument, "line {}: needs of {} must be a list: [A, B]",
-                            Reader::line(reader.at("needs")), tag);
+                            YamlReader::line(reader.at("needs")), tag);
             for (const auto& need : reader.at("needs"))
                 resource.needs.emplace_back(need.Scalar());
         }
         if (!reader.has("on") || !reader.at("on").IsMap() || reader.at("on").size() == 0)
             return fail(Code::bad_argument, "line {}: {} needs \"on\" with its nodes: {{left: 1, right: 10}}",
-                        Reader::line(node), tag);
+                        YamlReader::line(node), tag);
         for (const auto& entry : reader.at("on"))
             UNDERSTUDY_CHECK(place(resource, model, entry.first, entry.second));
         UNDERSTUDY_CHECK(check_priorities(resource, node));
@@ -325,11 +255,11 @@ class Parser {
             const auto priority = text::to_int(value.Scalar());
             if (!priority || *priority < Priority::kMin || *priority > Priority::kMaxForPeople)
                 return fail(Code::out_of_range, "line {}: priority of {} is {} to {}, not \"{}\"",
-                            Reader::line(value), what, Priority::kMin, Priority::kMaxForPeople,
+                            YamlReader::line(value), what, Priority::kMin, Priority::kMaxForPeople,
                             value.Scalar());
             instance.priority = Priority{static_cast<int>(*priority)};
         } else if (!value.IsNull()) {
-            UNDERSTUDY_TRY(const auto reader, Reader::of(value, what, {"priority", "tag", "id", "info"}));
+            UNDERSTUDY_TRY(const auto reader, YamlReader::of(value, what, {"priority", "tag", "id", "info"}));
             if (reader.has("priority")) {
                 Priority priority;
                 UNDERSTUDY_TRY(priority.value,
@@ -349,7 +279,7 @@ class Parser {
             }
         }
         if (!resource.on.emplace(name, std::move(instance)).second)
-            return fail(Code::bad_argument, "line {}: {} stands twice", Reader::line(key), what);
+            return fail(Code::bad_argument, "line {}: {} stands twice", YamlReader::line(key), what);
         return {};
     }
 
@@ -360,16 +290,16 @@ class Parser {
             std::set<Priority> seen;
             for (const auto& [name, instance] : resource.on) {
                 if (!instance.priority)
-                    return fail(Code::bad_argument, "line {}: {} has no priority on {}", Reader::line(node),
-                                instance.tag.str(), name.str());
+                    return fail(Code::bad_argument, "line {}: {} has no priority on {}",
+                                YamlReader::line(node), instance.tag.str(), name.str());
                 if (!seen.insert(*instance.priority).second)
                     return fail(Code::bad_argument, "line {}: two nodes have priority {} for {}",
-                                Reader::line(node), instance.priority->value, instance.tag.str());
+                                YamlReader::line(node), instance.priority->value, instance.tag.str());
             }
         }
         for (const auto& [name, instance] : resource.on)
             if (!places_.emplace(name, instance.tag).second)
-                return fail(Code::bad_argument, "line {}: {} on {} is defined twice", Reader::line(node),
+                return fail(Code::bad_argument, "line {}: {} on {} is defined twice", YamlReader::line(node),
                             instance.tag.str(), name.str());
         return {};
     }
