@@ -1,21 +1,9 @@
 // Whole nodes in simulated clusters: shutdown strategy, automatic switchback, disabled failover, with the
 // power cut at bad moments. Each test reads as a story.
 
-#include "sim/cluster_sim.h"
-#include "sim/faults.h"
-#include "sim/invariants.h"
+#include "sim/story.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-namespace understudy {
-
-template <class Purpose>
-void PrintTo(const Name<Purpose>& name, std::ostream* out) {
-    *out << name.str();
-}
-
-namespace sim {
+namespace understudy::sim {
 namespace {
 
 using namespace std::chrono_literals;
@@ -23,18 +11,11 @@ using config::State;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-struct World {
-    explicit World(ClusterOptions options) : cluster(sim, options) {
-        sim.set_trace_detail(runtime::TraceDetail::notes);
+struct World : Story {
+    explicit World(ClusterOptions options) : Story(std::move(options)) {
         cluster.power_on_all();
         EXPECT_TRUE(cluster.wait_in_service(60s));
     }
-    ~World() {
-        EXPECT_THAT(invariants.violations(), IsEmpty());
-        if (testing::Test::HasFailure()) std::fputs(sim.trace().c_str(), stderr);
-    }
-    World(const World&) = delete;
-    World& operator=(const World&) = delete;
 
     void begin_shutdown(const NodeName& name) {
         config::Command stop;
@@ -48,26 +29,16 @@ struct World {
         cluster.host(name).power_off();
         return ended;
     }
-    [[nodiscard]] std::vector<NodeName> hosts() { return cluster.kits().hosts_running(app); }
-
-    runtime::Simulation sim{2};
-    SimulatedCluster cluster;
-    Invariants invariants{cluster};
-    const NodeName alpha{"alpha"};
-    const NodeName beta{"beta"};
-    const NodeName gamma{"gamma"};
-    const Tag app{"app0"};
-    const Tag ip{"ip0"};
 };
 
 // Spec: CLU-202, CLU-206, CMD-054
 TEST(ShutdownScenario, TheBackupRunsItBeforeTheHostIsGone) {
     World w({.nodes = 2, .hierarchies = 1, .shutdown_switchover = true});
     ASSERT_TRUE(w.shut_down(w.alpha));
-    EXPECT_THAT(w.hosts(), ElementsAre(w.beta));
+    EXPECT_THAT(w.running(), ElementsAre(w.beta));
     w.cluster.power_on(w.alpha);
     w.sim.run_for(60s);
-    EXPECT_THAT(w.hosts(), ElementsAre(w.beta));
+    EXPECT_THAT(w.running(), ElementsAre(w.beta));
     w.invariants.check_calm();
 }
 
@@ -76,10 +47,10 @@ TEST(ShutdownScenario, WithoutTheStrategyItComesBackWithItsHost) {
     World w({.nodes = 2, .hierarchies = 1});
     ASSERT_TRUE(w.shut_down(w.alpha));
     w.sim.run_for(120s);
-    EXPECT_THAT(w.hosts(), IsEmpty());
+    EXPECT_THAT(w.running(), IsEmpty());
     w.cluster.power_on(w.alpha);
     ASSERT_TRUE(w.cluster.wait_in_service(60s));
-    EXPECT_THAT(w.hosts(), ElementsAre(w.alpha));
+    EXPECT_THAT(w.running(), ElementsAre(w.alpha));
 }
 
 // Spec: CLU-205, CLU-219
@@ -91,7 +62,7 @@ TEST(ShutdownScenario, ANodeThatCameBackIsTakenOverLikeAnyOther) {
     w.sim.run_for(10s);
     w.cluster.host(w.alpha).power_off();
     ASSERT_TRUE(w.cluster.wait_in_service(60s));
-    EXPECT_THAT(w.hosts(), ElementsAre(w.beta));
+    EXPECT_THAT(w.running(), ElementsAre(w.beta));
 }
 
 // Spec: CLU-206
@@ -115,10 +86,10 @@ TEST(SwitchbackScenario, AHierarchyGoesHomeAfterEveryFailure) {
     World w({.nodes = 2, .hierarchies = 2, .switchback = config::Switchback::automatic});
     for (int round = 0; round < 3; ++round) {
         w.cluster.host(w.alpha).power_off();
-        ASSERT_TRUE(w.sim.run_until([&] { return w.hosts() == std::vector{w.beta}; }, 60s));
+        ASSERT_TRUE(w.sim.run_until([&] { return w.running() == std::vector{w.beta}; }, 60s));
         ASSERT_TRUE(w.cluster.wait_in_service(30s));
         w.cluster.power_on(w.alpha);
-        ASSERT_TRUE(w.sim.run_until([&] { return w.hosts() == std::vector{w.alpha}; }, 60s))
+        ASSERT_TRUE(w.sim.run_until([&] { return w.running() == std::vector{w.alpha}; }, 60s))
             << "round " << round;
         ASSERT_TRUE(w.cluster.wait_in_service(30s));
         w.sim.run_for(10s);
@@ -151,11 +122,11 @@ TEST(DisabledFailoverScenario, ADeadNodeIsNotTakenOverByTheOneThatMayNot) {
     ASSERT_TRUE(set && set->exit_code == 0);
     w.cluster.host(w.alpha).power_off();
     ASSERT_TRUE(w.cluster.wait_in_service(60s));
-    EXPECT_THAT(w.hosts(), ElementsAre(w.gamma));
+    EXPECT_THAT(w.running(), ElementsAre(w.gamma));
     // And gamma's death is another matter.
     w.cluster.host(w.gamma).power_off();
     ASSERT_TRUE(w.cluster.wait_in_service(60s));
-    EXPECT_THAT(w.hosts(), ElementsAre(w.beta));
+    EXPECT_THAT(w.running(), ElementsAre(w.beta));
 }
 
 // Spec: CLU-210
@@ -165,12 +136,11 @@ TEST(DisabledFailoverScenario, BetweenTwoNodesItWaitsForItsOwn) {
     ASSERT_TRUE(set && set->exit_code == 0) << "asked on the other node";
     w.cluster.host(w.alpha).power_off();
     w.sim.run_for(120s);
-    EXPECT_THAT(w.hosts(), IsEmpty());
+    EXPECT_THAT(w.running(), IsEmpty());
     w.cluster.power_on(w.alpha);
     ASSERT_TRUE(w.cluster.wait_in_service(60s));
-    EXPECT_THAT(w.hosts(), ElementsAre(w.alpha));
+    EXPECT_THAT(w.running(), ElementsAre(w.alpha));
 }
 
 }  // namespace
-}  // namespace sim
-}  // namespace understudy
+}  // namespace understudy::sim

@@ -3,20 +3,9 @@
 // one hierarchy, and the invariant that nothing ever runs twice.
 
 #include "quorum/decisions.h"
-#include "sim/cluster_sim.h"
-#include "sim/invariants.h"
+#include "sim/story.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-namespace understudy {
-
-template <class Purpose>
-void PrintTo(const Name<Purpose>& name, std::ostream* out) {
-    *out << name.str();
-}
-
-namespace sim {
+namespace understudy::sim {
 
 using namespace std::chrono_literals;
 using config::State;
@@ -25,21 +14,13 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-class QuorumScenario : public testing::Test {
+class QuorumScenario : public testing::Test, protected Story {
   protected:
     QuorumScenario(int nodes, quorum::Mode mode, const std::string& more = {})
-        : cluster(
-              sim,
-              {.nodes = nodes, .hierarchies = 1, .settings = quorum_settings(mode, more), .quorum = mode}) {
-        sim.set_trace_detail(runtime::TraceDetail::notes);
-    }
-    void TearDown() override {
-        EXPECT_THAT(invariants.violations(), IsEmpty());
-        if (HasFailure()) std::fputs(sim.trace().c_str(), stderr);
-    }
+        : Story({.nodes = nodes, .hierarchies = 1, .settings = quorum_settings(mode, more), .quorum = mode},
+                7) {}
     void start_in_service() {
-        cluster.power_on_all();
-        ASSERT_TRUE(cluster.wait_in_service(120s));
+        ASSERT_NO_FATAL_FAILURE(Story::start_in_service(120s));
         ASSERT_THAT(running(), ElementsAre(alpha));
         sim.run_for(30s);
     }
@@ -56,10 +37,6 @@ class QuorumScenario : public testing::Test {
             invariants.disturbed(node);
         sim.heal_all();
     }
-    std::vector<NodeName> running() { return cluster.kits().hosts_running(app); }
-    bool wait_running(const NodeName& node, runtime::Duration limit) {
-        return sim.run_until([&] { return cluster.kits().hosts_running(app) == std::vector{node}; }, limit);
-    }
     /// The longest a takeover takes: detection, witness, the wait, two restores.
     runtime::Duration takeover() { return 2 * cluster.detection() + 5s + 1s + 10s; }
     quorum::Quorum quorum_of(const NodeName& node) {
@@ -70,16 +47,6 @@ class QuorumScenario : public testing::Test {
         return static_cast<quorum::Quorum>(reply ? reply->exit_code : -1);
     }
     int changes() { return static_cast<int>(cluster.kits().changes()); }
-
-    runtime::Simulation sim{7};
-    SimulatedCluster cluster;
-    Invariants invariants{cluster};
-    const NodeName alpha{"alpha"};
-    const NodeName beta{"beta"};
-    const NodeName gamma{"gamma"};
-    const Tag app{"app0"};
-    const Tag ip{"ip0"};
 };
 
-}  // namespace sim
-}  // namespace understudy
+}  // namespace understudy::sim

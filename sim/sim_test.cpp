@@ -2,22 +2,11 @@
 // understudy-sim.
 
 #include "recovery/plan.h"
-#include "sim/cluster_sim.h"
 #include "sim/faults.h"
-#include "sim/invariants.h"
 #include "sim/run.h"
+#include "sim/story.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-namespace understudy {
-
-template <class Purpose>
-void PrintTo(const Name<Purpose>& name, std::ostream* out) {
-    *out << name.str();
-}
-
-namespace sim {
+namespace understudy::sim {
 namespace {
 
 using namespace std::chrono_literals;
@@ -25,27 +14,10 @@ using config::State;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-class Scenario : public testing::Test {
+class Scenario : public testing::Test, protected Story {
   protected:
     explicit Scenario(int nodes) : Scenario(ClusterOptions{.nodes = nodes, .hierarchies = 1}) {}
-    explicit Scenario(ClusterOptions options) : cluster(sim, options) {
-        sim.set_trace_detail(runtime::TraceDetail::notes);
-    }
-    void TearDown() override {
-        EXPECT_THAT(invariants.violations(), IsEmpty());
-        if (HasFailure()) std::fputs(sim.trace().c_str(), stderr);
-    }
-    void start_in_service() {
-        cluster.power_on_all();
-        ASSERT_TRUE(cluster.wait_in_service(60s));
-    }
-    runtime::Simulation sim{2};
-    SimulatedCluster cluster;
-    Invariants invariants{cluster};
-    const NodeName alpha{"alpha"};
-    const NodeName beta{"beta"};
-    const Tag app{"app0"};
-    const Tag ip{"ip0"};
+    explicit Scenario(ClusterOptions options) : Story(std::move(options)) {}
 };
 
 class ClusterScenario : public Scenario {
@@ -446,5 +418,4 @@ TEST(SimulatedClusterRun, RandomSeedsKeepTheInvariants) {
 }
 
 }  // namespace
-}  // namespace sim
-}  // namespace understudy
+}  // namespace understudy::sim
