@@ -48,8 +48,7 @@ SimulatedCluster::SimulatedCluster(runtime::Simulation& simulation, ClusterOptio
         hierarchies_.push_back({Tag(fmt::format("app{}", i)), Tag(fmt::format("ip{}", i))});
         kits_.needs(hierarchies_.back().root, hierarchies_.back().child);
     }
-    for (std::size_t i = 0; i < static_cast<std::size_t>(options_.nodes); ++i)
-        names_.emplace_back(kNames[i]);
+    names_ = node_names(options_.nodes);
     for (std::size_t i = 0; i < names_.size(); ++i) {
         std::vector<std::string> addresses;
         for (int network = 0; network < options_.paths; ++network)
@@ -66,6 +65,10 @@ SimulatedCluster::SimulatedCluster(runtime::Simulation& simulation, ClusterOptio
         if (options_.quorum == quorum::Mode::storage) capture_storage(names_[i]);
         configure(i);
     }
+}
+
+std::vector<NodeName> node_names(int nodes) {
+    return std::vector<NodeName>(std::begin(kNames), std::begin(kNames) + nodes);
 }
 
 std::string quorum_settings(quorum::Mode mode, const std::string& more) {
@@ -184,6 +187,11 @@ runtime::SimulatedNode& SimulatedCluster::host(const NodeName& name) {
 
 StoreDisk& SimulatedCluster::disk(const NodeName& name) {
     return members_.at(name).disk;
+}
+
+void SimulatedCluster::fill_disk(const NodeName& name, bool full) {
+    disk(name).full = full;
+    host(name).set_disk_full(full);
 }
 
 void SimulatedCluster::power_on(const NodeName& name) {

@@ -42,6 +42,9 @@ struct ClusterOptions {
     std::chrono::seconds boot_takes{5};        // after a reset by the watchdog
 };
 
+/// Their names, best first.
+std::vector<NodeName> node_names(int nodes);
+
 /// Settings for a kind of quorum: majority with remote_verify, or storage with storage.
 std::string quorum_settings(quorum::Mode mode, const std::string& more = {});
 
@@ -68,6 +71,8 @@ class SimulatedCluster {
     }
     [[nodiscard]] runtime::SimulatedNode& host(const NodeName& name);
     [[nodiscard]] StoreDisk& disk(const NodeName& name);
+    /// Whether the host's disk is full, for its database and for its other files.
+    void fill_disk(const NodeName& name, bool full);
     [[nodiscard]] SharedStorage& storage() { return storage_; }
     [[nodiscard]] HostWatchdog& watchdog(const NodeName& name) { return *members_.at(name).watchdog; }
     /// How often a node has begun a quarantine.

@@ -20,6 +20,11 @@ constexpr runtime::Duration kShutdownPoll = 20ms;
 constexpr runtime::Duration kShutdownLimit = 90s;
 // Less than what storage quorum is made for: T_dead minus the time of a write that is on its way.
 constexpr auto kMostStale = 4s;
+constexpr auto kSlowWrite = 2s;
+
+std::uint64_t seed_of_fault(std::uint64_t seed, int number) {
+    return seed + static_cast<std::uint64_t>(number);  // the stream's own start mixes it
+}
 
 bool excuses_a_split(Fault fault) {
     switch (fault) {
@@ -47,6 +52,8 @@ bool excuses_a_split(Fault fault) {
         case Fault::lying_checks:
         case Fault::hanging_checks:
         case Fault::one_network:
+        case Fault::slow_disk:
+        case Fault::full_disk:
             return false;
     }
     return false;
@@ -96,6 +103,10 @@ std::string_view to_string(Fault fault) {
             return "program pause";
         case Fault::host_pause:
             return "host pause";
+        case Fault::slow_disk:
+            return "slow disk";
+        case Fault::full_disk:
+            return "full disk";
         case Fault::storage_cut:
             return "storage cut";
         case Fault::storage_slow:
@@ -136,7 +147,14 @@ FaultInjector::FaultInjector(SimulatedCluster& cluster, Invariants& invariants, 
     : cluster_(cluster),
       simulation_(cluster.simulation()),
       invariants_(invariants),
-      profile_(std::move(profile)) {}
+      profile_(std::move(profile)),
+      seed_(simulation_.random()),
+      schedule_(seed_),
+      fault_(seed_) {}
+
+runtime::Duration FaultInjector::duration(runtime::Duration least, runtime::Duration most) {
+    return least + runtime::Duration(fault_.below(static_cast<std::uint64_t>((most - least).count()) + 1));
+}
 
 void FaultInjector::later(runtime::Duration delay, std::function<void()> function) {
     simulation_.after(delay, [this, round = round_, function = std::move(function)] {
@@ -151,8 +169,12 @@ void FaultInjector::start() {
 }
 
 void FaultInjector::next() {
-    later(simulation_.random_duration(profile_.least_gap, profile_.most_gap), [this] {
-        strike(profile_.kinds[simulation_.random_below(profile_.kinds.size())]);
+    const auto spread = static_cast<std::uint64_t>((profile_.most_gap - profile_.least_gap).count()) + 1;
+    const auto gap = profile_.least_gap + runtime::Duration(schedule_.below(spread));
+    const auto kind = profile_.kinds[schedule_.below(profile_.kinds.size())];
+    later(gap, [this, kind] {
+        ++drawn_;
+        if (!only_ || only_->contains(drawn_)) strike(kind);
         next();
     });
 }
@@ -169,6 +191,10 @@ void FaultInjector::stop() {
     simulation_.set_delay(100us, 1ms);
     cluster_.kits().set_trouble({});
     cluster_.storage().all_reachable();
+    for (const auto& name : cluster_.nodes()) {
+        cluster_.disk(name).most_write = StoreDisk::kMostWrite;
+        cluster_.fill_disk(name, false);
+    }
     for (const auto& name : cluster_.nodes())
         if (cluster_.host(name).paused()) invariants_.disturbed(name);
     cluster_.resume_all();
@@ -180,7 +206,7 @@ void FaultInjector::stop() {
 }
 
 NodeName FaultInjector::any_node() {
-    return cluster_.nodes()[simulation_.random_below(cluster_.nodes().size())];
+    return cluster_.nodes()[fault_.below(cluster_.nodes().size())];
 }
 
 NodeName FaultInjector::other_than(const NodeName& node) {
@@ -199,10 +225,10 @@ void FaultInjector::cut(const NodeName& from, const NodeName& to, int network) {
 }
 
 void FaultInjector::isolate(const NodeName& node) {
-    if (simulation_.chance(0.5)) cluster_.storage().reachable(node, false);
+    if (fault_.chance(0.5)) cluster_.storage().reachable(node, false);
     for (const auto& other : cluster_.nodes())
         if (other != node) simulation_.partition(node.str(), other.str());
-    later(simulation_.random_duration(1s, 120s), [this, node] {
+    later(duration(1s, 120s), [this, node] {
         cluster_.storage().reachable(node, true);
         for (const auto& other : cluster_.nodes()) {
             if (other == node) continue;
@@ -213,7 +239,7 @@ void FaultInjector::isolate(const NodeName& node) {
 }
 
 void FaultInjector::heal_later(const NodeName& a, const NodeName& b) {
-    later(simulation_.random_duration(100ms, 60s), [this, a, b] {
+    later(duration(100ms, 60s), [this, a, b] {
         if (cluster_.separated(a, b)) invariants_.disturbed(a, b);
         simulation_.heal(a.str(), b.str());
     });
@@ -221,7 +247,7 @@ void FaultInjector::heal_later(const NodeName& a, const NodeName& b) {
 
 void FaultInjector::power_off(const NodeName& node) {
     cluster_.host(node).power_off();
-    later(simulation_.random_duration(100ms, 60s), [this, node] { cluster_.power_on(node); });
+    later(duration(100ms, 60s), [this, node] { cluster_.power_on(node); });
 }
 
 /// What an operating system does: lets the engine stop, within a limit, then cuts the power.
@@ -245,13 +271,13 @@ void FaultInjector::await_shutdown(const NodeName& node, runtime::TimePoint limi
         if (stopped_)
             cluster_.power_on(node);
         else
-            later(simulation_.random_duration(100ms, 60s), [this, node] { cluster_.power_on(node); });
+            later(duration(100ms, 60s), [this, node] { cluster_.power_on(node); });
     });
 }
 
 void FaultInjector::disable_failover(const NodeName& from, const NodeName& to) {
     cluster_.start(from, SimulatedCluster::system_failover(from, to, false));
-    later(simulation_.random_duration(5s, 60s),
+    later(duration(5s, 60s),
           [this, from, to] { cluster_.start(from, SimulatedCluster::system_failover(from, to, true)); });
 }
 
@@ -259,11 +285,13 @@ void FaultInjector::disable_failover(const NodeName& from, const NodeName& to) {
 // would add up to a silence that nobody can tell from a dead host.
 void FaultInjector::crash_daemon(const NodeName& node) {
     if (!cluster_.host(node).running() || cluster_.host(node).paused()) return;
+    // Two faults at once: the application runs, and the database forgets that.
+    if (cluster_.disk(node).full || cluster_.disk(node).behind) return;
     if (last_crash_ && simulation_.now() - *last_crash_ < 3 * cluster_.detection()) return;
     last_crash_ = simulation_.now();
     cluster_.host(node).kill_program();
     const runtime::Duration most = cluster_.options().interval / 2;
-    later(simulation_.random_duration(most / 10, most), [this, node] {
+    later(duration(most / 10, most), [this, node] {
         if (cluster_.host(node).powered()) cluster_.power_on(node);
     });
 }
@@ -271,7 +299,7 @@ void FaultInjector::crash_daemon(const NodeName& node) {
 void FaultInjector::pause(const NodeName& node, runtime::Pause what) {
     if (!cluster_.host(node).running()) return;
     cluster_.host(node).pause(what);
-    later(simulation_.random_duration(10ms, 30s), [this, node] {
+    later(duration(10ms, 30s), [this, node] {
         invariants_.disturbed(node);
         cluster_.host(node).resume();
     });
@@ -279,19 +307,30 @@ void FaultInjector::pause(const NodeName& node, runtime::Pause what) {
 
 void FaultInjector::kits_later(KitModel::Trouble trouble) {
     cluster_.kits().set_trouble(trouble);
-    later(simulation_.random_duration(1s, 60s), [this] { cluster_.kits().set_trouble({}); });
+    later(duration(1s, 60s), [this] { cluster_.kits().set_trouble({}); });
 }
 
 void FaultInjector::break_an_application() {
-    const auto& hierarchy = cluster_.hierarchies()[simulation_.random_below(cluster_.hierarchies().size())];
-    const auto& tag = simulation_.chance(0.5) ? hierarchy.root : hierarchy.child;
+    const auto& hierarchy = cluster_.hierarchies()[fault_.below(cluster_.hierarchies().size())];
+    const auto& tag = fault_.chance(0.5) ? hierarchy.root : hierarchy.child;
     for (const auto& host : cluster_.kits().hosts_running(tag))
         cluster_.kits().break_down(host, tag);
 }
 
+void FaultInjector::slow_disk(const NodeName& node) {
+    cluster_.disk(node).most_write = kSlowWrite;
+    later(duration(1s, 60s), [this, node] { cluster_.disk(node).most_write = StoreDisk::kMostWrite; });
+}
+
+void FaultInjector::full_disk(const NodeName& node) {
+    cluster_.fill_disk(node, true);
+    later(duration(1s, 30s), [this, node] { cluster_.fill_disk(node, false); });
+}
+
 void FaultInjector::strike(Fault fault) {
     ++struck_;
-    simulation_.note("fault", to_string(fault));
+    fault_ = runtime::simulated::RandomStream(seed_of_fault(seed_, drawn_));
+    simulation_.note("fault", fmt::format("{}: {}", drawn_, to_string(fault)));
     const auto node = any_node();
     const auto other = other_than(node);
     const runtime::Duration interval = cluster_.options().interval;
@@ -301,11 +340,11 @@ void FaultInjector::strike(Fault fault) {
         case Fault::power_off_in_write:
             cluster_.host(node).power_off_in_next_write();
             armed_.insert(node);
-            return later(simulation_.random_duration(10s, 60s), [this, node] { cluster_.power_on(node); });
+            return later(duration(10s, 60s), [this, node] { cluster_.power_on(node); });
         case Fault::daemon_crash:
             return crash_daemon(node);
         case Fault::switchover: {
-            const auto which = simulation_.random_below(cluster_.hierarchies().size());
+            const auto which = fault_.below(cluster_.hierarchies().size());
             return cluster_.start(node,
                                   SimulatedCluster::switchover(cluster_.hierarchies()[which].root, other));
         }
@@ -317,16 +356,15 @@ void FaultInjector::strike(Fault fault) {
             return simulation_.break_connections(node.str(), other.str());
         case Fault::connection_loss:
             simulation_.set_connection_loss(kConnectionLoss);
-            return later(simulation_.random_duration(1s, 60s),
-                         [this] { simulation_.set_connection_loss(0); });
+            return later(duration(1s, 60s), [this] { simulation_.set_connection_loss(0); });
         case Fault::slow_network:
             simulation_.set_delay(1ms, interval / 10);
-            return later(simulation_.random_duration(1s, 60s), [this] { simulation_.set_delay(100us, 1ms); });
+            return later(duration(1s, 60s), [this] { simulation_.set_delay(100us, 1ms); });
         case Fault::clock:
-            cluster_.host(node).set_clock_drift(
-                static_cast<int>(simulation_.random_below(2 * kMostDriftPpm + 1)) - kMostDriftPpm);
-            return cluster_.host(other).jump_wall_clock(std::chrono::duration_cast<std::chrono::microseconds>(
-                simulation_.random_duration(-24h, 24h)));
+            cluster_.host(node).set_clock_drift(static_cast<int>(fault_.below(2 * kMostDriftPpm + 1)) -
+                                                kMostDriftPpm);
+            return cluster_.host(other).jump_wall_clock(
+                std::chrono::duration_cast<std::chrono::microseconds>(duration(-24h, 24h)));
         case Fault::failing_kits:
             return kits_later({.fails = kFailChance});
         case Fault::hanging_kits:
@@ -344,8 +382,8 @@ void FaultInjector::strike(Fault fault) {
             cut(node, other, -1);
             return heal_later(node, other);
         case Fault::one_network: {
-            const auto network = static_cast<int>(
-                simulation_.random_below(static_cast<std::uint64_t>(cluster_.options().paths)));
+            const auto network =
+                static_cast<int>(fault_.below(static_cast<std::uint64_t>(cluster_.options().paths)));
             cut(node, other, network);
             cut(other, node, network);
             return heal_later(node, other);
@@ -354,14 +392,17 @@ void FaultInjector::strike(Fault fault) {
             return pause(node, runtime::Pause::program);
         case Fault::host_pause:
             return pause(node, runtime::Pause::host);
+        case Fault::slow_disk:
+            return slow_disk(node);
+        case Fault::full_disk:
+            return full_disk(node);
         case Fault::storage_cut:
             cluster_.storage().reachable(node, false);
-            return later(simulation_.random_duration(1s, 60s),
-                         [this, node] { cluster_.storage().reachable(node, true); });
+            return later(duration(1s, 60s), [this, node] { cluster_.storage().reachable(node, true); });
         case Fault::storage_slow:
             cluster_.storage().set_delay(2s);
             cluster_.storage().set_staleness(kMostStale);
-            return later(simulation_.random_duration(1s, 60s), [this] {
+            return later(duration(1s, 60s), [this] {
                 cluster_.storage().set_delay(20ms);
                 cluster_.storage().set_staleness({});
             });

@@ -1,7 +1,9 @@
 #pragma once
-// Random faults for a simulated cluster, drawn from the run's one stream: the seed decides which kinds a run
-// has, when they strike, whom, and how long they last.
+// Random faults for a simulated cluster: the seed decides which kinds a run has, when they strike, whom, and
+// how long they last. Faults are numbered from 1; each has a random stream of its own, so that a run without
+// some of them has the others as they were.
 
+#include "runtime/simulated/random_stream.h"
 #include "sim/invariants.h"
 
 #include <optional>
@@ -32,13 +34,15 @@ enum class Fault {
     one_network,      // one network only: the other path goes on
     program_pause,    // SIGSTOP of the daemon
     host_pause,       // VM freeze
+    slow_disk,        // what a host writes into its database takes seconds
+    full_disk,        // a host can write nothing
     storage_cut,      // a host does not reach the quorum storage
     storage_slow,     // the storage is slow, and what is read from it is old
     isolation,        // a host loses every network, and perhaps the storage
 };
 inline constexpr int kFaultKinds = static_cast<int>(Fault::isolation) + 1;
 /// Kinds that every cluster knows; the others need quorum.
-inline constexpr int kFaultKindsWithoutQuorum = static_cast<int>(Fault::host_pause) + 1;
+inline constexpr int kFaultKindsWithoutQuorum = static_cast<int>(Fault::full_disk) + 1;
 std::string_view to_string(Fault fault);
 
 /// What a run suffers.
@@ -65,10 +69,15 @@ class FaultInjector {
     /// No new ones; ends those in force: heals cuts, resumes, boots, lets kits work.
     void stop();
     void strike(Fault fault);
+    /// From now on only the faults with these numbers strike.
+    void only(std::set<int> numbers) { only_ = std::move(numbers); }
     [[nodiscard]] int struck() const { return struck_; }
+    /// Faults so far, those that only() kept from striking too.
+    [[nodiscard]] int drawn() const { return drawn_; }
 
   private:
     void next();
+    [[nodiscard]] runtime::Duration duration(runtime::Duration least, runtime::Duration most);
     /// Runs `function` after `delay` unless stop() was called before.
     void later(runtime::Duration delay, std::function<void()> function);
     NodeName any_node();
@@ -84,16 +93,23 @@ class FaultInjector {
     void heal_later(const NodeName& a, const NodeName& b);
     void kits_later(KitModel::Trouble trouble);
     void break_an_application();
+    void slow_disk(const NodeName& node);
+    void full_disk(const NodeName& node);
 
     SimulatedCluster& cluster_;
     runtime::Simulation& simulation_;
     Invariants& invariants_;
     FaultProfile profile_;
+    std::uint64_t seed_;
+    runtime::simulated::RandomStream schedule_;  // when which kind strikes
+    runtime::simulated::RandomStream fault_;     // of the fault that strikes
+    std::optional<std::set<int>> only_;
     std::set<NodeName> shutting_down_;
     bool stopped_ = false;
     std::uint64_t round_ = 0;  // of start and stop: what was scheduled before a stop does nothing
     std::optional<runtime::TimePoint> last_crash_;
     std::set<NodeName> armed_;  // lose their power in their next write
+    int drawn_ = 0;
     int struck_ = 0;
 };
 

@@ -46,8 +46,7 @@ class KitModel {
     /// The next `count` runs of this action for this resource on this host fail.
     void fail_next(const NodeName& host, const std::string& action, int count, const Tag& tag);
     /// The next run of this action for this resource on this host takes so long.
-    void delay_next(const NodeName& host, const std::string& action, runtime::Duration takes,
-                    const Tag& tag);
+    void delay_next(const NodeName& host, const std::string& action, runtime::Duration takes, const Tag& tag);
 
     /// Counts what was started, stopped or lost.
     [[nodiscard]] std::uint64_t changes() const { return changes_; }

@@ -12,9 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr double kThreeNodesChance = 0.3;
 constexpr double kQuorumChance = 0.35;
-constexpr double kFiveNodesChance = 0.2;
 constexpr double kSurvivorChance = 0.4;
 constexpr double kAutomaticChance = 0.4;
 constexpr double kSwitchoverChance = 0.5;
@@ -28,6 +26,12 @@ constexpr runtime::Duration kSettle = 240s;
 constexpr runtime::Duration kSettleWithQuorum = 480s;
 constexpr runtime::Duration kFirstStart = 120s;
 
+/// Two and three nodes are what most people have, and the quickest to run.
+int number_of_nodes(runtime::Simulation& simulation) {
+    constexpr int kOfTwenty[] = {2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 6, 7};
+    return kOfTwenty[simulation.random_below(std::size(kOfTwenty))];
+}
+
 ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions& options) {
     struct Heartbeat {
         std::chrono::milliseconds interval;
@@ -35,7 +39,8 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
     };
     constexpr Heartbeat kHeartbeats[] = {{200ms, 3}, {1000ms, 3}, {1000ms, 5}, {6000ms, 5}};
     ClusterOptions result;
-    result.nodes = options.nodes != 0 ? options.nodes : simulation.chance(kThreeNodesChance) ? 3 : 2;
+    const int by_seed = number_of_nodes(simulation);
+    result.nodes = options.nodes != 0 ? options.nodes : by_seed;
     result.hierarchies = 1 + static_cast<int>(simulation.random_below(3));
     const auto& heartbeat = kHeartbeats[simulation.random_below(std::size(kHeartbeats))];
     result.interval = heartbeat.interval;
@@ -48,10 +53,9 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
     result.log = options.log;
     const bool quorum = options.quorum == 1 || (options.quorum == 0 && simulation.chance(kQuorumChance));
     if (!quorum) return result;
-    // Majority for odd numbers of nodes, storage for even ones.
-    if (options.nodes == 0 && result.nodes == 3 && simulation.chance(kFiveNodesChance)) result.nodes = 5;
-    result.quorum =
-        result.nodes % 2 == 0 && result.nodes <= 4 ? quorum::Mode::storage : quorum::Mode::majority;
+    // Storage is for up to four; of two a majority is both.
+    const bool storage = result.nodes == 2 || (result.nodes <= 4 && simulation.chance(0.5));
+    result.quorum = storage ? quorum::Mode::storage : quorum::Mode::majority;
     result.settings = quorum_settings(result.quorum);
     return result;
 }
@@ -59,6 +63,7 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
 class Run {
   public:
     Run(std::uint64_t seed, const RunOptions& options) : simulation_(seed), options_(options) {
+        if (options.faults) injector_.only(*options.faults);
         simulation_.set_trace_detail(options.trace ? runtime::TraceDetail::full
                                                    : runtime::TraceDetail::notes);
     }
@@ -68,7 +73,7 @@ class Run {
         if (!cluster_.wait_in_service(cluster_.fenced() ? kSettleWithQuorum : kFirstStart))
             invariants_.violation("the cluster does not come in service after its first start");
         suffer();
-        const bool quorum_is_left = leave_survivor();
+        const bool quorum_is_left = leave_survivors();
         simulation_.run_for(settle());
         if (!quorum_is_left) {
             check_nothing_runs();
@@ -83,9 +88,13 @@ class Run {
     [[nodiscard]] runtime::Duration settle() const { return cluster_.fenced() ? kSettleWithQuorum : kSettle; }
 
     RunResult result() {
-        return {invariants_.violations(), simulation_.trace(), describe(),
-                std::chrono::duration<double>(simulation_.now().time_since_epoch()).count(),
-                simulation_.events_run()};
+        RunResult result{invariants_.violations(), simulation_.trace(), describe()};
+        for (const auto& node : cluster_.nodes())
+            result.nodes.push_back(node.str());
+        result.faults = injector_.drawn();
+        result.virtual_seconds = std::chrono::duration<double>(simulation_.now().time_since_epoch()).count();
+        result.events = simulation_.events_run();
+        return result;
     }
 
     // A minority has no right to run anything.
@@ -112,16 +121,20 @@ class Run {
         cluster_.enable_failover();
     }
 
-    /// Whether those that are left can have quorum.
-    bool leave_survivor() {
+    /// Some hosts never come back. Whether those that are left can have quorum.
+    bool leave_survivors() {
         if (!simulation_.chance(kSurvivorChance)) return true;
         simulation_.run_for(simulation_.random_duration(0s, kSettle));
-        const auto survivor = simulation_.random_below(cluster_.nodes().size());
+        const auto all = cluster_.nodes().size();
+        const auto first = simulation_.random_below(all);
+        const auto count = 1 + simulation_.random_below(all - 1);
+        const auto survives = [&](std::size_t i) { return (i + all - first) % all < count; };
         // Who was stopped on purpose and has not been seen since is not taken over.
-        if (marks_a_stop(cluster_.nodes()[survivor])) return true;
-        for (std::size_t i = 0; i < cluster_.nodes().size(); ++i)
-            if (i != survivor) cluster_.keep_off(cluster_.nodes()[i]);
-        return cluster_.options().quorum != quorum::Mode::majority;
+        for (std::size_t i = 0; i < all; ++i)
+            if (survives(i) && marks_a_stop(cluster_.nodes()[i])) return true;
+        for (std::size_t i = 0; i < all; ++i)
+            if (!survives(i)) cluster_.keep_off(cluster_.nodes()[i]);
+        return cluster_.options().quorum != quorum::Mode::majority || 2 * count > all;
     }
 
     [[nodiscard]] bool marks_a_stop(const NodeName& survivor) {
@@ -208,6 +221,45 @@ class Run {
 
 RunResult run_seed(std::uint64_t seed, const RunOptions& options) {
     return Run(seed, options).run();
+}
+
+std::set<int> minimise(const std::set<int>& numbers, const std::function<bool(const std::set<int>&)>& fails) {
+    std::vector<int> kept(numbers.begin(), numbers.end());
+    auto piece = (kept.size() + 1) / 2;
+    while (piece > 0) {
+        bool fewer_now = false;
+        for (std::size_t at = 0; at < kept.size();) {
+            auto fewer = kept;
+            const auto size = std::min(piece, fewer.size() - at);
+            const auto from = fewer.begin() + static_cast<std::ptrdiff_t>(at);
+            fewer.erase(from, from + static_cast<std::ptrdiff_t>(size));
+            if (fails(std::set<int>(fewer.begin(), fewer.end()))) {
+                kept = std::move(fewer);
+                fewer_now = true;
+            } else {
+                at += size;
+            }
+        }
+        // One by one until none can go: what was needed may not be any more.
+        if (piece > 1)
+            piece = (piece + 1) / 2;
+        else if (!fewer_now)
+            piece = 0;
+    }
+    return {kept.begin(), kept.end()};
+}
+
+std::optional<std::set<int>> minimise(std::uint64_t seed, RunOptions options) {
+    options.trace = false;
+    const auto whole = run_seed(seed, options);
+    if (whole.violations.empty()) return std::nullopt;
+    std::set<int> numbers;
+    for (int number = 1; number <= whole.faults; ++number)
+        if (!options.faults || options.faults->contains(number)) numbers.insert(number);
+    return minimise(numbers, [&](const std::set<int>& some) {
+        options.faults = some;
+        return !run_seed(seed, options).violations.empty();
+    });
 }
 
 }  // namespace understudy::sim

@@ -78,11 +78,14 @@ void SimulatedStore::add(Write write) {
 
 // One group at a time: everything queued so far.
 void SimulatedStore::begin() {
+    ++groups_;
     writing_ = queue_.size();
     written_at_crash_ = disk_.full ? 0 : world_.random.next() % (writing_ + 1);
     const auto spread =
-        static_cast<std::uint64_t>(std::chrono::microseconds(kMostWrite - kLeastWrite).count());
-    const auto takes = kLeastWrite + std::chrono::microseconds(world_.random.next() % spread);
+        std::chrono::duration_cast<std::chrono::microseconds>(disk_.most_write - StoreDisk::kLeastWrite);
+    const auto takes =
+        StoreDisk::kLeastWrite +
+        std::chrono::microseconds(world_.random.next() % static_cast<std::uint64_t>(spread.count()));
     world_.tasks.after(takes, [this] { finish(); });
 }
 
@@ -91,6 +94,7 @@ void SimulatedStore::finish() {
     written_at_crash_ = 0;
     std::vector<std::function<void(Result<>)>> answers;
     Result<> result;
+    disk_.behind = disk_.full;
     if (disk_.full) {
         result = fail(Code::failure, "cannot write the configuration database: no space left on the disk");
         for (std::size_t i = 0; i < count; ++i)
@@ -102,10 +106,19 @@ void SimulatedStore::finish() {
             queue_.pop_front();
         }
     }
-    // Writes that came meanwhile go now; what failed waits for the next write.
-    if (queue_.size() > (disk_.full ? count : 0)) begin();
+    // Writes that came meanwhile go now; what failed waits for the next write, or for a while.
+    if (queue_.size() > (disk_.full ? count : 0))
+        begin();
+    else if (!queue_.empty())
+        retry();
     for (const auto& answer : answers)
         if (answer) answer(result);
+}
+
+void SimulatedStore::retry() {
+    world_.tasks.after(StoreDisk::kRetry, [this, groups = groups_] {
+        if (groups == groups_) begin();
+    });
 }
 
 }  // namespace understudy::sim

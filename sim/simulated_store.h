@@ -23,16 +23,20 @@ class StoreDisk {
     std::map<NodeName, config::NodeConfig> replicas;
     std::vector<config::JournalEntry> journal;  // kept by every crash
     std::vector<config::HistoryEntry> history;  // each reaches the disk with its commit
-    /// While set, writes fail as on a full disk; they are kept and go with the next one after it.
+    /// While set, writes fail as on a full disk; they are kept and tried again with the next one, or after
+    /// kRetry.
     bool full = false;
+    static constexpr auto kRetry = std::chrono::seconds(5);
+    /// Whether a write has failed and none has succeeded since.
+    bool behind = false;
+    /// A group of writes takes between these.
+    static constexpr auto kLeastWrite = std::chrono::milliseconds(1);
+    static constexpr auto kMostWrite = std::chrono::milliseconds(10);
+    runtime::Duration most_write = kMostWrite;
 };
 
 class SimulatedStore : public config::Store {
   public:
-    /// A group of writes takes between these.
-    static constexpr auto kLeastWrite = std::chrono::milliseconds(1);
-    static constexpr auto kMostWrite = std::chrono::milliseconds(10);
-
     /// `disk` outlives the store.
     SimulatedStore(runtime::World world, StoreDisk& disk) : world_(world), disk_(disk) {}
     SimulatedStore(const SimulatedStore&) = delete;
@@ -62,12 +66,14 @@ class SimulatedStore : public config::Store {
     void add(Write write);
     void begin();
     void finish();
+    void retry();
 
     runtime::World world_;
     StoreDisk& disk_;
     std::deque<Write> queue_;
     std::vector<config::HistoryEntry> unwritten_history_;
     std::size_t writing_ = 0;           // the first so many of the queue are on their way
+    std::uint64_t groups_ = 0;          // that were begun
     std::size_t written_at_crash_ = 0;  // how many of those a crash now would find on disk
 };
 

@@ -85,6 +85,30 @@ TEST_F(SimulatedStoreTest, FullDiskFailsCommitsAndTheNextOneAfterItBringsThemAll
     EXPECT_EQ(disk.own.flags.size(), 3U);
 }
 
+TEST_F(SimulatedStoreTest, WhatAFullDiskRefusedIsTriedAgainByItself) {
+    disk.full = true;
+    commit(1);
+    sim.run_for(1s);
+    EXPECT_TRUE(disk.behind);
+    EXPECT_TRUE(disk.own.flags.empty());
+    disk.full = false;
+    sim.run_for(StoreDisk::kRetry);
+    EXPECT_FALSE(disk.behind);
+    EXPECT_EQ(disk.own.flags.size(), 1U);
+    EXPECT_EQ(store->waiting(), 0U);
+}
+
+TEST_F(SimulatedStoreTest, ASlowDiskWritesLateAndInOrder) {
+    disk.most_write = 10s;
+    commit(1);
+    commit(2);
+    sim.run_for(StoreDisk::kMostWrite);
+    const auto at_first = durable.size();
+    sim.run_for(20s);
+    EXPECT_EQ(at_first, 0U);
+    EXPECT_EQ(durable, (std::vector<std::uint64_t>{1, 2}));
+}
+
 TEST_F(SimulatedStoreTest, JournalSurvivesAPowerOffAndItsIdsGoOn) {
     for (std::uint64_t id = 1; id <= 3; ++id)
         store->append({id, 0, NodeName("A"), 0, "node", "A", "entry " + std::to_string(id)});

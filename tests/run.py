@@ -17,7 +17,7 @@ SUITES = ("structure", "unit", "scenarios", "sim", "sanitize", "fuzz", "cluster"
 DEFAULT = tuple(suite for suite in SUITES if suite not in ("vm", "tidy"))
 ROOT_ONLY = {"cluster", "vm"}
 FUZZ_SECONDS = 60
-SIM_SEEDS = {"release": 300, "asan": 60}
+SIM_SEEDS = {"release": 2000, "asan": 60}
 # Tests of code that runs on several threads. Everything else runs on one, and has no use for TSan.
 THREADED = ("runtime_posix_test", "runtime_network_test", "comm_posix_test", "sqlite_store_test", "keeper_test", "mirror_io_test",
             "mirror_export_test", "mirror_takeover_test", "mirror_volume_test", "mirror_control_posix_test")
@@ -110,7 +110,7 @@ def scenarios(count: Count) -> None:
 
 def run_seeds(count: Count, preset: str, extra: list[str]) -> None:
     seeds = SIM_SEEDS[preset]
-    done = call(f"build/{preset}/bin/understudy-sim", *(extra or ["--seeds", str(seeds)]), timeout=1800)
+    done = call(f"build/{preset}/bin/understudy-sim", *(extra or ["--seeds", str(seeds), "--jobs", str(os.cpu_count() or 1)]), timeout=1800)
     found = re.search(r"^(\d+) passed, (\d+) failed", done.stdout, re.MULTILINE)
     if not found:
         return count.add(f"understudy-sim {preset}", "failed", done.stdout[-4000:])
