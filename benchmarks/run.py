@@ -245,7 +245,7 @@ BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "foundation": [takeover, export, data_path, resync, kills],
     "config": [config_rows.database, config_rows.states, config_rows.commits],
     "recovery": [*recovery_rows.GROUP, checks_rows.checks],
-    "membership": [membership_rows.pace, membership_rows.seeds],
+    "membership": [membership_rows.pace, membership_rows.seeds, membership_rows.decision, membership_rows.many_nodes],
 }
 
 
