@@ -120,11 +120,13 @@ PathMonitor::Outcome PathMonitor::on_heartbeat(const wire::Heartbeat& heartbeat,
         judge(now, outcome);
         return outcome;
     }
+    // Also when its former life was heard: the new one may start what it has as soon as its wait is over.
+    const bool first_of_its_life = last_sequence_ == 0;
     last_sequence_ = heartbeat.sequence;
     echo_ns_ = heartbeat.sent_ns;
     last_heard_ = now;
     hear_by_ = now + limits_.limit();
-    if (!hearing_) {
+    if (!hearing_ || first_of_its_life) {
         hearing_ = true;
         outcome.heartbeat_due = true;
     }

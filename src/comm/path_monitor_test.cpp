@@ -182,6 +182,22 @@ TEST(PathMonitor, WhatWasHeardOfAnEarlierLifeOfThePeerIsNotToldToThePresentOne) 
     EXPECT_EQ(end.view(), View::heard);
 }
 
+// It waits for that before it starts anything, and no longer than interval x misses.
+TEST(PathMonitor, TheFirstHeartbeatOfAPeersNewLifeIsAnsweredAtOnce) {
+    End end;
+    end.monitor.on_greeting(1, kLimits, end.now);
+    end.hear(View::unknown);
+    EXPECT_EQ(end.heartbeats, 1) << "its first life";
+    end.hear(View::heard);
+    EXPECT_EQ(end.heartbeats, 1) << "no answers to answers";
+    end.monitor.on_greeting(2, kLimits, end.now);
+    end.peer_sequence = 0;
+    end.hear(View::unknown);
+    EXPECT_EQ(end.heartbeats, 2) << "the one that boots has heard nothing from here yet";
+    end.hear(View::heard);
+    EXPECT_EQ(end.heartbeats, 2);
+}
+
 TEST(PathMonitor, APeerThatNeverConfirmsIsDeadAfterTheLimit) {
     End end;
     end.come_alive();
