@@ -288,8 +288,9 @@ class Lab:
         run("ip", "netns", "add", host.namespace)
         for network in NETWORKS:
             port = f"p{host.number}n{network}"
+            # A host boots with the cards that it had: others remember their hardware addresses for a while.
             run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", f"eth{network - 1}",
-                "netns", host.namespace)
+                "address", f"02:75:73:00:{network:02x}:{host.number:02x}", "netns", host.namespace)
             run("ip", "-n", self.switch, "link", "set", port, "master", f"br{network}", "up")
             run("ip", "-n", host.namespace, "addr", "add", f"{host.address(network)}/24", "dev", f"eth{network - 1}")
             run("ip", "-n", host.namespace, "link", "set", f"eth{network - 1}", "up")
