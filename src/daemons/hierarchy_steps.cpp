@@ -182,10 +182,11 @@ runtime::Task<> HierarchySteps::run_script(Command command, Answer answer) {
     while (running_.contains(tag)) {
         if (world_.clock.now() >= until) {
             // It has not begun, but what is there may be half of something: neither refused nor complete.
-            answer(fail(Code::internal,
-                        "{} of {} waits on {}: {} of an interrupted change has not ended there after {} s; end "
-                        "its process when it hangs",
-                        action, tag.str(), database_.self().str(), running_.at(tag), kWaitForEarlier.count()));
+            answer(
+                fail(Code::internal,
+                     "{} of {} waits on {}: {} of an interrupted change has not ended there after {} s; end "
+                     "its process when it hangs",
+                     action, tag.str(), database_.self().str(), running_.at(tag), kWaitForEarlier.count()));
             co_return;
         }
         co_await runtime::sleep_for(world_.tasks, kPollRunning);
