@@ -14,7 +14,8 @@ constexpr int kIntroductionLimit_s = 300;
 constexpr OptionSpec kJson{"json", "", "print JSON for programs"};
 constexpr OptionSpec kDryRun{"dry-run", "", "only show what would be done, where and in which order"};
 
-constexpr int kMaxMirrorParameters = 1 + 11;  // a volume and every parameter it may have
+constexpr int kMaxSnapshotVolumes = 64;
+constexpr int kMaxMirrorParameters = 1 + 13;  // a volume and every parameter it may have
 
 OptionSpec required(std::string_view name, std::string_view value, std::string_view help) {
     return {name, value, help, true};
@@ -597,6 +598,19 @@ std::vector<CommandSpec> make_command_table() {
          Server::mirror,
          {},
          120},
+        {"understudy mirror snapshot",
+         "take|drop|location|status [VOL...] [DIRECTORY]",
+         "Take, drop and look at snapshots of a target: its volume as it was at one moment, to read and "
+         "write.",
+         {{"refresh", "", "take: in the place of the snapshot that there is"},
+          {"force", "", "drop: give its users I/O errors"},
+          {"clear", "", "location: no snapshots of this volume any more"},
+          kJson},
+         1,
+         1 + kMaxSnapshotVolumes,
+         Server::mirror,
+         {},
+         180},
         {"understudy mirror status",
          "[VOL]",
          "Show mirrors, their state and what is left to copy.",

@@ -124,6 +124,11 @@ constexpr auto kTable = std::to_array<Setting>({
      "1: writes wait while the write queue is full; 0: the mirror pauses and resyncs."},
     {"DontFlushAsyncQueue", text, "", 0, 0, "",
      "Volumes of asynchronous mirrors whose flushes do not wait for the target."},
+    {"TargetSnapshotBlocksize", integer, "65536", 512, 1 << 20, "bytes",
+     "Blocks in which a snapshot of a target copies what changes, a multiple of the sector size: larger for sequential "
+     "writers, smaller for random ones. Used by the next snapshot."},
+    {"VssQuiesceWaitTimeoutMs", integer, "60000", 1000, 3600000, "ms",
+     "How long a target waits for its source to quiesce the volumes of a snapshot."},
     {"NDLGTimeoutMs", integer, "30000", 1000, 3600000, "ms",
      "How long a synchronous mirror that lost its target tries to record in the cluster that the target is out of "
      "date, before BlockWritesOnNDLGTimeoutReached applies; longer than heartbeat interval x misses. Read at start of "

@@ -2,6 +2,9 @@
 if(TARGET understudy_mirror_control)
   understudy_program(mirrord ${CMAKE_CURRENT_LIST_DIR}/mirrord.cpp
     DEPS understudy_mirror_control understudy_config understudy_messages understudy_runtime)
+  if(TARGET understudy-quiesce)
+    add_dependencies(mirrord understudy-quiesce)
+  endif()
   if(TARGET understudy-keeper)
     add_dependencies(mirrord understudy-keeper)
   endif()

@@ -8,6 +8,7 @@
 #include "mirror/control/posix/devices.h"
 #include "mirror/control/posix/keeper_start.h"
 #include "mirror/control/posix/reactor_host.h"
+#include "mirror/control/posix/snapshot_tools.h"
 #include "mirror/export/export.h"
 #include "runtime/posix/posix_world.h"
 
@@ -159,6 +160,7 @@ Result<> serve(const Arguments& arguments) {
     TcpDataLinks links(world, port_base);
     LinuxDevices devices;
     EngineNotes notes(world, layout, node);
+    LinuxSnapshotTools snapshots(world, layout, beside_this_program("understudy-quiesce"));
     std::string no_reactor;
     Manager manager(
         world, options, links, devices,
@@ -169,7 +171,7 @@ Result<> serve(const Arguments& arguments) {
             messages::log(messages::Severity::critical, "{}", host.error().text);
             std::abort();
         },
-        &notes);
+        &notes, &snapshots);
     CommandService commands(world, manager);
     // The socket tells a second mirrord of this root that it is one too many, before it touches a volume.
     UNDERSTUDY_CHECK(commands.listen(layout.mirror_socket()));

@@ -40,6 +40,8 @@ struct MirrorParameters {
     bool block_writes_on_limit_reached = false;
     bool dont_flush_async_queue = false;
     std::uint32_t auto_resume_delay_ms = 5000;
+    std::uint32_t snapshot_block_bytes = 65536;
+    std::uint32_t quiesce_wait_ms = 60000;      // of a target, for the marker of its snapshot
     std::uint32_t bandwidth_throttle_kbit = 0;  // thousands of bits a second, 0: unlimited
 };
 

@@ -105,7 +105,13 @@ class Host:
                        for line in (self.root / "mirrord.out").read_text().splitlines()[-25:])
 
     def view(self) -> dict:
-        return json.loads(self.command("status", "R", "--json").stdout)["mirrors"][0]
+        return self.view_of("R")
+
+    def view_of(self, volume: str) -> dict:
+        return json.loads(self.command("status", volume, "--json").stdout)["mirrors"][0]
+
+    def snapshot(self, volume: str) -> dict:
+        return json.loads(self.command("snapshot", "status", volume, "--json").stdout)["snapshots"][0]
 
     @property
     def device(self) -> str:

@@ -47,6 +47,14 @@ MirrorState shown_state(const MirrorView& view) {
     return view.open ? view.volume.state : view.record.state;
 }
 
+Json snapshot_json(const MirrorView& view) {
+    return {
+        {"state", to_string(view.volume.snapshot)}, {"location", view.record.snapshot_location},
+        {"device", view.snapshot_device},           {"bytes", view.volume.snapshot_bytes},
+        {"taken_s", view.snapshot_taken_s},         {"problem", view.snapshot_problem},
+    };
+}
+
 Json json_of(const MirrorView& view) {
     const MirrorRecord& record = view.record;
     const MirrorState state = shown_state(view);
@@ -96,6 +104,7 @@ Json json_of(const MirrorView& view) {
         {"unlocked", record.unlocked},
         {"split_brain", record.split_brain},
         {"problem", view.problem},
+        {"snapshot", snapshot_json(view)},
     };
 }
 
@@ -121,6 +130,7 @@ std::string view_line(const MirrorView& view) {
     if (record.outdated) notes += " out of date,";
     if (record.unlocked) notes += " unlocked,";
     if (record.user_requested) notes += " until continued,";
+    if (view.volume.snapshot != SnapshotState::none) notes += " snapshot,";
     if (!notes.empty()) notes.back() = ' ';
     std::string line =
         fmt::format("{:<16} {:<7} {:<16} {:<6} {:<12} {}{}", record.volume.str(), to_string(record.role),
@@ -185,9 +195,12 @@ Task<Reply> CommandService::run(Command command) {
     const std::string verb = command.arguments.front();
     command.arguments.erase(command.arguments.begin());
     if (verb == "status") co_return co_await status(std::move(command));
-    if (command.uid != 0 && verb != "wait")
+    const bool asks_snapshots =
+        verb == "snapshot" && !command.arguments.empty() && command.arguments.front() == "status";
+    if (command.uid != 0 && verb != "wait" && !asks_snapshots)
         co_return config::failure({Code::failure, fmt::format("mirror {} needs root", verb), 0});
     if (verb == "create") co_return co_await create(std::move(command));
+    if (verb == "snapshot") co_return co_await snapshot(std::move(command));
     co_return co_await on_volume(verb, std::move(command));
 }
 
@@ -277,6 +290,65 @@ Task<Reply> CommandService::verify(std::shared_ptr<Mirror> mirror, Command comma
     if (report.different_blocks > 0 && !options.repair)
         co_return config::failure({Code::failure, text + "--repair sends them again", 0});
     co_return config::success(text);
+}
+
+Task<Reply> CommandService::snapshot(Command command) {
+    const std::string action = command.arguments.empty() ? "" : command.arguments.front();
+    if (!command.arguments.empty()) command.arguments.erase(command.arguments.begin());
+    if (action == "status") co_return co_await snapshot_status(std::move(command));
+    if (command.arguments.empty()) co_return wrong(fmt::format("mirror snapshot {} takes a volume", action));
+    std::vector<VolumeId> volumes;
+    for (const std::string& name : command.arguments)
+        volumes.emplace_back(name);
+    if (action == "take") {
+        auto taken = co_await manager_.take_snapshot(volumes, command.has("refresh"));
+        co_return taken ? config::success(*taken) : config::failure(taken.error());
+    }
+    if (action == "drop") {
+        auto dropped = co_await manager_.drop_snapshot(volumes, command.has("force"));
+        co_return reply_of(dropped);
+    }
+    if (action != "location") co_return wrong("mirror snapshot takes take, drop, location or status");
+    if (command.arguments.size() > 2)
+        co_return wrong("mirror snapshot location takes a volume and a directory");
+    if (command.has("clear") || command.arguments.size() == 2) {
+        if (command.has("clear") && command.arguments.size() == 2)
+            co_return wrong("--clear goes without a directory");
+        std::string directory = command.has("clear") ? "" : command.arguments[1];
+        if (directory.empty() && !command.has("clear")) co_return wrong("--clear takes a location away");
+        co_return reply_of(manager_.set_snapshot_location(volumes.front(), std::move(directory)));
+    }
+    auto mirror = manager_.find(volumes.front());
+    if (!mirror)
+        co_return config::failure(
+            {Code::not_found,
+             fmt::format("no volume {} on {}", volumes.front().str(), manager_.options().node), 0});
+    const std::string location = mirror->record().snapshot_location;
+    co_return config::success(location.empty() ? "" : location + "\n");
+}
+
+Task<Reply> CommandService::snapshot_status(Command command) {
+    Json list = Json::array();
+    std::string text;
+    for (const auto& mirror : manager_.all()) {
+        const std::string name = mirror->id().str();
+        if (!command.arguments.empty() && command.arguments.front() != name) continue;
+        const MirrorView view = co_await mirror->view();
+        Json one = snapshot_json(view);
+        one["volume"] = name;
+        list.push_back(std::move(one));
+        text += fmt::format("{:<16} {:<9} {:>10} {}\n", name, to_string(view.volume.snapshot),
+                            text::human_bytes(view.volume.snapshot_bytes),
+                            view.snapshot_device.empty() ? "-" : view.snapshot_device);
+        if (!view.snapshot_problem.empty()) text += fmt::format("    {}\n", view.snapshot_problem);
+    }
+    if (list.empty() && !command.arguments.empty())
+        co_return config::failure(
+            {Code::not_found,
+             fmt::format("no volume {} on {}", command.arguments.front(), manager_.options().node), 0});
+    if (command.has("json"))
+        co_return config::success(dump({{"node", manager_.options().node}, {"snapshots", list}}));
+    co_return config::success(text.empty() ? "no mirrors\n" : text);
 }
 
 Task<Reply> CommandService::on_volume(std::string verb, Command command) {

@@ -34,6 +34,8 @@ class CommandService {
     runtime::Task<config::Reply> create(config::Command command);
     runtime::Task<config::Reply> status(config::Command command);
     runtime::Task<config::Reply> verify(std::shared_ptr<Mirror> mirror, config::Command command);
+    runtime::Task<config::Reply> snapshot(config::Command command);
+    runtime::Task<config::Reply> snapshot_status(config::Command command);
     runtime::Task<config::Reply> on_volume(std::string verb, config::Command command);
 
     runtime::World world_;

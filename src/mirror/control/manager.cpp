@@ -28,14 +28,15 @@ bool is_v6(const std::string& address) {
 }  // namespace
 
 Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
-                 MakeHost make_host, ClusterNotes* notes)
+                 MakeHost make_host, ClusterNotes* notes, SnapshotTools* snapshots)
     : world_(world),
       options_(std::move(options)),
       records_(world.files, options_.layout.mirrors()),
       devices_(devices),
       make_host_(std::move(make_host)),
-      surroundings_{world,         records_, links, options_.node, notes, options_.degrade, options_.settings,
-                    options_.offer},
+      surroundings_{
+          world,          records_, links, options_.node, notes, options_.degrade, options_.settings,
+          options_.offer, snapshots},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}
@@ -383,6 +384,15 @@ Task<> Manager::serve(std::string caller, PeerRequest request, PeerServer::Answe
     }
     if (request.kind == RequestKind::create_target) {
         PeerReply reply = co_await create_target(caller, std::move(request));
+        answer(reply);
+        co_return;
+    }
+    if (request.kind == RequestKind::snapshot_take || request.kind == RequestKind::snapshot_mark) {
+        PeerReply reply;
+        if (request.kind == RequestKind::snapshot_mark)
+            reply = co_await mark_for_peer(caller, std::move(request));
+        else
+            reply = co_await take_for_peer(caller, std::move(request));
         answer(reply);
         co_return;
     }

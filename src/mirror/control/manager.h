@@ -40,9 +40,10 @@ class Manager {
   public:
     using MakeHost = std::function<std::unique_ptr<VolumeHost>(const VolumeId&, HostEvents&)>;
 
-    /// `links`, `devices` and `notes` outlive the manager; without `notes` no cluster protects the volumes.
+    /// `links`, `devices`, `notes` and `snapshots` outlive the manager; without `notes` no cluster protects
+    /// the volumes, without `snapshots` none can be taken.
     Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
-            MakeHost make_host, ClusterNotes* notes = nullptr);
+            MakeHost make_host, ClusterNotes* notes = nullptr, SnapshotTools* snapshots = nullptr);
     Manager(const Manager&) = delete;
     Manager& operator=(const Manager&) = delete;
     ~Manager();
@@ -73,6 +74,15 @@ class Manager {
     void set_settings(config::Settings settings) { surroundings_.settings = std::move(settings); }
     using TargetCheck = std::function<Result<>(const VolumeId& volume)>;
     void set_target_check(TargetCheck check) { target_check_ = std::move(check); }
+    /// --- snapshots of targets, in manager_snapshot.cpp
+    /// Of all these volumes at one moment; gives the devices, a line each. On the target, or on the source,
+    /// which asks the target. All or nothing. `refresh`: in the place of snapshots that there are. Spec:
+    /// REP-313, REP-324.
+    runtime::Task<Result<std::string>> take_snapshot(std::vector<VolumeId> volumes, bool refresh);
+    /// Of volumes of this node. `forced`: whoever uses one gets I/O errors. Spec: REP-333.
+    runtime::Task<Result<>> drop_snapshot(std::vector<VolumeId> volumes, bool forced);
+    /// See Mirror::set_snapshot_location.
+    Result<> set_snapshot_location(const VolumeId& volume, std::string directory);
 
     [[nodiscard]] std::shared_ptr<Mirror> find(const VolumeId& volume) const;
     [[nodiscard]] std::vector<std::shared_ptr<Mirror>> all() const;
@@ -89,6 +99,13 @@ class Manager {
     runtime::Task<> serve(std::string caller, PeerRequest request, PeerServer::Answer answer);
     runtime::Task<PeerReply> create_target(std::string caller, PeerRequest request);
     runtime::Task<PeerReply> remove_half(PeerRequest request);
+    using Mirrors = std::vector<std::shared_ptr<Mirror>>;
+    [[nodiscard]] Result<Mirrors> find_all(const std::vector<VolumeId>& volumes) const;
+    runtime::Task<Result<std::string>> take_checked(Mirrors mirrors, bool refresh);
+    runtime::Task<Result<>> begin_snapshots(Mirrors mirrors);
+    runtime::Task<PeerReply> mark_for_peer(std::string caller, PeerRequest request);
+    runtime::Task<Result<>> mark_all(Mirrors mirrors, std::vector<QuietVolume> volumes, std::uint64_t number);
+    runtime::Task<PeerReply> take_for_peer(std::string caller, PeerRequest request);
     runtime::Task<Result<std::string>> create_checked(CreateOptions options);
 
     runtime::World world_;

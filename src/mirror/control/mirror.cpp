@@ -61,7 +61,7 @@ bool Mirror::serving() const {
 
 void Mirror::set_gate(GateMode mode) {
     gate_ = mode;
-    host_->set_gate(mode);
+    host_->set_gate(mode == GateMode::open && hold_for_snapshot_ ? GateMode::hold_writes : mode);
 }
 
 void Mirror::update_gate() {
@@ -245,6 +245,7 @@ Task<> Mirror::boot_task() {
         held = lock_.try_acquire();
     }
     problem_.clear();
+    co_await forget_old_snapshot();
     if (!source() && record_.unlocked) {
         // Writes of the moment of the end may be missing in the log. Spec: EMC-261, MOP-105
         MirrorRecord next = record_;
@@ -360,6 +361,9 @@ Task<MirrorView> Mirror::view() {
     out.problem = !alone_problem_.empty()    ? alone_problem_
                   : !record_.problem.empty() ? record_.problem
                                              : problem_;
+    out.snapshot_device = snapshot_device_;
+    out.snapshot_problem = snapshot_problem_;
+    out.snapshot_taken_s = snapshot_taken_s_;
     co_return out;
 }
 
@@ -383,6 +387,9 @@ Task<> Mirror::shut_down() {
     const bool in_sync = linked_ && state_ == MirrorState::mirroring;
     closing_ = true;
     if (!open_) co_return;
+    // What a target's snapshot holds is of no use to the next process. Spec: REP-330
+    Result<> dropped = co_await drop_snapshot(true);
+    if (!dropped) messages::warning("{}", dropped.error().text);
     co_await host_->shutdown();
     VolumeStatus volume = co_await host_->status();
     MirrorRecord next = record_;

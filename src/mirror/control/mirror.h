@@ -16,6 +16,7 @@
 #include "mirror/control/cluster_notes.h"
 #include "mirror/control/operation_lock.h"
 #include "mirror/control/peer_call.h"
+#include "mirror/control/snapshot_tools.h"
 #include "mirror/control/volume_host.h"
 #include "runtime/world.h"
 
@@ -43,6 +44,7 @@ struct Surroundings {
     DegradeOptions degrade{};
     config::Settings settings{};  // of the data path; see parameters.h
     wire::Offer offer = wire::offer_of_this_build();
+    SnapshotTools* snapshots = nullptr;  // nullptr: none can be taken
     /// Told of each change of a record, after it is durable; must return quickly.
     std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
 };
@@ -62,6 +64,9 @@ struct MirrorView {
     bool writes_held = false;
     std::string device_path;  // of the export
     std::string problem;
+    std::string snapshot_device;        // of the snapshot's export
+    std::string snapshot_problem;       // why the last one ended by itself
+    std::int64_t snapshot_taken_s = 0;  // seconds since 1970
 };
 
 class Mirror : private HostEvents {
@@ -114,6 +119,28 @@ class Mirror : private HostEvents {
     /// A request of the peer's mirrord.
     runtime::Task<PeerReply> serve(PeerRequest request);
 
+    /// --- snapshots, in mirror_snapshot.cpp. Several volumes together are the manager's business.
+    /// Empty: none any more. `devices`: see SnapshotTools. Errors: a snapshot exists (has_dependents). Spec:
+    /// REP-319.
+    Result<> set_snapshot_location(std::string directory, const std::vector<std::string>& devices);
+    /// Target: whether a snapshot can be taken now; the reason when not. Spec: REP-315.
+    runtime::Task<Result<>> check_snapshot(bool refresh);
+    /// Target: makes the file; the snapshot begins with the source's marker.
+    runtime::Task<Result<>> prepare_snapshot(std::uint64_t number);
+    /// Target: offers the snapshot that has begun; gives the device's path.
+    runtime::Task<Result<std::string>> open_snapshot();
+    /// Target: ends it. Nothing to do when there is none. Spec: REP-333.
+    runtime::Task<Result<>> drop_snapshot(bool forced);
+    [[nodiscard]] bool has_snapshot() const { return snapshot_ != SnapshotState::none; }
+    /// Source: whether it can be marked now; what is to be quiet.
+    [[nodiscard]] Result<QuietVolume> check_markable() const;
+    /// Source: writes wait while `hold`; in effect when this returns.
+    runtime::Task<> hold_for_snapshot(bool hold);
+    runtime::Task<Result<>> mark_snapshot(std::uint64_t number);
+    [[nodiscard]] PeerAddress peer_address() const;
+    [[nodiscard]] PeerRequest request(RequestKind kind) const;
+    [[nodiscard]] std::optional<OperationLock::Held> try_lock() { return lock_.try_acquire(); }
+
   private:
     using Held = OperationLock::Held;
 
@@ -125,6 +152,7 @@ class Mirror : private HostEvents {
     void log_failed(std::string why) override;
     void first_write() override;
     void target_silent() override;
+    void snapshot_failed(std::string why) override;
 
     // mirror.cpp: record and state
     Result<> commit(MirrorRecord next);
@@ -156,9 +184,12 @@ class Mirror : private HostEvents {
     runtime::Task<Result<>> check_not_behind();
     runtime::Task<> ask_whether_target_died(std::uint64_t session);
 
+    // mirror_snapshot.cpp
+    [[nodiscard]] std::string snapshot_file() const;
+    runtime::Task<> drop_failed_snapshot();
+    runtime::Task<> forget_old_snapshot();
+
     // mirror_link.cpp: source and target meet
-    [[nodiscard]] PeerAddress peer_address() const;
-    [[nodiscard]] PeerRequest request(RequestKind kind) const;
     [[nodiscard]] bool wants_link() const;
     void schedule_connect(runtime::Duration delay);
     void retry_connect();
@@ -231,6 +262,11 @@ class Mirror : private HostEvents {
     std::vector<DegradeAnswer> alone_waiters_;  // at most a few: one for each loss of a link
     std::optional<runtime::TimerId> note_timer_;
     OperationLock notes_lock_;  // a note and its withdrawal never overtake each other
+
+    SnapshotState snapshot_ = SnapshotState::none;
+    std::string snapshot_device_, snapshot_problem_;
+    std::int64_t snapshot_taken_s_ = 0;
+    bool hold_for_snapshot_ = false;  // writes wait for a marker
 
     runtime::TaskScope tasks_;  // last: what runs in it uses the rest
 };

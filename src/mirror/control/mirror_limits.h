@@ -29,6 +29,8 @@ inline constexpr runtime::Duration kOperationWait = std::chrono::seconds(20);
 inline constexpr runtime::Duration kDemoteWait = std::chrono::seconds(10);
 inline constexpr runtime::Duration kReturnLimit = std::chrono::seconds(60);
 inline constexpr runtime::Duration kRepairLimit = std::chrono::minutes(10);
+// A source that passes a snapshot's command on to the target waits so long for it.
+inline constexpr runtime::Duration kSnapshotLimit = std::chrono::seconds(90);
 inline constexpr runtime::Duration kStatePoll = std::chrono::milliseconds(20);
 inline constexpr runtime::Duration kRecordRetry = std::chrono::seconds(1);
 // Between two attempts to tell the cluster that this end goes on alone, while writes wait; and, when they do

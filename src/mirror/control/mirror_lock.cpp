@@ -35,6 +35,9 @@ Task<Result<std::string>> Mirror::unlock() {
         co_return fail(Code::failure, "volume {} is not open on {}: {}", record_.volume.str(), around_.node,
                        problem_);
     if (source() || record_.unlocked) co_return device_path_;
+    if (has_snapshot())
+        co_return fail(Code::has_dependents, "volume {} has a snapshot on {}: drop it first",
+                       record_.volume.str(), around_.node);
     const EndSummary self = co_await summary();
     const bool copying = linked_ && (state_ == MirrorState::resync || state_ == MirrorState::pending);
     if (!self.consistent || copying)

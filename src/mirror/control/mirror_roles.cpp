@@ -108,6 +108,12 @@ void Mirror::accept_requests_again() {
 /// Whether this target may become source now; asks a living source to give up its device. Spec: REP-189,
 /// REP-233, REP-234.
 Task<Result<>> Mirror::check_promotable(PromoteOptions options, bool* peer_gave_up, bool* peer_answers) {
+    // Spec: REP-317
+    if (has_snapshot())
+        co_return fail(
+            Code::has_dependents,
+            "volume {} has a snapshot on {}: end it first with \"understudy mirror snapshot drop {}\"",
+            record_.volume.str(), around_.node, record_.volume.str());
     const EndSummary self = co_await summary();
     if (const std::string problem = promotion_problem(self); !problem.empty())
         co_return fail(Code::failure, "{}", problem);
@@ -446,6 +452,10 @@ Task<Result<>> Mirror::remove(bool peer_too, bool even_if_peer_fails) {
         auto stopped = co_await take_down_export(false);
         if (!stopped) co_return fail(stopped.error());
     }
+    if (has_snapshot()) {
+        auto dropped = co_await drop_snapshot(even_if_peer_fails);
+        if (!dropped) co_return fail(dropped.error());
+    }
     if (peer_too) {
         auto reply = co_await call_peer(world_, peer_address(), request(RequestKind::remove),
                                         {.connect = kConnectLimit, .answer = kHelloLimit});
@@ -506,6 +516,8 @@ Task<PeerReply> Mirror::serve(PeerRequest request) {
         case RequestKind::create_target:
         case RequestKind::remove:
         case RequestKind::service:
+        case RequestKind::snapshot_take:
+        case RequestKind::snapshot_mark:
             break;  // the manager's
     }
     reply.code = Code::internal;

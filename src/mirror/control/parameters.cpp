@@ -9,10 +9,19 @@
 namespace understudy::mirror::control {
 namespace {
 
-constexpr std::array<std::string_view, 11> kOwnKeys = {
-    "BandwidthThrottle", "BitmapBytesPerBlock",   "BlockWritesOnLimitReached",  "MaxPingMisses",
-    "MaxResyncPasses",   "PingInterval",          "ResyncBlockWritesTimeoutMs", "ResyncLowWater",
-    "ResyncReads",       "WriteQueueByteLimitMB", "WriteQueueHighWater"};
+constexpr std::array<std::string_view, 13> kOwnKeys = {"BandwidthThrottle",
+                                                       "BitmapBytesPerBlock",
+                                                       "BlockWritesOnLimitReached",
+                                                       "MaxPingMisses",
+                                                       "MaxResyncPasses",
+                                                       "PingInterval",
+                                                       "ResyncBlockWritesTimeoutMs",
+                                                       "ResyncLowWater",
+                                                       "ResyncReads",
+                                                       "TargetSnapshotBlocksize",
+                                                       "VssQuiesceWaitTimeoutMs",
+                                                       "WriteQueueByteLimitMB",
+                                                       "WriteQueueHighWater"};
 
 constexpr std::uint32_t kBlocksPerMebibyte = (1U << 20) / kBlockBytes;
 
@@ -70,6 +79,8 @@ MirrorParameters parameters_of(const config::Settings& settings, const OwnParame
     out.write_queue_byte_limit_mb = number("WriteQueueByteLimitMB");
     out.block_writes_on_limit_reached =
         where("BlockWritesOnLimitReached").boolean("BlockWritesOnLimitReached");
+    out.snapshot_block_bytes = number("TargetSnapshotBlocksize");
+    out.quiesce_wait_ms = number("VssQuiesceWaitTimeoutMs");
     out.dont_flush_async_queue = names(settings.text("DontFlushAsyncQueue"), volume);
 
     std::uint32_t most_reads = out.resync_reads;

@@ -57,8 +57,8 @@ TEST(Parameters, ResyncReadsAreCutToTheQueue) {
     EXPECT_EQ(read("WriteQueueHighWater=0\n").resync_reads, 20U);
 }
 
-// Spec: REP-269, REP-274, REP-276, REP-277, REP-281, REP-283, REP-284, REP-285, REP-286, REP-287, REP-296,
-// REP-297
+// Spec: MOP-199, MOP-205, REP-269, REP-274, REP-276, REP-277, REP-281, REP-283, REP-284, REP-285, REP-286,
+// REP-287, REP-296, REP-297
 TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
     const OwnParameters own = {{"BandwidthThrottle", "8000"},
                                {"BitmapBytesPerBlock", "131072"},
@@ -69,6 +69,8 @@ TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
                                {"ResyncBlockWritesTimeoutMs", "7"},
                                {"ResyncLowWater", "8"},
                                {"ResyncReads", "9"},
+                               {"TargetSnapshotBlocksize", "4096"},
+                               {"VssQuiesceWaitTimeoutMs", "5000"},
                                {"WriteQueueByteLimitMB", "10"},
                                {"WriteQueueHighWater", "11"}};
     EXPECT_EQ(own.size(), own_parameter_keys().size());
@@ -78,6 +80,8 @@ TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
     EXPECT_TRUE(out.block_writes_on_limit_reached);
     EXPECT_EQ(out.max_ping_misses, 5U);
     EXPECT_EQ(out.max_resync_passes, 50U);
+    EXPECT_EQ(out.snapshot_block_bytes, 4096U);
+    EXPECT_EQ(out.quiesce_wait_ms, 5000U);
     EXPECT_EQ(out.ping_interval_ms, 500U);
     EXPECT_EQ(out.resync_block_writes_timeout_ms, 7U);
     EXPECT_EQ(out.resync_low_water, 8U);

@@ -121,6 +121,10 @@ std::string encode(const PeerRequest& request) {
     out.set_type(static_cast<std::uint32_t>(request.type));
     put(*out.mutable_offer(), request.offer);
     out.set_payload(request.payload);
+    for (const VolumeId& volume : request.volumes)
+        out.add_volumes(volume.str());
+    out.set_snapshot(request.snapshot);
+    out.set_refresh(request.refresh);
     if (request.kind == RequestKind::create_target) {
         auto& create = *out.mutable_create();
         create.set_device(request.create.device);
@@ -149,6 +153,7 @@ std::string encode(const PeerReply& reply) {
     // Shifted so that "invalid", -1, stays an unsigned field.
     out.set_state(static_cast<std::uint32_t>(static_cast<int>(reply.state) + 1));
     put(*out.mutable_offer(), reply.offer);
+    out.set_text(reply.text);
     return out.SerializeAsString();
 }
 
@@ -164,8 +169,9 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
         out.payload = in.payload();
         return out;
     }
-    if (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
-        in.kind() > static_cast<std::uint32_t>(RequestKind::set_type))
+    const bool snapshot = out.kind == RequestKind::snapshot_take || out.kind == RequestKind::snapshot_mark;
+    if (!snapshot && (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
+                      in.kind() > static_cast<std::uint32_t>(RequestKind::set_type)))
         return bad("kind");
     if (!fill(out.uuid, in.uuid())) return bad("mirror id");
     if (!get(out.summary, in.summary())) return bad("summary");
@@ -173,6 +179,16 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     out.type = static_cast<MirrorType>(in.type());
     if (!get_offer(out.offer, in)) return bad("offer");
     if (const auto problem = volume_id_problem(out.volume); !problem.empty()) return bad("volume name");
+    if (snapshot) {
+        if (in.volumes().empty() || in.volumes_size() > static_cast<int>(kMostSnapshotVolumes))
+            return bad("number of volumes");
+        for (const auto& name : in.volumes()) {
+            out.volumes.emplace_back(name);
+            if (!volume_id_problem(out.volumes.back()).empty()) return bad("volume name");
+        }
+        out.snapshot = in.snapshot();
+        out.refresh = in.refresh();
+    }
     if (out.kind == RequestKind::create_target) {
         const auto& create = in.create();
         if (create.remote_port() == 0 || create.remote_port() > 65535) return bad("port");
@@ -212,6 +228,7 @@ Result<PeerReply> decode_reply(std::span<const std::byte> frame) {
     if (in.state() > static_cast<std::uint32_t>(MirrorState::pending) + 1) return bad("state");
     out.state = static_cast<MirrorState>(static_cast<int>(in.state()) - 1);
     if (!get_offer(out.offer, in)) return bad("offer");
+    out.text = in.text();
     return out;
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace understudy::mirror::control {
 
@@ -27,7 +28,11 @@ enum class RequestKind : std::uint32_t {
     set_type = 8,
     // A command for this node's service of commands (mirror/emcmd), in `payload`; of no volume in particular.
     service = 64,
+    snapshot_take = 20,  // to the target: take a snapshot of your volumes
+    snapshot_mark = 21,  // to the source: quiesce and mark `volumes` for my snapshot
 };
+/// Volumes of one snapshot, at most.
+inline constexpr std::size_t kMostSnapshotVolumes = 64;
 
 struct CreateTarget {
     std::string device;
@@ -46,8 +51,11 @@ struct PeerRequest {
     EndSummary summary;   // of the asking end
     CreateTarget create;  // create_target only
     MirrorType type = MirrorType::none;
-    mirror::wire::Offer offer;  // of the asking end, for the data links
-    std::string payload;        // service only
+    mirror::wire::Offer offer;      // of the asking end, for the data links
+    std::string payload;            // service only
+    std::vector<VolumeId> volumes;  // of a snapshot
+    std::uint64_t snapshot = 0;     // its number
+    bool refresh = false;           // snapshot_take: in the place of an earlier one
 };
 
 struct PeerReply {
@@ -62,6 +70,7 @@ struct PeerReply {
     MirrorState state = MirrorState::none;
     mirror::wire::Offer offer;  // of the answering end
     std::string payload;        // service only
+    std::string text;           // snapshot_take: the devices, a line each
 };
 
 std::string encode(const PeerRequest& request);

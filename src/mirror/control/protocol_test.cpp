@@ -66,6 +66,30 @@ TEST(Protocol, TestVectorOfAnOffer) {
     EXPECT_NE(bytes.find(offer), std::string::npos);
 }
 
+// Spec: REP-324
+TEST(Protocol, ASnapshotsRequestSurvivesTheWireAndItsVolumesAreChecked) {
+    PeerRequest request;
+    request.kind = RequestKind::snapshot_mark;
+    request.volume = VolumeId("A");
+    request.volumes = {VolumeId("A"), VolumeId("B")};
+    request.snapshot = 0xFEDC'BA98'7654'3210ULL;
+    const auto read = decode_request(frame(encode(request)));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(read->kind, RequestKind::snapshot_mark);
+    EXPECT_EQ(read->volumes, request.volumes);
+    EXPECT_EQ(read->snapshot, request.snapshot);
+    EXPECT_FALSE(read->refresh);
+    request.kind = RequestKind::snapshot_take;
+    request.refresh = true;
+    EXPECT_TRUE(decode_request(frame(encode(request)))->refresh);
+    request.volumes.emplace_back("../etc");
+    EXPECT_FALSE(decode_request(frame(encode(request))));
+    request.volumes.clear();
+    EXPECT_FALSE(decode_request(frame(encode(request))));
+    request.volumes.assign(kMostSnapshotVolumes + 1, VolumeId("A"));
+    EXPECT_FALSE(decode_request(frame(encode(request))));
+}
+
 TEST(Protocol, AReplySurvivesTheWire) {
     PeerReply reply;
     reply.code = Code::not_found;
@@ -78,6 +102,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     reply.was_serving = true;
     reply.state = MirrorState::invalid;
     reply.offer = {1, 1, 5};
+    reply.text = "/dev/understudy/A.snapshot\n";
     const auto read = decode_reply(frame(encode(reply)));
     ASSERT_TRUE(read) << read.error().text;
     EXPECT_EQ(read->code, reply.code);
@@ -90,6 +115,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     EXPECT_TRUE(read->was_serving);
     EXPECT_EQ(read->state, MirrorState::invalid);
     EXPECT_EQ(read->offer, reply.offer);
+    EXPECT_EQ(read->text, reply.text);
 }
 
 TEST(Protocol, AnotherVersionIsNamed) {

@@ -160,6 +160,7 @@ std::string encode(const MirrorRecord& record) {
         {"clean", record.clean},
         {"log_valid", record.log_valid},
         {"log_path", record.log_path},
+        {"snapshot_location", record.snapshot_location},
         {"parameters", record.parameters},
     };
     // Text that is not UTF-8 (a device path may be anything) must not stop a transition.
@@ -216,6 +217,7 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.clean = reader.flag("clean");
     record.log_valid = reader.flag("log_valid");
     record.log_path = reader.text("log_path");
+    if (json.contains("snapshot_location")) record.snapshot_location = reader.text("snapshot_location");
     if (json.contains("parameters")) record.parameters = reader.texts("parameters");
     if (reader.problem().empty() && !volume_id_problem(record.volume).empty()) reader.bad("volume");
     if (!reader.problem().empty())

@@ -51,6 +51,7 @@ struct MirrorRecord {
     bool clean = false;              // the last life ended by a clean shutdown. Spec: REP-184
     bool log_valid = true;           // Spec: REP-055
     std::string log_path;
+    std::string snapshot_location;  // directory of its snapshots' files; empty: none can be taken
     std::map<std::string, std::string> parameters;  // this volume's own; see parameters.h
 
     friend bool operator==(const MirrorRecord&, const MirrorRecord&) = default;

@@ -83,6 +83,7 @@ VolumeStatus ModelHost::now() const {
     out.size = disk_.size;
     out.sector_size = disk_.sector;
     out.dirty_blocks = disk_.dirty.size();
+    if (snapshot_) out.snapshot = snapshot_->begun ? SnapshotState::active : SnapshotState::prepared;
     return out;
 }
 
@@ -287,6 +288,96 @@ Task<Result<>> ModelHost::stop_export(bool forced) {
     co_return out;
 }
 
+// --- snapshots
+
+/// The marker is queued in the order of the calls; its confirmation takes a while.
+Task<Result<>> ModelHost::mark_snapshot(std::uint64_t number) {
+    Result<> marked;
+    const auto at = wire_.sessions.find(session_);
+    if (at == wire_.sessions.end() || !at->second.in_sync || !at->second.target || wire_.cut) {
+        marked = fail(Code::failure, "not mirroring");
+    } else if (auto& there = *at->second.target; there.snapshot_ && there.snapshot_->number == number) {
+        there.snapshot_->begun = true;
+        there.snapshot_->blocks = there.disk_.blocks;
+    } else {
+        marked = fail(Code::failure, "the target did not begin its snapshot");
+    }
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    co_return marked;
+}
+
+Task<Result<>> ModelHost::prepare_snapshot(SnapshotPlan plan) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    if (snapshot_) co_return fail(Code::exists, "there is one");
+    if (!disk_.snapshot_files.contains(plan.file)) co_return fail(Code::not_found, "no file {}", plan.file);
+    snapshot_ = Snapshot{plan.number, false, false, {}};
+    snapshot_problem_.clear();
+    co_return Result<>{};
+}
+
+Task<Result<std::string>> ModelHost::export_snapshot() {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    snapshot_->exported = true;
+    co_return Result<std::string>("/dev/understudy/R.snapshot");
+}
+
+Task<Result<>> ModelHost::drop_snapshot(bool forced) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    if (!forced && !disk_.snapshot_used_by.empty())
+        co_return fail(Code::has_dependents, "in use by {}", disk_.snapshot_used_by);
+    snapshot_.reset();
+    co_return Result<>{};
+}
+
+void ModelHost::fail_snapshot() {
+    snapshot_problem_ = "No space left on device";
+    events_.snapshot_failed(snapshot_problem_);
+}
+
+Result<> ModelSnapshotTools::check_location(const std::string& directory,
+                                            const std::vector<std::string>& devices) const {
+    if (!directory.starts_with('/')) return fail(Code::bad_argument, "not absolute");
+    for (const std::string& device : devices)
+        if (directory.starts_with(device)) return fail(Code::bad_argument, "on {}", device);
+    return {};
+}
+
+Task<Result<>> ModelSnapshotTools::create(std::string file, std::uint64_t) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    disk_.snapshot_files.insert(file);
+    co_return Result<>{};
+}
+
+Task<> ModelSnapshotTools::remove(std::string file) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    disk_.snapshot_files.erase(file);
+}
+
+namespace {
+
+class ModelQuiet : public Quiet {
+  public:
+    explicit ModelQuiet(ModelSnapshotTools& tools) : tools_(tools) { ++tools_.open_quiets; }
+    ~ModelQuiet() override { --tools_.open_quiets; }
+    Task<Result<>> end() override {
+        if (tools_.late) co_return fail(Code::failure, "frozen for too long");
+        co_return Result<>{};
+    }
+
+  private:
+    ModelSnapshotTools& tools_;
+};
+
+}  // namespace
+
+Task<Result<std::shared_ptr<Quiet>>> ModelSnapshotTools::quiesce(std::vector<QuietVolume>) {
+    co_await runtime::sleep_for(world_.tasks, 5ms);
+    if (!refuse.empty()) co_return fail(Code::failure, "{}", refuse);
+    ++quiets;
+    if (in_quiet) in_quiet();
+    co_return std::shared_ptr<Quiet>(std::make_shared<ModelQuiet>(*this));
+}
+
 Task<> ModelHost::shutdown() {
     co_await runtime::sleep_for(world_.tasks, 2ms);
     quiesced_ = true;
@@ -351,6 +442,7 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
       links(world_in, wire),
       devices(disk),
       notes(world_in, cluster, node),
+      snapshots(world_in, disk),
       manager(
           world_in, {config::Layout{}, node, kDispatchPort, {}, {}, offer}, links, devices,
           [this, &disk, &wire](const VolumeId&, HostEvents& events) {
@@ -358,7 +450,7 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
               host = made.get();
               return made;
           },
-          &notes),
+          &notes, &snapshots),
       commands(world_in, manager) {
     manager.start();
     (void)manager.listen(address);

@@ -24,7 +24,9 @@ struct Disk {
     bool log_exists = false;
     bool log_lost = false;  // the next open finds none
     std::string used_by;    // stop_export names it
-    bool kept = false;      // the keeper holds the export
+    std::string snapshot_used_by;
+    std::set<std::string> snapshot_files;
+    bool kept = false;  // the keeper holds the export
     std::uint64_t size = kBlocks * 65536;
     std::uint32_t sector = 512;
     bool missing = false;
@@ -87,8 +89,14 @@ class ModelHost : public VolumeHost {
     bool export_kept() const override { return disk_.kept; }
     runtime::Task<Result<std::string>> start_export(ExportKind) override;
     runtime::Task<Result<>> stop_export(bool forced) override;
+    runtime::Task<Result<>> mark_snapshot(std::uint64_t number) override;
+    runtime::Task<Result<>> prepare_snapshot(SnapshotPlan plan) override;
+    runtime::Task<Result<std::string>> export_snapshot() override;
+    runtime::Task<Result<>> drop_snapshot(bool forced) override;
     runtime::Task<> shutdown() override;
 
+    /// The snapshot's file is full.
+    void fail_snapshot();
     /// An application's write; `*acknowledged` becomes true when it is done.
     void write(std::size_t block, int value, bool* acknowledged);
     /// The link's end, as this side finds out.
@@ -98,6 +106,14 @@ class ModelHost : public VolumeHost {
     [[nodiscard]] bool exported() const { return exported_; }
     [[nodiscard]] bool linked() const { return session_ != 0; }
     [[nodiscard]] const MirrorParameters& parameters() const { return parameters_; }
+    [[nodiscard]] GateMode gate() const { return gate_; }
+    struct Snapshot {
+        std::uint64_t number = 0;
+        bool begun = false;
+        bool exported = false;
+        std::vector<int> blocks;
+    };
+    [[nodiscard]] const std::optional<Snapshot>& snapshot() const { return snapshot_; }
 
   private:
     struct Waiting {
@@ -124,6 +140,8 @@ class ModelHost : public VolumeHost {
     bool asked_ = false;
     bool created_ = false;
     int session_ = 0;
+    std::optional<Snapshot> snapshot_;
+    std::string snapshot_problem_;
     std::vector<Waiting> waiting_;
     std::vector<bool*> stalled_;  // synchronous writes that wait for the target
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
@@ -163,6 +181,26 @@ class ModelDevices : public Devices {
     Disk& disk_;
 };
 
+/// Files in the disk's list; quiet moments that a test can spoil.
+class ModelSnapshotTools : public SnapshotTools {
+  public:
+    ModelSnapshotTools(runtime::World world, Disk& disk) : world_(world), disk_(disk) {}
+    [[nodiscard]] Result<> check_location(const std::string& directory,
+                                          const std::vector<std::string>& devices) const override;
+    runtime::Task<Result<>> create(std::string file, std::uint64_t bytes) override;
+    runtime::Task<> remove(std::string file) override;
+    runtime::Task<Result<std::shared_ptr<Quiet>>> quiesce(std::vector<QuietVolume> volumes) override;
+
+    std::string refuse;              // why nothing becomes quiet
+    bool late = false;               // they went on before they were let go
+    std::function<void()> in_quiet;  // runs when all are quiet
+    int quiets = 0, open_quiets = 0;
+
+  private:
+    runtime::World world_;
+    Disk& disk_;
+};
+
 /// What runs on a powered host.
 struct Daemon {
     Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
@@ -171,6 +209,7 @@ struct Daemon {
     ModelLinks links;
     ModelDevices devices;
     ModelNotes notes;
+    ModelSnapshotTools snapshots;
     ModelHost* host = nullptr;
     Manager manager;
     CommandService commands;

@@ -32,6 +32,8 @@ class HostEvents {
     virtual void first_write() = 0;
     /// See VolumeEvents::target_silent.
     virtual void target_silent() = 0;
+    /// See VolumeEvents::snapshot_failed.
+    virtual void snapshot_failed(std::string why) { (void)why; }
 };
 
 /// One volume with its reactor thread, gate and export. Calls without a result take effect in their order.
@@ -63,6 +65,15 @@ class VolumeHost {
     virtual runtime::Task<Result<std::string>> start_export(ExportKind kind) = 0;
     /// Error when the device is in use, naming who holds it; `forced` gives its users I/O errors instead.
     virtual runtime::Task<Result<>> stop_export(bool forced) = 0;
+    /// See Volume::mark_snapshot and Volume::prepare_snapshot.
+    virtual runtime::Task<Result<>> mark_snapshot(std::uint64_t number) = 0;
+    virtual runtime::Task<Result<>> prepare_snapshot(SnapshotPlan plan) = 0;
+    /// Offers what the snapshot holds, readable and writable; gives the device's path. It ends with the
+    /// process.
+    virtual runtime::Task<Result<std::string>> export_snapshot() = 0;
+    /// Takes that device away and forgets the snapshot, in whatever state. Error when the device is in use,
+    /// naming who holds it; `forced` gives its users I/O errors instead.
+    virtual runtime::Task<Result<>> drop_snapshot(bool forced) = 0;
     /// Clean end: the log is closed as clean; an export that is open stays with the keeper.
     virtual runtime::Task<> shutdown() = 0;
 };

@@ -23,6 +23,7 @@ struct Seat {
     std::unique_ptr<Volume> volume;
     std::unique_ptr<Gate> gate;
     std::unique_ptr<Export> exported;
+    std::unique_ptr<Export> snapshot_exported;
     std::uint64_t link = 0;  // number of the attached link
 };
 
@@ -43,6 +44,7 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
         reactor_->stop();
         thread_.join();
         // The reactor does not run any more: its operations end with it, and nothing of the seat calls back.
+        seat_.snapshot_exported.reset();
         seat_.exported.reset();
         seat_.gate.reset();
         seat_.volume.reset();
@@ -138,6 +140,14 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     bool export_kept() const override { return kept_; }
     Task<Result<std::string>> start_export(ExportKind kind) override;
     Task<Result<>> stop_export(bool forced) override;
+    Task<Result<>> mark_snapshot(std::uint64_t number) override {
+        return ask([this, number](auto done) { seat_.volume->mark_snapshot(number, std::move(done)); });
+    }
+    Task<Result<>> prepare_snapshot(SnapshotPlan plan) override {
+        return ask([this, plan = std::move(plan)](auto done) { done(seat_.volume->prepare_snapshot(plan)); });
+    }
+    Task<Result<std::string>> export_snapshot() override;
+    Task<Result<>> drop_snapshot(bool forced) override;
     Task<> shutdown() override;
 
   private:
@@ -158,6 +168,7 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     void answer(const OneShot<T>& done, T value) {
         world_.tasks.post_from_thread([done, value = std::move(value)] { done.set(value); });
     }
+    Task<Result<>> with_users(Result<> stopped, std::string device);
     template <class Function>
     Task<Result<>> ask(Function function) {
         OneShot<Result<>> done(world_.tasks);
@@ -203,6 +214,9 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
         tell([this, link = seat_.link] {
             if (link == link_) events_.target_silent();
         });
+    }
+    void snapshot_failed(std::string why) override {
+        tell([this, why = std::move(why)] { events_.snapshot_failed(why); });
     }
     void log_failed(std::string why) override {
         tell([this, why = std::move(why)] { events_.log_failed(why); });
@@ -277,16 +291,65 @@ Task<Result<>> ReactorHost::stop_export(bool forced) {
         });
     });
     Answer result = co_await done;
-    if (!result && !device->empty()) {
-        OneShot<std::string> named(world_.tasks);
-        auto users = std::make_shared<std::string>();
-        if (!world_.tasks.run_blocking([users, device] { *users = used_by(*device); },
-                                       [named, users] { named.set(*users); }))
-            named.set(std::string());
-        const std::string who = co_await named;
-        if (!who.empty()) result = fail(result.error().code, "{} Held by: {}.", result.error().text, who);
-    }
+    co_return co_await with_users(std::move(result), *device);
+}
+
+/// An error that says who uses the device.
+Task<Result<>> ReactorHost::with_users(Result<> stopped, std::string device) {
+    if (stopped || device.empty()) co_return stopped;
+    OneShot<std::string> named(world_.tasks);
+    auto users = std::make_shared<std::string>();
+    if (!world_.tasks.run_blocking([users, device] { *users = used_by(device); },
+                                   [named, users] { named.set(*users); }))
+        named.set(std::string());
+    const std::string who = co_await named;
+    if (who.empty()) co_return stopped;
+    co_return fail(stopped.error().code, "{} Held by: {}.", stopped.error().text, who);
+}
+
+/// A device beside the volume's, named so that it is never mistaken for it; no volume has a dot in its name.
+/// Without the keeper: what it shows ends with this process. Spec: REP-330
+Task<Result<std::string>> ReactorHost::export_snapshot() {
+    using Answer = Result<std::string>;
+    OneShot<Answer> done(world_.tasks);
+    run([this, done] {
+        BlockBackend* view = seat_.volume->snapshot_view();
+        if (view == nullptr) return answer<Answer>(done, fail(Code::not_found, "there is no snapshot"));
+        if (seat_.snapshot_exported) return answer<Answer>(done, seat_.snapshot_exported->device_path());
+        FuseLoopOptions options;
+        options.volume = VolumeId(id_.str() + ".snapshot");
+        options.mount_directory = fmt::format("{}/volumes/{}", places_.layout.run(), options.volume.str());
+        options.device_directory = places_.layout.root + "/dev/understudy";
+        make_fuse_loop_export(*reactor_, view, std::move(options),
+                              [this, done](Result<std::unique_ptr<Export>> made) {
+                                  if (!made) return answer<Answer>(done, fail(made.error()));
+                                  seat_.snapshot_exported = std::move(*made);
+                                  answer<Answer>(done, seat_.snapshot_exported->device_path());
+                              });
+    });
+    Answer result = co_await done;
     co_return result;
+}
+
+Task<Result<>> ReactorHost::drop_snapshot(bool forced) {
+    using Answer = Result<>;
+    OneShot<Answer> done(world_.tasks);
+    auto device = std::make_shared<std::string>();
+    run([this, forced, done, device] {
+        const auto drop = [this, done] {
+            seat_.volume->drop_snapshot([this, done] { answer<Answer>(done, Result<>{}); });
+        };
+        if (!seat_.snapshot_exported) return drop();
+        *device = seat_.snapshot_exported->device_path();
+        seat_.snapshot_exported->stop(forced ? StopMode::forced : StopMode::orderly,
+                                      [this, done, drop](Result<> stopped) {
+                                          if (!stopped) return answer<Answer>(done, std::move(stopped));
+                                          seat_.snapshot_exported.reset();
+                                          drop();
+                                      });
+    });
+    Answer result = co_await done;
+    co_return co_await with_users(std::move(result), *device);
 }
 
 /// An upgrade or a clean end: the export's users wait for the next process.
