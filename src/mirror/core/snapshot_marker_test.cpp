@@ -194,5 +194,19 @@ TEST_F(MarkerTest, OnlyAMirroringSourceMarksAndATargetThatDidNotAskSaysSo) {
     EXPECT_FALSE(snapshot);
 }
 
+TEST_F(MarkerTest, ATargetOfAnOlderBuildIsNeverSentAMarker) {
+    start(1, MirrorType::sync);
+    world->cut();
+    world->settle();
+    world->features = wire::kAllFeatures & ~wire::kFeatureSnapshot;
+    world->connect(ResyncKind::partial);
+    ASSERT_TRUE(world->run_until([&] { return source().state() == MirrorState::mirroring; }));
+    world->settle();
+    Marked refused;
+    source().mark_snapshot(wanted, refused.callback());
+    EXPECT_EQ(refused.error, "the target's build knows no snapshots");
+    EXPECT_TRUE(world->source().data.queued.empty());
+}
+
 }  // namespace
 }  // namespace understudy::mirror::model

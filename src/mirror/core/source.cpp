@@ -398,6 +398,8 @@ void Source::mark_snapshot(std::uint64_t number, std::function<void(Result<>)> d
     assert(number != 0);
     if (!linked_ || state_ != MirrorState::mirroring || quiesced_)
         return done(fail(Code::failure, "a snapshot can be taken only while both ends mirror"));  // REP-315
+    if ((features_ & wire::kFeatureSnapshot) == 0)
+        return done(fail(Code::failure, "the target's build knows no snapshots"));
     if (snapshot_marked_) return done(fail(Code::failure, "a snapshot is being taken already"));
     snapshot_marked_ = std::move(done);
     Flush& flush = new_flush(FlushKind::snapshot, nullptr);

@@ -52,8 +52,8 @@ inline constexpr std::uint16_t kFailed = 2;       // write_ack, flush_ack, resyn
 inline constexpr std::uint16_t kLast = 4;         // bitmap_data
 inline constexpr std::uint16_t kUnavailable = 8;  // bitmap_data: no trustworthy bits; send everything
 inline constexpr std::uint16_t kDiffers = 16;     // resync_ack of compare_block: the extent is another
-// flush: a snapshot, number `argument`, begins at it. Only for a target that has asked for it, so an older
-// one never sees this flag. flush_ack with kFailed: it did not begin.
+// flush: a snapshot, number `argument`, begins at it; only for a target that has asked for it. flush_ack with
+// kFailed: it did not begin.
 inline constexpr std::uint16_t kSnapshot = 32;
 inline constexpr std::uint16_t kAllFlags = kFua | kFailed | kLast | kUnavailable | kDiffers | kSnapshot;
 
