@@ -129,6 +129,10 @@ constexpr auto kTable = std::to_array<Setting>({
      "writers, smaller for random ones. Used by the next snapshot."},
     {"VssQuiesceWaitTimeoutMs", integer, "60000", 1000, 3600000, "ms",
      "How long a target waits for its source to quiesce the volumes of a snapshot."},
+    {"MirrorDevice", text, "auto", 0, 0, "",
+     "How this host makes a mirrored volume a block device, where the mirror says nothing else: ublk, FUSE with a loop "
+     "device, or the first of them that the kernel has. Read at start of mirrord, for devices that are made then.",
+     "auto|ublk|fuse"},
     {"NDLGTimeoutMs", integer, "30000", 1000, 3600000, "ms",
      "How long a synchronous mirror that lost its target tries to record in the cluster that the target is out of "
      "date, before BlockWritesOnNDLGTimeoutReached applies; longer than heartbeat interval x misses. Read at start of "

@@ -146,6 +146,10 @@ Result<> serve(const Arguments& arguments) {
     } else if (const auto held = kept_exports(keeper)) {
         kept.insert(held->begin(), held->end());
     }
+    // The kernel keeps ublk devices by itself.
+    if (const auto held = kept_ublk_exports(layout.root + "/dev/understudy"))
+        kept.insert(held->begin(), held->end());
+    const auto device = parse_export(settings.text("MirrorDevice")).value_or(ExportKind::automatic);
 
     // Nobody holds what an earlier boot or a killed keeper left: such devices only give errors.
     if (kept.empty()) {
@@ -165,7 +169,8 @@ Result<> serve(const Arguments& arguments) {
     Manager manager(
         world, options, links, devices,
         [&](const VolumeId& volume, HostEvents& events) -> std::unique_ptr<VolumeHost> {
-            auto host = make_reactor_host(world, {layout, keeper}, volume, events, kept.erase(volume) > 0);
+            auto host =
+                make_reactor_host(world, {layout, keeper, device}, volume, events, kept.erase(volume) > 0);
             if (host) return std::move(*host);
             // Without io_uring nothing can work; the service manager tries again.
             messages::log(messages::Severity::critical, "{}", host.error().text);

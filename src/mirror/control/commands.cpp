@@ -218,10 +218,11 @@ Task<Reply> CommandService::create(Command command) {
     const auto type = parse_type(command.get("type", "sync"));
     if (!type) co_return wrong(fmt::format("--type is sync or async, not \"{}\"", command.get("type")));
     options.type = *type;
-    const std::string kind = command.get("export", "fuse");
-    if (kind != "fuse" && kind != "nbd")
-        co_return wrong(fmt::format("--export is fuse or nbd, not \"{}\"", kind));
-    options.export_kind = kind == "nbd" ? ExportKind::nbd : ExportKind::fuse;
+    const auto kind = parse_export(command.get("export", "auto"));
+    if (!kind)
+        co_return wrong(
+            fmt::format("--export is auto, ublk, fuse or nbd, not \"{}\"", command.get("export")));
+    options.export_kind = *kind;
     options.resync = !command.has("no-resync");
     auto made = co_await manager_.create(std::move(options));
     co_return reply_of(made);

@@ -32,7 +32,7 @@ struct CreateOptions {
     std::string source_address;
     std::string target_address;
     MirrorType type = MirrorType::sync;
-    ExportKind export_kind = ExportKind::fuse;
+    ExportKind export_kind = ExportKind::automatic;
     bool resync = true;  // false: the caller warrants that both ends are equal. Spec: REP-154
 };
 

@@ -132,7 +132,8 @@ std::string encode(const PeerRequest& request) {
         create.set_remote_address(request.create.remote_address);
         create.set_remote_port(request.create.remote_port);
         create.set_type(static_cast<std::uint32_t>(request.create.type));
-        create.set_export_kind(static_cast<std::uint32_t>(request.create.export_kind));
+        create.set_export_kind(request.create.export_kind == ExportKind::nbd ? 1 : 0);
+        create.set_export_wanted(static_cast<std::uint32_t>(request.create.export_kind));
         create.set_equal(request.create.equal);
     }
     return out.SerializeAsString();
@@ -195,13 +196,16 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
         if (create.type() != static_cast<std::uint32_t>(MirrorType::sync) &&
             create.type() != static_cast<std::uint32_t>(MirrorType::async))
             return bad("type");
-        if (create.export_kind() > static_cast<std::uint32_t>(ExportKind::nbd)) return bad("export");
+        if (create.export_kind() > 1 || create.export_wanted() > static_cast<std::uint32_t>(ExportKind::ublk))
+            return bad("export");
+        const auto wanted =
+            create.export_kind() == 1 ? ExportKind::nbd : static_cast<ExportKind>(create.export_wanted());
         out.create = {create.device(),
                       create.local_address(),
                       create.remote_address(),
                       static_cast<std::uint16_t>(create.remote_port()),
                       static_cast<MirrorType>(create.type()),
-                      static_cast<ExportKind>(create.export_kind()),
+                      wanted,
                       create.equal()};
     }
     return out;

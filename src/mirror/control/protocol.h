@@ -40,7 +40,7 @@ struct CreateTarget {
     std::string remote_address;  // of the source
     std::uint16_t remote_port = kDispatchPort;
     MirrorType type = MirrorType::sync;
-    ExportKind export_kind = ExportKind::fuse;
+    ExportKind export_kind = ExportKind::automatic;
     bool equal = false;
 };
 

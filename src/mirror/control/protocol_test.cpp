@@ -47,6 +47,19 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     EXPECT_EQ(read->offer, request.offer);
 }
 
+TEST(Protocol, TheWayThatAMirrorWantsToBeOfferedReachesTheTarget) {
+    PeerRequest request;
+    request.kind = RequestKind::create_target;
+    request.volume = VolumeId("R");
+    request.create = {"/d", "a", "b", 1, MirrorType::sync, ExportKind::automatic, false};
+    for (const auto kind : {ExportKind::automatic, ExportKind::nbd, ExportKind::fuse, ExportKind::ublk}) {
+        request.create.export_kind = kind;
+        const auto read = decode_request(frame(encode(request)));
+        ASSERT_TRUE(read) << read.error().text;
+        EXPECT_EQ(read->create.export_kind, kind);
+    }
+}
+
 TEST(Protocol, ABuildThatOffersNothingIsOneFromBeforeOffers) {
     // As such a build wrote it: version, kind, volume.
     const std::string request{"\x08\x01\x10\x02\x1a\x01R", 7};

@@ -115,12 +115,22 @@ class Reader {
 
 std::string_view to_string(ExportKind kind) {
     switch (kind) {
-        case ExportKind::fuse:
-            return "fuse";
+        case ExportKind::automatic:
+            return "auto";
         case ExportKind::nbd:
             return "nbd";
+        case ExportKind::fuse:
+            return "fuse";
+        case ExportKind::ublk:
+            return "ublk";
     }
     return "?";
+}
+
+std::optional<ExportKind> parse_export(std::string_view word) {
+    for (const auto kind : {ExportKind::automatic, ExportKind::nbd, ExportKind::fuse, ExportKind::ublk})
+        if (word == to_string(kind)) return kind;
+    return std::nullopt;
 }
 
 std::string encode(const MirrorRecord& record) {
@@ -137,7 +147,9 @@ std::string encode(const MirrorRecord& record) {
         {"remote_port", record.remote_port},
         {"remote_node", record.remote_node},
         {"type", std::string(record.type == MirrorType::sync ? "sync" : "async")},
-        {"export", std::string(to_string(record.export_kind))},
+        // What the first release calls a block device, whichever.
+        {"export", record.export_kind == ExportKind::nbd ? "nbd" : "fuse"},
+        {"export_wanted", std::string(to_string(record.export_kind))},
         {"role", static_cast<int>(record.role)},
         {"role_epoch", record.role_epoch},
         {"generation", fmt::format("{:016x}", generations.current)},
@@ -191,7 +203,12 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.type = type == "async" ? MirrorType::async : MirrorType::sync;
     const std::string kind = reader.text("export");
     if (kind != "fuse" && kind != "nbd") reader.bad("export");
-    record.export_kind = kind == "nbd" ? ExportKind::nbd : ExportKind::fuse;
+    record.export_kind = kind == "nbd" ? ExportKind::nbd : ExportKind::automatic;
+    if (json.contains("export_wanted")) {
+        const auto wanted = parse_export(reader.text("export_wanted"));
+        if (!wanted) reader.bad("export_wanted");
+        record.export_kind = wanted.value_or(ExportKind::automatic);
+    }
     record.role = static_cast<Role>(reader.number("role", 0, static_cast<std::uint64_t>(Role::target)));
     record.role_epoch = reader.number("role_epoch", 0, ~0ULL);
     record.generations.current = reader.id("generation");

@@ -8,14 +8,18 @@
 #include "runtime/files.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace understudy::mirror::control {
 
-enum class ExportKind { fuse, nbd };
-std::string_view to_string(ExportKind kind);  // "fuse", "nbd"
+/// Which way a volume should be offered. Builds that know only two write and read 0 for "a block device", 1
+/// for NBD.
+enum class ExportKind { automatic, nbd, fuse, ublk };
+std::string_view to_string(ExportKind kind);  // "auto", "nbd", "fuse", "ublk"
+std::optional<ExportKind> parse_export(std::string_view word);
 
 struct MirrorRecord {
     VolumeId volume;
@@ -28,7 +32,7 @@ struct MirrorRecord {
     std::uint16_t remote_port = 9999;  // the peer's dispatch port. Spec: REP-042
     std::string remote_node;
     MirrorType type = MirrorType::sync;
-    ExportKind export_kind = ExportKind::fuse;
+    ExportKind export_kind = ExportKind::automatic;
 
     Role role = Role::none;
     std::uint64_t role_epoch = 0;  // grows with each promotion

@@ -75,6 +75,16 @@ TEST(Record, EveryFieldSurvivesTheFile) {
     EXPECT_EQ(*read, full_record());
 }
 
+TEST(Record, TheWayOfTheFirstReleaseIsAnyBlockDevice) {
+    MirrorRecord record = full_record();
+    record.export_kind = ExportKind::ublk;
+    std::string text = encode(record);
+    EXPECT_NE(text.find("\"export\": \"fuse\""), std::string::npos) << "the first release reads this";
+    EXPECT_EQ(decode_record(text)->export_kind, ExportKind::ublk);
+    text.replace(text.find("export_wanted"), 13, "unknown_field");
+    EXPECT_EQ(decode_record(text)->export_kind, ExportKind::automatic);
+}
+
 // Spec: REP-148
 TEST(Record, TheStoreGivesBackWhatWasSaved) {
     MemoryFiles files;
@@ -119,15 +129,15 @@ TEST(Record, EveryMissingFieldIsNamed) {
         const auto read = decode_record(cut);
         ++lines;
         // Younger than the format: a record without them is one of the first release.
-        if (name == "alone_noted" || name == "alone_since" || name == "parameters" ||
-            name == "snapshot_location") {
+        if (name == "alone_noted" || name == "alone_since" || name == "export_wanted" ||
+            name == "parameters" || name == "snapshot_location") {
             EXPECT_TRUE(read) << name;
             continue;
         }
         ASSERT_FALSE(read) << name;
         EXPECT_NE(read.error().text.find(name), std::string::npos) << read.error().text;
     }
-    EXPECT_EQ(lines, 36U);
+    EXPECT_EQ(lines, 37U);
 }
 
 TEST(Record, ANewerFormatIsRefused) {

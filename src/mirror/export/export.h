@@ -85,6 +85,9 @@ struct FuseLoopOptions {
     std::function<void()> lost;
 };
 
+/// Why this host has no FUSE or no loop devices. Quick.
+Result<> fuse_loop_available();
+
 /// Makes the device, or takes it over when the keeper holds it: same device, same number, what was in flight
 /// is done again. `backend` may be null only for a device that the keeper holds; requests then wait for
 /// serve(). `ready` is called within about ten seconds. Needs root. Errors: no /dev/fuse, no loop device, not

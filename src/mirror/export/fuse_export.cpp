@@ -11,6 +11,7 @@
 #include "mirror/export/request_gate.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -333,6 +334,13 @@ Result<FuseLoopOptions> checked(FuseLoopOptions options) {
 }
 
 }  // namespace
+
+Result<> fuse_loop_available() {
+    for (const char* device : {kFuseDevice, kLoopControl})
+        if (access(device, R_OK | W_OK) != 0)
+            return fail(Code::failure, "cannot use {}: {}", device, std::strerror(errno));
+    return {};
+}
 
 void make_fuse_loop_export(Reactor& reactor, BlockBackend* backend, FuseLoopOptions wanted,
                            ExportReady ready) {

@@ -25,7 +25,6 @@ namespace understudy::mirror {
 namespace {
 
 constexpr unsigned kLoopMajor = 7;
-constexpr char kLoopControl[] = "/dev/loop-control";
 constexpr int kConfigureAttempts = 64;  // another process may take the free device first
 constexpr auto kDetachPoll = std::chrono::milliseconds(5);
 

@@ -17,6 +17,8 @@
 
 namespace understudy::mirror {
 
+inline constexpr char kLoopControl[] = "/dev/loop-control";
+
 struct LoopPlace {
     std::string volume;
     std::string mount_directory;   // where `volume` is mounted

@@ -1,10 +1,12 @@
 #include "mirror/control/posix/reactor_host.h"
 
 #include "messages/messages.h"
+#include "mirror/control/export_choice.h"
 #include "mirror/control/posix/devices.h"
 #include "mirror/control/posix/socket_io.h"
 #include "mirror/export/export.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <thread>
 
@@ -151,6 +153,11 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     Task<> shutdown() override;
 
   private:
+    [[nodiscard]] std::string device_directory() const { return places_.layout.root + "/dev/understudy"; }
+    /// These two on the reactor's thread.
+    [[nodiscard]] ExportAbilities export_abilities() const;
+    void make_export(ExportKind way, ExportKind wanted, ExportAbilities abilities, ExportReady ready);
+
     /// Runs on the reactor's thread.
     template <class Function>
     void run(Function function) {
@@ -248,29 +255,73 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     std::thread thread_;  // last: it uses all of this
 };
 
+ExportAbilities ReactorHost::export_abilities() const {
+    const auto holds = [this](const Result<std::vector<VolumeId>>& volumes) {
+        return volumes && std::find(volumes->begin(), volumes->end(), id_) != volumes->end();
+    };
+    ExportAbilities found;
+    found.ublk = ublk_available().has_value();
+    found.fuse = fuse_loop_available().has_value();
+    found.kept_ublk = found.ublk && holds(kept_ublk_exports(device_directory()));
+    found.kept_fuse = !places_.keeper_socket.empty() && holds(kept_exports(places_.keeper_socket));
+    return found;
+}
+
+/// `way` was chosen for a mirror that wants `wanted`. A kernel that cannot do what it says is no reason to
+/// leave the volume unavailable: then the next way is tried, unless the device was there before and may have
+/// users.
+void ReactorHost::make_export(ExportKind way, ExportKind wanted, ExportAbilities abilities,
+                              ExportReady ready) {
+    if (wanted != ExportKind::automatic && way != wanted)
+        messages::warning("volume {}: offered by {}, for this host cannot do {}", id_.str(), to_string(way),
+                          to_string(wanted));
+    else
+        messages::info("volume {} is offered by {}", id_.str(), to_string(way));
+    switch (way) {
+        case ExportKind::nbd: {
+            NbdOptions options;
+            options.volume = id_;
+            options.socket_path = fmt::format("{}/nbd/{}", places_.layout.run(), id_.str());
+            return make_nbd_export(*reactor_, *seat_.gate, std::move(options), std::move(ready));
+        }
+        case ExportKind::ublk: {
+            UblkOptions options;
+            options.volume = id_;
+            options.device_directory = device_directory();
+            auto or_else = [this, wanted, abilities,
+                            ready = std::move(ready)](Result<std::unique_ptr<Export>> made) mutable {
+                if (made || abilities.kept_ublk) return ready(std::move(made));
+                messages::warning("volume {}: {}", id_.str(), made.error().text);
+                abilities.ublk = false;
+                make_export(choose_export(wanted, places_.device, abilities), ExportKind::automatic,
+                            abilities, std::move(ready));
+            };
+            return make_ublk_export(*reactor_, seat_.gate.get(), std::move(options), std::move(or_else));
+        }
+        case ExportKind::automatic:
+        case ExportKind::fuse: {
+            FuseLoopOptions options;
+            options.volume = id_;
+            options.mount_directory = fmt::format("{}/volumes/{}", places_.layout.run(), id_.str());
+            options.device_directory = device_directory();
+            options.keeper_socket = places_.keeper_socket;
+            return make_fuse_loop_export(*reactor_, seat_.gate.get(), std::move(options), std::move(ready));
+        }
+    }
+}
+
 Task<Result<std::string>> ReactorHost::start_export(ExportKind kind) {
     using Answer = Result<std::string>;
     OneShot<Answer> done(world_.tasks);
     run([this, kind, done] {
         if (seat_.exported) return answer<Answer>(done, seat_.exported->device_path());
-        auto ready = [this, done](Result<std::unique_ptr<Export>> made) {
-            if (!made) return answer<Answer>(done, fail(made.error()));
-            seat_.exported = std::move(*made);
-            answer<Answer>(done, seat_.exported->device_path());
-        };
-        if (kind == ExportKind::nbd) {
-            NbdOptions options;
-            options.volume = id_;
-            options.socket_path = fmt::format("{}/nbd/{}", places_.layout.run(), id_.str());
-            make_nbd_export(*reactor_, *seat_.gate, std::move(options), std::move(ready));
-        } else {
-            FuseLoopOptions options;
-            options.volume = id_;
-            options.mount_directory = fmt::format("{}/volumes/{}", places_.layout.run(), id_.str());
-            options.device_directory = places_.layout.root + "/dev/understudy";
-            options.keeper_socket = places_.keeper_socket;
-            make_fuse_loop_export(*reactor_, seat_.gate.get(), std::move(options), std::move(ready));
-        }
+        const auto abilities = export_abilities();
+        make_export(choose_export(kind, places_.device, abilities), kind, abilities,
+                    [this, done](Result<std::unique_ptr<Export>> made) {
+                        if (!made) return answer<Answer>(done, fail(made.error()));
+                        seat_.exported = std::move(*made);
+                        answer<Answer>(done, seat_.exported->device_path());
+                    });
     });
     Answer result = co_await done;
     if (result) kept_ = false;
@@ -303,7 +354,7 @@ Task<Result<>> ReactorHost::with_users(Result<> stopped, std::string device) {
                                    [named, users] { named.set(*users); }))
         named.set(std::string());
     const std::string who = co_await named;
-    if (who.empty()) co_return stopped;
+    if (who.empty() || stopped.error().text.find(who) != std::string::npos) co_return stopped;
     co_return fail(stopped.error().code, "{} Held by: {}.", stopped.error().text, who);
 }
 

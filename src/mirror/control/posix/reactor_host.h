@@ -19,7 +19,8 @@ namespace understudy::mirror::control {
 
 struct HostPlaces {
     config::Layout layout;
-    std::string keeper_socket;  // empty: no keeper
+    std::string keeper_socket;                  // empty: no keeper
+    ExportKind device = ExportKind::automatic;  // what the host prefers
 };
 
 /// `kept`: an earlier process left the volume's export with the keeper.
