@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ exec /bin/busybox switch_root /root @bash@ @start@
 
 START = """#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 UNDERSTUDY_VM=1
-mount -t tmpfs run /run; mount -t tmpfs tmp /tmp; mount -t tmpfs tmp /var/tmp; mkdir -p /dev/shm /dev/pts /run/exchange
+mount -t tmpfs run /run; mount -t tmpfs tmp /tmp; mount -t tmpfs tmp /var/tmp; mkdir -p /dev/shm /dev/pts /run/exchange /run/lock
 mount -t tmpfs shm /dev/shm; mount -t devpts devpts /dev/pts
 ln -sf /proc/self/fd /dev/fd
 mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=512000 exchange /run/exchange
@@ -137,6 +138,7 @@ class Machine:
     memory_mib: int = 1536
     wire: pathlib.Path | None = None  # unix socket that two machines share; the one that is started first makes it
     address_number: int = 1           # of the wire's end: 52:54:00:00:00:NN
+    exchange_files: dict[str, str] = field(default_factory=dict)  # for the script, in /run/exchange
 
     def __post_init__(self) -> None:
         self.directory = CACHE / "machines" / self.name
@@ -154,6 +156,8 @@ class Machine:
         shutil.rmtree(self.directory, ignore_errors=True)
         self.exchange.mkdir(parents=True)
         (self.exchange / "script").write_text(self.script)
+        for name, text in self.exchange_files.items():
+            (self.exchange / name).write_text(text)
         start = self.directory / "start"
         start.write_text(START.replace("@modules@", str(modules())).replace("@project@", str(PROJECT)).replace("@name@", self.name))
         start.chmod(0o755)
@@ -183,16 +187,19 @@ class Machine:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def wait_for(self, name: str, limit: float) -> bool:
-        """Until the script has made the file NAME in /run/exchange."""
+    def wait_until(self, condition: Callable[[], bool], limit: float) -> bool:
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
-            if (self.exchange / name).exists():
+            if condition():
                 return True
             if not self.running():
-                return (self.exchange / name).exists()
+                return condition()
             time.sleep(0.1)
         return False
+
+    def wait_for(self, name: str, limit: float) -> bool:
+        """Until the script has made the file NAME in /run/exchange."""
+        return self.wait_until((self.exchange / name).exists, limit)
 
     def wait(self, limit: float) -> tuple[int, str]:
         """The script's exit code (124 when it did not come within `limit` seconds) and its output."""
@@ -200,12 +207,16 @@ class Machine:
         done = started and self.wait_for("code", limit)
         code = int((self.exchange / "code").read_text()) if done else 124
         self.power_off()
-        output = self.exchange / "output"
-        text = output.read_text(errors="replace") if output.exists() else ""
+        text = self.output()
         if not done:
             text += f"\nno end within {limit:.0f} s" if started else "\nthe machine did not start"
             text += "\n" + self.console()[-4000:]
         return code, text
+
+    def output(self) -> str:
+        """What the script has printed so far."""
+        output = self.exchange / "output"
+        return output.read_text(errors="replace") if output.exists() else ""
 
     def console(self) -> str:
         parts = [self.directory / "qemu", self.directory / "console"]
