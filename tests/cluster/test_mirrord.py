@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -96,7 +97,7 @@ class Mirrors(TwoHosts):
         self.right.write(3, "three")
         self.assertEqual(self.left.read(3), "three")
 
-    # Spec: REP-224 REP-226 REP-227 REP-228
+    # Spec: MOP-096 REP-224 REP-226 REP-227 REP-228
     def test_a_split_brain_is_found_nothing_is_overwritten_and_yield_ends_it(self) -> None:
         self.create()
         self.in_sync()
@@ -114,6 +115,13 @@ class Mirrors(TwoHosts):
         self.assertEqual((self.left.read(1), self.left.read(2)), ("left", ""))
         self.assertEqual((self.right.read(1), self.right.read(2)), ("", "right"))
         self.assertIn("SPLIT BRAIN", self.left.view()["problem"])
+        for host in (self.left, self.right):
+            shown = json.loads(host.command("split-brain", "R", "--json").stdout)
+            self.assertEqual({side["node"] for side in shown["sides"]}, {"left", "right"})
+            for side in shown["sides"]:  # both wrote in the first 64 KiB
+                self.assertEqual(side["ranges"][0][0], 0)
+                self.assertGreater(side["since_s"], 0)
+            self.assertGreaterEqual(shown["common_blocks"], 1)
         # The end of it: the left one's data go. Spec: REP-227, REP-228
         self.left.command("yield", "R")
         self.right.command("continue", "R")

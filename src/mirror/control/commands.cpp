@@ -387,6 +387,9 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         const auto type = command.arguments.size() == 2 ? parse_type(command.arguments[1]) : std::nullopt;
         if (!type) co_return wrong("mirror type takes a volume and sync or async");
         done = co_await mirror->set_type(*type);
+    } else if (verb == "split-brain") {
+        auto view = co_await mirror->split_view(command.has("json"));
+        co_return view ? config::success(*view) : config::failure(view.error());
     } else if (verb == "verify") {
         co_return co_await verify(std::move(mirror), std::move(command));
     } else if (verb == "set") {

@@ -113,7 +113,7 @@ std::vector<Row> rows() {
     };
 }
 
-// Spec: REP-021 REP-023 REP-123 REP-145 REP-182 REP-183 REP-224 REP-226 REP-228 REP-237
+// Spec: REP-021 REP-023 REP-123 REP-145 REP-182 REP-183 REP-224 REP-226 REP-228 REP-237 REP-308 MOP-144
 TEST(Decision, EveryRowOfTheTableHolds) {
     for (const Row& row : rows()) {
         SCOPED_TRACE(row.name);

@@ -17,6 +17,7 @@
 #include "mirror/control/operation_lock.h"
 #include "mirror/control/peer_call.h"
 #include "mirror/control/snapshot_tools.h"
+#include "mirror/control/split_view.h"
 #include "mirror/control/volume_host.h"
 #include "runtime/world.h"
 
@@ -119,6 +120,10 @@ class Mirror : private HostEvents {
     /// A request of the peer's mirrord.
     runtime::Task<PeerReply> serve(PeerRequest request);
 
+    /// This end's changes since both were equal, and the peer's, which must answer; in mirror_split.cpp.
+    /// Text, or JSON. Spec: MOP-096.
+    runtime::Task<Result<std::string>> split_view(bool json);
+
     /// --- snapshots, in mirror_snapshot.cpp. Several volumes together are the manager's business.
     /// Empty: none any more. `devices`: see SnapshotTools. Errors: a snapshot exists (has_dependents). Spec:
     /// REP-319.
@@ -183,6 +188,8 @@ class Mirror : private HostEvents {
     runtime::Task<> keep_notes();
     runtime::Task<Result<>> check_not_behind();
     runtime::Task<> ask_whether_target_died(std::uint64_t session);
+
+    runtime::Task<SideChanges> changes();  // mirror_split.cpp
 
     // mirror_snapshot.cpp
     [[nodiscard]] std::string snapshot_file() const;

@@ -332,9 +332,10 @@ void Mirror::enter_split_brain(const std::string& why) {
     next.state = MirrorState::paused;
     next.cause = PauseCause::user;
     next.problem = fmt::format(
-        "SPLIT BRAIN: {}; nothing was overwritten. Choose the node whose data is to go and run there "
+        "SPLIT BRAIN: {}; nothing was overwritten. \"understudy mirror split-brain {}\" shows what each "
+        "changed. Choose the node whose data is to go and run there "
         "\"understudy mirror yield {}\", then on the other \"understudy mirror continue {}\"",
-        why, record_.volume.str(), record_.volume.str());
+        why, record_.volume.str(), record_.volume.str(), record_.volume.str());
     const std::string text = next.problem;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
     alarm(text);

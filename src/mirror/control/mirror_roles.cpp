@@ -513,6 +513,12 @@ Task<PeerReply> Mirror::serve(PeerRequest request) {
             co_return co_await on_serve_again(std::move(request));
         case RequestKind::set_type:
             co_return co_await on_set_type(std::move(request));
+        case RequestKind::changes: {
+            SideChanges side = co_await changes();
+            reply.text = encode(side);
+            reply.summary = co_await summary();
+            co_return reply;
+        }
         case RequestKind::create_target:
         case RequestKind::remove:
         case RequestKind::service:

@@ -472,6 +472,15 @@ TEST_F(PairTest, WritesOnBothSidesAreASplitBrainAndNothingIsOverwritten) {
     const auto status = pair.run(left, {"status", "R"}, {{"json", ""}});
     EXPECT_NE(status.out.find("SPLIT BRAIN"), std::string::npos) << status.out;
     expect_error(pair.run(left, {"type", "R", "async"}), "split brain");  // Spec: REP-229
+    EXPECT_NE(status.out.find("mirror split-brain R"), std::string::npos) << status.out;
+    for (Host* host : {&left, &right}) {  // Spec: MOP-096
+        const auto sides = pair.run(*host, {"split-brain", "R"});
+        EXPECT_EQ(sides.exit_code, 0) << sides.err;
+        EXPECT_NE(sides.out.find("left: 1 blocks"), std::string::npos) << sides.out;
+        EXPECT_NE(sides.out.find("right: 1 blocks"), std::string::npos) << sides.out;
+        EXPECT_NE(sides.out.find("alone since"), std::string::npos) << sides.out;
+        EXPECT_NE(sides.out.find("0 of these blocks on both"), std::string::npos) << sides.out;
+    }
     // A restart does not heal it by itself.
     pair.power_off(left);
     pair.start(left);

@@ -171,8 +171,9 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
         return out;
     }
     const bool snapshot = out.kind == RequestKind::snapshot_take || out.kind == RequestKind::snapshot_mark;
-    if (!snapshot && (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
-                      in.kind() > static_cast<std::uint32_t>(RequestKind::set_type)))
+    if (!snapshot && out.kind != RequestKind::changes &&
+        (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
+         in.kind() > static_cast<std::uint32_t>(RequestKind::set_type)))
         return bad("kind");
     if (!fill(out.uuid, in.uuid())) return bad("mirror id");
     if (!get(out.summary, in.summary())) return bad("summary");

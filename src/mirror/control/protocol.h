@@ -30,6 +30,7 @@ enum class RequestKind : std::uint32_t {
     service = 64,
     snapshot_take = 20,  // to the target: take a snapshot of your volumes
     snapshot_mark = 21,  // to the source: quiesce and mark `volumes` for my snapshot
+    changes = 22,        // what your intent log says you changed; nothing happens
 };
 /// Volumes of one snapshot, at most.
 inline constexpr std::size_t kMostSnapshotVolumes = 64;
@@ -70,7 +71,7 @@ struct PeerReply {
     MirrorState state = MirrorState::none;
     mirror::wire::Offer offer;  // of the answering end
     std::string payload;        // service only
-    std::string text;           // snapshot_take: the devices, a line each
+    std::string text;           // snapshot_take: the devices, a line each; changes: see split_view.h
 };
 
 std::string encode(const PeerRequest& request);

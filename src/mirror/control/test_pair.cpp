@@ -288,6 +288,18 @@ Task<Result<>> ModelHost::stop_export(bool forced) {
     co_return out;
 }
 
+Task<BlockRanges> ModelHost::dirty_ranges() {
+    co_await runtime::sleep_for(world_.tasks, 10us);
+    BlockRanges out;
+    for (const std::size_t block : disk_.dirty) {
+        if (!out.empty() && out.back().first + out.back().count == block)
+            ++out.back().count;
+        else
+            out.push_back({block, 1});
+    }
+    co_return out;
+}
+
 // --- snapshots
 
 /// The marker is queued in the order of the calls; its confirmation takes a while.

@@ -89,6 +89,7 @@ class ModelHost : public VolumeHost {
     bool export_kept() const override { return disk_.kept; }
     runtime::Task<Result<std::string>> start_export(ExportKind) override;
     runtime::Task<Result<>> stop_export(bool forced) override;
+    runtime::Task<BlockRanges> dirty_ranges() override;
     runtime::Task<Result<>> mark_snapshot(std::uint64_t number) override;
     runtime::Task<Result<>> prepare_snapshot(SnapshotPlan plan) override;
     runtime::Task<Result<std::string>> export_snapshot() override;

@@ -65,6 +65,8 @@ class VolumeHost {
     virtual runtime::Task<Result<std::string>> start_export(ExportKind kind) = 0;
     /// Error when the device is in use, naming who holds it; `forced` gives its users I/O errors instead.
     virtual runtime::Task<Result<>> stop_export(bool forced) = 0;
+    /// See Volume::dirty_ranges; of either role, as far as the log knows now.
+    virtual runtime::Task<BlockRanges> dirty_ranges() = 0;
     /// See Volume::mark_snapshot and Volume::prepare_snapshot.
     virtual runtime::Task<Result<>> mark_snapshot(std::uint64_t number) = 0;
     virtual runtime::Task<Result<>> prepare_snapshot(SnapshotPlan plan) = 0;

@@ -142,6 +142,12 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     bool export_kept() const override { return kept_; }
     Task<Result<std::string>> start_export(ExportKind kind) override;
     Task<Result<>> stop_export(bool forced) override;
+    Task<BlockRanges> dirty_ranges() override {
+        OneShot<BlockRanges> done(world_.tasks);
+        run([this, done] { answer<BlockRanges>(done, seat_.volume->dirty_ranges()); });
+        BlockRanges result = co_await done;
+        co_return result;
+    }
     Task<Result<>> mark_snapshot(std::uint64_t number) override {
         return ask([this, number](auto done) { seat_.volume->mark_snapshot(number, std::move(done)); });
     }
