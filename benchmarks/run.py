@@ -131,7 +131,8 @@ def data_path(rows: list[Row]) -> None:
                 iops = compare(paths, lambda path, d=depth: fio(path, d)["iops"])
                 rows.append(ratio_row(f"4 KiB random write, depth {depth}: sync mirror / unreplicated", iops["sync"], "IOPS", iops["export"], least=0.5))
                 rows.append(ratio_row(f"4 KiB random write, depth {depth}: async mirror / unreplicated", iops["async"], "IOPS", iops["export"]))
-            mean = compare({name: paths[name] for name in ("export", "async")}, lambda path: fio(path, 16, rate=3000)["clat_ns"]["mean"] / 1000)
+            # From the call that submits to the completion: what the kernel does for a request inside that call counts too.
+            mean = compare({name: paths[name] for name in ("export", "async")}, lambda path: fio(path, 16, rate=3000)["lat_ns"]["mean"] / 1000, 7)
             rows.append(ratio_row("async mirror at 3,000 writes/s: mean latency / unreplicated", mean["async"], "us", mean["export"], most=1.10))
 
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kDataStaging = 128 << 10;
 constexpr std::size_t kResyncStaging = 32 << 10;
+constexpr unsigned kBatchesBehindAnswer = 2;
 constexpr std::uint64_t kTrimTicks = 20;  // ticks between two looks for memory to give back
 
 }  // namespace
@@ -139,16 +140,18 @@ void VolumeDriver::after_batch() {
 }
 
 /// An asynchronous write is answered when it is done here, so its frame goes to the network behind the
-/// answer, not in front of it: one batch later, and no later than that, however long the device takes.
+/// answer, not in front of it nor together with it: the kernel's part of the answer comes when the call that
+/// gave it ends. A few batches later, and no later than that, however long the device takes.
 void VolumeDriver::flush_data_link() {
     if (!data_link_) return;
     const bool fresh = std::exchange(fresh_frames_, false);
-    if (fresh && !frames_waited_ && source_ && source_->type() == MirrorType::async) {
-        frames_waited_ = true;
+    const bool waits = (fresh || waited_batches_ > 0) && waited_batches_ < kBatchesBehindAnswer;
+    if (waits && source_ && source_->type() == MirrorType::async && data_link_->due()) {
+        ++waited_batches_;
         reactor_.again();
         return;
     }
-    frames_waited_ = false;
+    waited_batches_ = 0;
     data_link_->flush();
 }
 

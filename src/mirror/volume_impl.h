@@ -149,8 +149,8 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     std::unique_ptr<Link> data_link_, resync_link_;
     std::vector<std::unique_ptr<Link>> closing_links_;
     std::optional<PendingAttach> pending_attach_;
-    bool fresh_frames_ = false;   // queued on the data link since the last batch
-    bool frames_waited_ = false;  // some wait since the batch before
+    bool fresh_frames_ = false;    // queued on the data link since the last batch
+    unsigned waited_batches_ = 0;  // since some were due
     bool draining_ = false;
     bool attached_before_ = false;
 

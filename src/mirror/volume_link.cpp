@@ -17,6 +17,11 @@ namespace {
 constexpr std::size_t kMaxVectors = 512;        // of one sendmsg; the kernel takes 1024
 constexpr std::size_t kMaxSendBytes = 4 << 20;  // of one sendmsg
 
+/// What may wait goes when there is so much of it, or so long after the first. A message of its own for each
+/// small write wakes both ends each time, and on the source the writes that follow pay for it.
+constexpr std::size_t kHoldBytes = 64 << 10;
+constexpr auto kHoldTime = std::chrono::milliseconds(1);
+
 }  // namespace
 
 struct Link::Vectors {
@@ -37,14 +42,36 @@ Link::Link(Reactor& reactor, LinkSocket socket, BufferPool& pool, std::size_t st
     receive_op_.done = [](IoOperation& op, int result) { static_cast<Link*>(op.owner)->received(result); };
     pause_op_.owner = this;
     pause_op_.done = [](IoOperation& op, int) { static_cast<Link*>(op.owner)->flush(); };
+    hold_op_.owner = this;
+    hold_op_.done = [](IoOperation& op, int) {
+        auto& self = *static_cast<Link*>(op.owner);
+        self.urgent_ |= self.held_bytes_ > 0;  // the next flush() takes them
+    };
 }
 
 Link::~Link() {
     assert(idle() && queue_.empty());
 }
 
+void Link::send(Outgoing& item) {
+    queue_.push(item);
+    if (!item.may_wait) {
+        urgent_ = true;
+        return;
+    }
+    held_bytes_ += wire::kHeaderBytes + item.length;
+}
+
+bool Link::due() const {
+    return urgent_ || held_bytes_ >= kHoldBytes;
+}
+
 void Link::flush() {
     if (sending_ || closed_ || ended_ || queue_.empty() || pause_op_.in_flight) return;
+    if (!due()) {
+        if (!hold_op_.in_flight) reactor_.timeout(hold_op_, kHoldTime);
+        return;
+    }
     const std::size_t most = std::min(kMaxSendBytes, throttle_.allowed(reactor_.now()));
     if (most == 0) return reactor_.timeout(pause_op_, throttle_.wait(reactor_.now()));
     unsigned count = 0;
@@ -60,12 +87,15 @@ void Link::flush() {
         bytes += part;
         skip = 0;
     };
-    for (const Outgoing* item = queue_.front(); item != nullptr; item = item->next) {
+    const Outgoing* item = queue_.front();
+    for (; item != nullptr; item = item->next) {
         if (count + 2 > kMaxVectors || bytes >= most) break;
         add(item->header.data(), item->header.size());
         if (item->length > 0) add(item->payload, item->length);
     }
     sending_ = true;
+    urgent_ = item != nullptr;  // the rest has waited already
+    held_bytes_ = 0;
     asked_ = bytes;
     throttle_.spend(bytes);
     reactor_.sendv(send_op_, socket_.descriptor(), vectors_->items.data(), count);
@@ -75,7 +105,10 @@ void Link::sent(int result) {
     sending_ = false;
     throttle_.give_back(asked_ - static_cast<std::size_t>(std::max(result, 0)));
     if (closed_) return release_queue();
-    if (result == -EINTR || result == -EAGAIN) return flush();
+    if (result == -EINTR || result == -EAGAIN) {
+        urgent_ = true;
+        return flush();
+    }
     if (result < 0) return end(fmt::format("sending failed: {}", std::strerror(-result)));
     std::size_t left = head_sent_ + static_cast<std::size_t>(result);
     while (!queue_.empty()) {
@@ -88,6 +121,7 @@ void Link::sent(int result) {
         if (closed_) return;  // the callback gave the link up
     }
     head_sent_ = left;
+    urgent_ |= left > 0;
     flush();
 }
 
@@ -162,6 +196,7 @@ void Link::close(const std::string& said) {
     }
     socket_.end();
     reactor_.cancel(pause_op_);
+    reactor_.cancel(hold_op_);
     if (!sending_) release_queue();
 }
 

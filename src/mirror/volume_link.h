@@ -42,8 +42,10 @@ class Link {
     Link& operator=(const Link&) = delete;
 
     /// Queues; flush() gives it to the kernel.
-    void send(Outgoing& item) { queue_.push(item); }
+    void send(Outgoing& item);
     void flush();
+    /// Whether flush() would send now, and not wait for more.
+    [[nodiscard]] bool due() const;
     void resume_reading();
     /// What has arrived is still read, then the link ends.
     void finish_reading();
@@ -52,7 +54,9 @@ class Link {
     void close(const std::string& said);
     /// The throttle has changed: what it holds back is looked at anew.
     void throttle_changed();
-    [[nodiscard]] bool idle() const { return !sending_ && !receiving_ && !pause_op_.in_flight; }
+    [[nodiscard]] bool idle() const {
+        return !sending_ && !receiving_ && !pause_op_.in_flight && !hold_op_.in_flight;
+    }
 
   private:
     struct Vectors;
@@ -68,8 +72,11 @@ class Link {
     Throttle& throttle_;
     wire::FrameReader reader_;
     IoOperation send_op_, receive_op_;
-    IoOperation pause_op_;   // in flight: the throttle lets nothing through for now
-    std::size_t asked_ = 0;  // bytes given to the kernel by the send under way
+    IoOperation pause_op_;        // in flight: the throttle lets nothing through for now
+    IoOperation hold_op_;         // in flight: what may wait waits for company
+    bool urgent_ = false;         // something queued may not wait
+    std::size_t held_bytes_ = 0;  // of what may
+    std::size_t asked_ = 0;       // bytes given to the kernel by the send under way
     bool sending_ = false, receiving_ = false;
     bool closed_ = false, ended_ = false, cutting_ = false;
     IntrusiveQueue<Outgoing> queue_;

@@ -308,7 +308,7 @@ class InMemoryVolumeTest : public VolumeTest {
 };
 
 // Spec: REP-081
-TEST_F(InMemoryVolumeTest, AnAsynchronousWriteIsAnsweredBeforeItsFrameIsSentWhichFollowsAtOnce) {
+TEST_F(InMemoryVolumeTest, AnAsynchronousWriteIsAnsweredBeforeItsFrameIsSentWhichFollowsByItself) {
     type = MirrorType::async;
     start(ResyncKind::full);
     ASSERT_EQ(write(*left, 0, 4096, 1), 0);  // its bit is durable from here on

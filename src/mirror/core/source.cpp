@@ -213,6 +213,7 @@ bool Source::send_live(Write& write) {
     window_bytes_ += write.local.length;
     wire::encode(header, write.out.header);
     write.out.length = header.length;
+    write.out.may_wait = !sync;
     write.out.owner = &write;
     write.out.released = [](Outgoing& item) {
         Write& sent = *static_cast<Write*>(item.owner);

@@ -49,6 +49,8 @@ struct Outgoing {
     wire::HeaderBytes header{};
     const std::byte* payload = nullptr;
     std::uint32_t length = 0;
+    /// Nobody waits for it: the link may keep it for a moment, to send it together with others.
+    bool may_wait = false;
     /// The link does not need header and payload any more (sent, or given up). May be null.
     void (*released)(Outgoing& item) = nullptr;
     void* owner = nullptr;
