@@ -27,6 +27,7 @@ sys.path.insert(0, str(PROJECT / "tests" / "cluster"))
 import checks_rows  # noqa: E402
 import config_rows  # noqa: E402
 import membership_rows  # noqa: E402
+import mirror_control_rows  # noqa: E402
 import recovery_rows  # noqa: E402
 from lab import Host, Lab, build_directory, run, wait_until  # noqa: E402
 from protected_postgres import ADDRESS, VOLUME, Client, Protected, power_cycle  # noqa: E402
@@ -247,6 +248,7 @@ BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "config": [config_rows.database, config_rows.states, config_rows.commits],
     "recovery": [*recovery_rows.GROUP, checks_rows.checks],
     "membership": [membership_rows.pace, membership_rows.seeds, membership_rows.decision, membership_rows.many_nodes],
+    "mirror-control": [mirror_control_rows.add_rows],
 }
 
 

@@ -11,5 +11,7 @@ file(CREATE_LINK ../../../../etc/default ${UNDERSTUDY_LKROOT}/etc/default SYMBOL
 foreach(program getlocks rlslocks)  # Spec: CMD-100
   file(CREATE_LINK ../../bin/${program} ${UNDERSTUDY_LKROOT}/admin/bin/${program} SYMBOLIC)
 endforeach()
-configure_file(packaging/support/lksupport ${UNDERSTUDY_LKROOT}/support/lksupport COPYONLY)
+foreach(script lksupport cleanupmirror dkhealthcheck dksupport)
+  configure_file(packaging/support/${script} ${UNDERSTUDY_LKROOT}/support/${script} COPYONLY)
+endforeach()
 file(CREATE_LINK lksupport ${UNDERSTUDY_LKROOT}/support/LKSUPPORT SYMBOLIC)  # Spec: CMD-139

@@ -119,7 +119,7 @@ Result<config::Command> parse(const CommandSpec& spec, std::span<const std::stri
         return fail(Code::syntax, "{} is missing", spec.operands);
     if (command.arguments.size() > spec.most_operands)
         return fail(Code::syntax, "unexpected argument \"{}\"", command.arguments[spec.most_operands]);
-    if (spec.server == Server::mirror) {
+    if (spec.server == Server::mirror && spec.name.starts_with(kMirrorPrefix)) {
         // mirrord knows one command with a verb: "understudy mirror pause VOL" is "mirror" with {"pause",
         // "VOL"}.
         command.name = "mirror";

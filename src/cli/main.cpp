@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "cli/client.h"
+#include "cli/emcmd.h"
 #include "cli/log_message.h"
 #include "cli/remote.h"
 #include "cli/start.h"
@@ -120,6 +121,7 @@ int run_local(const config::Layout& layout, const CommandSpec& spec, const confi
 }
 
 int run_command(const CommandSpec& spec, const std::vector<std::string>& words) {
+    if (spec.name == "emcmd") return run_emcmd(layout_from_environment(), words);
     for (const auto& word : words) {
         if (word == "--") break;
         if (word == "--help" || word == "-?") {

@@ -9,6 +9,8 @@
 #include "mirror/control/posix/keeper_start.h"
 #include "mirror/control/posix/reactor_host.h"
 #include "mirror/control/posix/snapshot_tools.h"
+#include "mirror/emcmd/posix/linux_facts.h"
+#include "mirror/emcmd/service.h"
 #include "mirror/export/export.h"
 #include "runtime/posix/posix_world.h"
 
@@ -177,13 +179,18 @@ Result<> serve(const Arguments& arguments) {
             std::abort();
         },
         &notes, &snapshots);
+    emcmd::LinuxFacts facts;
+    emcmd::Service service(world, manager, facts,
+                           {.layout = layout, .node = node, .dispatch_port = options.dispatch_port});
     CommandService commands(world, manager);
+    service.add_to(commands);
     // The socket tells a second mirrord of this root that it is one too many, before it touches a volume.
     UNDERSTUDY_CHECK(commands.listen(layout.mirror_socket()));
     runtime::TaskScope tasks;
     if (auto loaded = world.network.reload_credentials(); !loaded)
         messages::info("no credentials yet: {}", loaded.error().text);
     manager.start();
+    service.start();
     tasks.spawn(serve_peers(
         world, manager, arguments.listen.empty() ? settings.text("MirrorListenAddress") : arguments.listen));
     bool stopping = false;

@@ -194,6 +194,8 @@ Task<Reply> CommandService::run(Command command) {
         co_return wrong(fmt::format("mirrord knows no command \"{}\"", command.name));
     const std::string verb = command.arguments.front();
     command.arguments.erase(command.arguments.begin());
+    if (const auto at = more_.find("mirror " + verb); at != more_.end())
+        co_return co_await at->second(std::move(command));
     if (verb == "status") co_return co_await status(std::move(command));
     const bool asks_snapshots =
         verb == "snapshot" && !command.arguments.empty() && command.arguments.front() == "status";

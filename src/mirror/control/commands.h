@@ -22,7 +22,8 @@ class CommandService {
 
     /// Error when another mirrord serves this root.
     Result<> listen(const std::string& socket_path);
-    /// Commands of this name are answered by `handler` instead of being unknown.
+    /// Commands of this name ("mirror VERB" for a verb of "mirror") are answered by `handler` instead of
+    /// being unknown.
     using Handler = std::function<runtime::Task<config::Reply>(config::Command command)>;
     void add(const std::string& name, Handler handler) { more_[name] = std::move(handler); }
     /// Runs one command; uid 0 may change things, everybody may ask.

@@ -128,6 +128,30 @@ TEST_F(LockTest, ABrokenMirrorIsResynchronisedInFull) {
     EXPECT_EQ(right.disk.blocks[2], 22);
 }
 
+// The notice of a pause travels on a connection of its own and may come after the mirror was continued.
+TEST_F(LockTest, ANoticeOfAPauseThatComesLateChangesNothing) {
+    ok(left, {"pause", "R"});
+    PeerRequest late;
+    late.kind = RequestKind::pause_notice;
+    late.volume = VolumeId("R");
+    late.uuid = pair.record(left).uuid;
+    late.summary.generations = pair.record(left).generations;
+    ASSERT_TRUE(pair.until([&] { return pair.record(right).outdated; }));
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.wait_in_sync());
+    struct Waiter {
+        static runtime::Task<> wait(std::shared_ptr<Mirror> mirror, PeerRequest request, bool* done) {
+            const PeerReply reply = co_await mirror->serve(std::move(request));
+            *done = reply.code == Code::ok;
+        }
+    };
+    bool done = false;
+    right.daemon->tasks.spawn(Waiter::wait(right.daemon->manager.find(VolumeId("R")), late, &done));
+    ASSERT_TRUE(pair.until([&] { return done; }));
+    EXPECT_TRUE(pair.in_sync());
+    EXPECT_FALSE(pair.record(right).outdated);
+}
+
 // Spec: EMC-235, MOP-110
 TEST_F(LockTest, AResyncFromAnyStateIsFull) {
     for (const char* before : {"", "pause", "break"}) {

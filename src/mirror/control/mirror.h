@@ -205,6 +205,7 @@ class Mirror : private HostEvents {
     runtime::Task<bool> join_target(EndSummary self, PeerReply reply);
     Result<wire::Agreement> agree_with(const wire::Offer& peer);
     runtime::Task<> notify_task(PeerRequest request);
+    void notify_pause();
     runtime::Task<PeerReply> on_hello(PeerRequest request);
     Result<PeerReply> begin_session(const EndSummary& source, const LinkTerms& terms);
     void links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms);

@@ -134,7 +134,7 @@ Task<Result<>> Mirror::break_mirror() {
                        around_.node, record_.volume.str(), record_.remote_node);
     if (record_.state == MirrorState::broken && record_.user_requested) co_return Result<>{};
     auto broken = co_await break_locked();
-    if (broken) tasks_.spawn(notify_task(request(RequestKind::pause_notice)));
+    if (broken) notify_pause();
     co_return broken;
 }
 

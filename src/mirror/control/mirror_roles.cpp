@@ -348,13 +348,23 @@ Task<Result<>> Mirror::pause() {
     next.state = MirrorState::paused;
     saved = commit(std::move(next));
     update_gate();
-    tasks_.spawn(notify_task(request(RequestKind::pause_notice)));
+    notify_pause();
     co_return saved;
 }
 
-Task<PeerReply> Mirror::on_pause_notice(PeerRequest) {
+/// With the generation that it goes on with: a notice that comes after the next session has begun is old.
+void Mirror::notify_pause() {
+    PeerRequest notice = request(RequestKind::pause_notice);
+    notice.summary.generations = record_.generations;
+    tasks_.spawn(notify_task(std::move(notice)));
+}
+
+Task<PeerReply> Mirror::on_pause_notice(PeerRequest request) {
     PeerReply reply;
-    if (!source()) {
+    const GenerationId told = request.summary.generations.current;
+    const bool synced_since = told != 0 && (told == record_.generations.current ||
+                                            (linked_ && told == source_generations_.current));
+    if (!source() && !synced_since) {
         MirrorRecord next = record_;
         next.outdated = true;
         next.state = MirrorState::paused;

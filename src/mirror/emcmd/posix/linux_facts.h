@@ -1,0 +1,32 @@
+#pragma once
+// The host's devices, addresses and directories as Linux knows them.
+
+#include "mirror/emcmd/host_facts.h"
+
+#include <map>
+
+namespace understudy::mirror::emcmd {
+
+class LinuxFacts : public HostFacts {
+  public:
+    LinuxFacts() = default;
+    LinuxFacts(const LinuxFacts&) = delete;
+    LinuxFacts& operator=(const LinuxFacts&) = delete;
+    ~LinuxFacts() override;
+
+    [[nodiscard]] DeviceLook look(const std::string& device, const std::string& bitmaps) const override;
+    [[nodiscard]] Result<std::vector<std::string>> resolve(const std::string& name) const override;
+    [[nodiscard]] bool is_local(const std::string& address) const override;
+    [[nodiscard]] std::vector<std::string> addresses_beside(const std::string& remote) const override;
+    [[nodiscard]] Status snapshot_directory(const std::string& directory,
+                                            const std::vector<std::string>& devices) const override;
+    Result<> hold(const VolumeId& volume, const std::string& device) override;
+    void release(const VolumeId& volume) override;
+    [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
+    [[nodiscard]] std::int64_t now_s() const override;
+
+  private:
+    std::map<VolumeId, int> held_;  // open descriptors
+};
+
+}  // namespace understudy::mirror::emcmd

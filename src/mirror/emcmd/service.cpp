@@ -1,0 +1,376 @@
+// Who answers a command: this node, another one, or another one through a third.
+
+#include "mirror/emcmd/service.h"
+
+#include "base/text.h"
+#include "messages/messages.h"
+#include "mirror/control/mirror_limits.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace understudy::mirror::emcmd {
+
+using config::Command;
+using config::Reply;
+using runtime::Task;
+
+namespace {
+
+/// A changing command may wait for devices and peers; one that goes through a third node waits for both hops.
+constexpr runtime::Duration kRemoteLimit = std::chrono::seconds(100);
+/// Commands that change a volume wait for each other so long. Spec: EMC-020.
+constexpr runtime::Duration kVolumeWait = std::chrono::seconds(60);
+
+/// Words of the requests between services.
+constexpr const char* kCommand = "command";
+constexpr const char* kFacts = "facts";
+constexpr const char* kJobPut = "job-put";
+constexpr const char* kJobRemove = "job-remove";
+constexpr const char* kPing = "ping";
+
+std::string_view last_line_of(Ending ending, Status status) {
+    switch (ending) {
+        case Ending::status:
+            return "last";
+        case Ending::status_first:
+        case Ending::query:
+            return status == Status::success ? "" : "last";
+        case Ending::silent:
+            return "";
+    }
+    return "";
+}
+
+std::string local_zone_free(std::string name) {
+    const auto zone = name.find('%');
+    if (zone != std::string::npos) name.resize(zone);
+    return name;
+}
+
+bool is_numeric(std::string_view system) {
+    return system.find(':') != std::string_view::npos ||
+           (!system.empty() && system.find_first_not_of("0123456789.") == std::string_view::npos);
+}
+
+Status second_hop(const Error& error) {
+    // The node answered, and its certificate was not taken: the manual's 1265. Spec: EMC-035
+    const bool certificate = error.text.find("certificate") != std::string::npos ||
+                             error.text.find("handshake") != std::string::npos;
+    if (certificate) return Status::downgrade_detected;
+    // A host that lives and has no service. Spec: EMC-017, EMC-065
+    if (error.text.find("refused") != std::string::npos) return Status::file_not_found;
+    return status_of(error);
+}
+
+}  // namespace
+
+Service::Service(runtime::World world, control::Manager& manager, HostFacts& host, ServiceOptions options)
+    : world_(world),
+      manager_(manager),
+      host_(host),
+      options_(std::move(options)),
+      settings_(world.files, options_.layout),
+      jobs_(world.files, options_.layout),
+      started_(host.now_s()),
+      modified_(started_) {
+    manager_.set_service(
+        [this](const std::string& caller, std::string payload, control::PeerServer::Answer answer) {
+            serve(caller, std::move(payload), std::move(answer));
+        });
+    manager_.set_target_check([this](const VolumeId& volume) { return may_be_target(volume); });
+    manager_.set_observer([this](const control::MirrorRecord& before, const control::MirrorRecord& now) {
+        record_changed(before, now);
+    });
+}
+
+Service::~Service() {
+    tasks_.clear();
+    manager_.set_service({});
+    manager_.set_target_check({});
+    manager_.set_observer({});
+}
+
+void Service::add_to(control::CommandService& commands) {
+    commands.add("emcmd", [this](Command command) { return run(std::move(command)); });
+    commands.add("mirror health", [this](Command command) { return run_health(std::move(command)); });
+    commands.add("mirror job", [this](Command command) { return run_job(std::move(command)); });
+    for (const char* name : {"set", "list", "forget", "lock", "unlock"})
+        commands.add(fmt::format("understudy volume {}", name),
+                     [this](Command command) { return run_volume(std::move(command)); });
+}
+
+void Service::start() {
+    for (const VolumeId& volume : settings_.all()) {
+        const auto settings = settings_.get(volume);
+        if (!settings) {
+            messages::error("{}", settings.error().text);
+            continue;
+        }
+        const bool shut = settings->locked || (settings->attributes & shared_volume) != 0;
+        if (!shut || settings->device.empty() || manager_.find(volume)) continue;
+        if (const auto held = host_.hold(volume, settings->device); !held)
+            messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
+    }
+}
+
+Result<> Service::may_be_target(const VolumeId& volume) const {
+    UNDERSTUDY_TRY(const VolumeSettings settings, settings_.get(volume));
+    if (settings.block_target)
+        return fail(Code::failure, "{} is ineligible to become a target of volume {} (SETBLOCKTARGET)",
+                    options_.node, volume.str());
+    if (settings_.switchover_flag(volume))
+        return fail(Code::failure,
+                    "the switchover flag of volume {} is set on {}: its mirror was removed there alone "
+                    "(CLEARSWITCHOVER)",
+                    volume.str(), options_.node);
+    return {};
+}
+
+void Service::record_changed(const control::MirrorRecord& before, const control::MirrorRecord& now) {
+    const std::int64_t moment = host_.now_s();
+    if (!now.remote_node.empty()) addresses_[text::lower(now.remote_node)] = now.remote_address;
+    Times& times = times_[now.volume];
+    if (before == now) return;
+    times.modified = modified_ = moment;
+    if (now.role == Role::source && now.state == MirrorState::resync && before.state != MirrorState::resync)
+        times.resync_started = times.resync_last = moment;
+    if (before.state == MirrorState::resync && now.state != MirrorState::resync) times.resync_last = moment;
+}
+
+// --- systems
+
+bool Service::is_this(const std::string& system) const {
+    if (system == "." || same_system(system, options_.node)) return true;
+    return is_numeric(system) && host_.is_local(local_zone_free(system));
+}
+
+/// A node's address: as typed, from a mirror with it, from a job, or by the resolver.
+Task<Result<std::string>> Service::address_of(std::string system) {
+    if (is_numeric(system)) co_return system;
+    for (const auto& mirror : manager_.all())
+        if (same_system(mirror->record().remote_node, system)) co_return mirror->record().remote_address;
+    for (const Job& job : jobs_.all())
+        if (const std::string address = emcmd::address_of(job, system); !address.empty()) co_return address;
+    for (const auto& [name, address] : addresses_)
+        if (same_system(name, system)) co_return address;
+    runtime::OneShot<Result<std::vector<std::string>>> resolved(world_.tasks);
+    auto found = std::make_shared<Result<std::vector<std::string>>>();
+    const bool asked = world_.tasks.run_blocking([this, system, found] { *found = host_.resolve(system); },
+                                                 [resolved, found] { resolved.set(*found); });
+    if (!asked) co_return fail(Code::failure, "too much to do; try again");
+    const auto addresses = co_await resolved;
+    if (!addresses) co_return fail(addresses.error());
+    co_return addresses->front();
+}
+
+Task<Result<Service::Json>> Service::ask(std::string system, Json request, runtime::Duration limit) {
+    auto address = co_await address_of(system);
+    if (!address)
+        co_return fail(Code::unreachable, "{} cannot be resolved: {}", system, address.error().text);
+    control::PeerRequest sent;
+    sent.kind = control::RequestKind::service;
+    sent.volume = VolumeId("-");
+    sent.payload = request.dump(-1, ' ', false, Json::error_handler_t::replace);
+    control::PeerAddress peer;
+    peer.remote_address = *address;
+    peer.remote_port = options_.dispatch_port;
+    control::CallLimits limits;
+    limits.connect = control::kConnectLimit;
+    limits.answer = limit;
+    auto reply = co_await control::call_peer(world_, peer, sent, limits);
+    if (!reply) co_return fail(reply.error());
+    Json json = Json::parse(reply->payload, nullptr, false);
+    if (!json.is_object()) co_return fail(Code::internal, "{} gave an answer that is none", system);
+    co_return json;
+}
+
+// --- requests of other nodes
+
+void Service::serve(const std::string& caller, std::string payload, control::PeerServer::Answer answer) {
+    tasks_.spawn(serve_task(caller, std::move(payload), std::move(answer)));
+}
+
+Task<> Service::serve_task(std::string caller, std::string payload, control::PeerServer::Answer answer) {
+    control::PeerReply reply;
+    Json request = Json::parse(payload, nullptr, false);
+    if (!request.is_object() || !request.contains("do") || !request["do"].is_string()) {
+        reply.code = Code::internal;
+        reply.error = fmt::format("{} sent what is no request", caller);
+    } else {
+        Json result = co_await serve_json(std::move(request));
+        reply.payload = result.dump(-1, ' ', false, Json::error_handler_t::replace);
+        if (reply.payload.size() > control::kMaxMessageBytes / 2) {
+            result = {{"status", number(Status::more_data)},
+                      {"out", ""},
+                      {"err", "the answer is too long; run the command on the system itself"}};
+            reply.payload = result.dump();
+        }
+    }
+    answer(reply);
+}
+
+Task<Service::Json> Service::serve_json(Json request) {
+    const auto text = [&request](const char* key) {
+        return request.contains(key) && request[key].is_string() ? request[key].get<std::string>()
+                                                                 : std::string();
+    };
+    const std::string what = text("do");
+    const auto as_json = [](const Answer& answer) {
+        return Json{{"status", number(answer.status)},
+                    {"out", answer.out},
+                    {"err", answer.err},
+                    {"quiet", answer.no_status_line}};
+    };
+    if (stopped_) co_return as_json({Status::file_not_found, "", "the service is stopped", false});
+    if (what == kPing) co_return as_json({});
+    if (what == kFacts) {
+        Json facts = co_await describe(VolumeId(text("volume")));
+        co_return facts;
+    }
+    if (what == kJobPut) {
+        const auto job = decode_job(text("job"));
+        Result<> stored;
+        if (job)
+            stored = jobs_.put(*job);
+        else
+            stored = fail(job.error());
+        if (!stored) co_return as_json({status_of(stored.error()), "", stored.error().text, false});
+        co_return as_json({});
+    }
+    if (what == kJobRemove) {
+        const auto removed = jobs_.remove(text("id"));
+        if (!removed) co_return as_json({status_of(removed.error()), "", removed.error().text, false});
+        co_return as_json({});
+    }
+    if (what == kCommand) {
+        std::vector<std::string> words;
+        if (request.contains("words") && request["words"].is_array())
+            for (const Json& word : request["words"])
+                if (word.is_string()) words.push_back(word.get<std::string>());
+        Answer answer = co_await answer_words(std::move(words), text("system"));
+        co_return as_json(answer);
+    }
+    co_return as_json({Status::invalid_parameter, "", "an unknown request", false});
+}
+
+/// As it comes from another node: "." and this node's names are this node; anything else is forwarded, once.
+Task<Answer> Service::answer_words(std::vector<std::string> words, std::string typed) {
+    auto request = parse(words);
+    if (!request) {
+        Answer wrong{Status::invalid_parameter, "", request.error().text, false};
+        co_return wrong;
+    }
+    // One level only: whoever is asked by another node for a third one is the proxy. Spec: EMC-036
+    request->proxy = options_.node;
+    co_return co_await route(std::move(*request), typed);
+}
+
+// --- routing
+
+Task<Answer> Service::forward(std::string system, std::vector<std::string> words, std::string typed,
+                              std::string hop) {
+    // "system" is what was typed: CREATEMIRROR takes the source's address from it.
+    Json request{{"do", kCommand}, {"words", words}, {"system", typed}};
+    auto reply = co_await ask(system, std::move(request), kRemoteLimit);
+    Answer out;
+    if (!reply) {
+        out.status = second_hop(reply.error());
+        out.err = fmt::format("{}: {}\n", hop, reply.error().text);
+        co_return out;
+    }
+    const Json& json = *reply;
+    out.status = static_cast<Status>(json.value("status", number(Status::no_data)));
+    out.out = json.value("out", "");
+    out.err = json.value("err", "");
+    out.no_status_line = json.value("quiet", false);
+    co_return out;
+}
+
+Task<Answer> Service::route(Request request, std::string typed) {
+    const Spec& spec = *request.spec;
+    std::vector<std::string> words{request.system, std::string(spec.name)};
+    words.insert(words.end(), request.arguments.begin(), request.arguments.end());
+    const bool here = is_this(request.system);
+    const bool proxy_here = !request.proxy || is_this(*request.proxy);
+    if (spec.local_only && !(here && proxy_here)) {  // Spec: EMC-029
+        Answer refused{Status::not_supported, "",
+                       fmt::format("{} works on the system where it is typed only\n", spec.name), false};
+        co_return refused;
+    }
+    if (!proxy_here) {
+        const std::string hop = fmt::format("client -> proxy {}", *request.proxy);
+        co_return co_await forward(*request.proxy, std::move(words), request.system, hop);
+    }
+    if (!here) {
+        const std::string hop = request.proxy
+                                    ? fmt::format("proxy {} -> system {}", options_.node, request.system)
+                                    : fmt::format("{} -> system {}", options_.node, request.system);
+        words.front() = ".";  // who gets it is who is meant: no request goes round in a circle
+        co_return co_await forward(request.system, std::move(words), typed, hop);
+    }
+    Call call;
+    call.spec = &spec;
+    call.arguments = std::move(request.arguments);
+    call.system = typed;
+    if (spec.has_volume) {
+        const auto volume = volume_of(call.argument(0));
+        if (!volume || !control::volume_id_problem(*volume).empty()) {
+            Answer refused{Status::invalid_parameter, "",
+                           fmt::format("\"{}\" is no volume\n", call.argument(0)), false};
+            co_return refused;
+        }
+        call.volume = *volume;
+    }
+    co_return co_await execute(std::move(call));
+}
+
+Task<Answer> Service::execute(Call call) {
+    const Spec& spec = *call.spec;
+    messages::info("emcmd: {} {}", spec.name, text::join(call.arguments, " "));  // Spec: EMC-019
+    if (!spec.changes) co_return co_await query(std::move(call));
+    // A second switchover of a volume waits for the first, and ends like it. Spec: EMC-245, MOP-086
+    if (spec.verb == Verb::switchover_volume) co_return co_await switch_over(std::move(call));
+    if (!spec.has_volume) co_return co_await change(std::move(call));
+    auto& lock = locks_[call.volume];
+    if (!lock) lock = std::make_unique<control::OperationLock>(world_.tasks);
+    auto held = co_await lock->acquire(kVolumeWait);
+    if (!held) {
+        Answer busy{Status::timeout, "",
+                    fmt::format("another command for volume {} still runs\n", call.volume.str()), false};
+        co_return busy;
+    }
+    co_return co_await change(std::move(call));
+}
+
+Task<Reply> Service::run(Command command) {
+    Reply reply;
+    reply.raw = true;
+    auto request = parse(command.arguments);
+    Answer answer;
+    Ending ending = Ending::query;
+    if (!request) {
+        answer = {Status::invalid_parameter, "", request.error().text, false};
+        if (!request.error().unknown.empty())
+            messages::warning("emcmd: a request that is not known: {}", request.error().unknown);
+    } else {
+        ending = request->spec->ending;
+        if (stopped_) {
+            answer = {Status::file_not_found, "", "the service is stopped; it starts with mirrord\n", false};
+        } else if (request->spec->changes && command.uid != 0) {  // Spec: EMC-015
+            answer = {Status::access_denied, "", fmt::format("{} needs root\n", request->spec->name), false};
+        } else {
+            const std::string typed = request->system;
+            answer = co_await route(std::move(*request), typed);
+        }
+    }
+    reply.out = answer.out;
+    if (!answer.no_status_line && last_line_of(ending, answer.status) == "last")
+        reply.out += status_line(answer.status);
+    reply.err = answer.err;
+    if (!reply.err.empty() && !reply.err.ends_with('\n')) reply.err += '\n';
+    reply.exit_code = exit_code(answer.status);
+    co_return reply;
+}
+
+}  // namespace understudy::mirror::emcmd
