@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 from emcmd_lab import SIZE_BLOCKS, EmcmdLab
+from emcmd_sequences import Life
 from lab import PROJECT
 from two_hosts import wait_until
 
@@ -167,10 +168,12 @@ def test_break_and_resync_copy_everything(lab: EmcmdLab) -> None:
 # Spec: MOP-111, MOP-113, MOP-120
 def test_delete_from_either_side_and_one_side_alone(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
+    left.write(96, "kept")
     assert right.status(".", "DELETEMIRROR", "E") == 1
     assert right.state() == "2 1"
     left.ok(".", "DELETEMIRROR", "E", "127.0.0.2")
     assert (left.state(), right.state()) == ("0 0", "0 0")
+    assert (left.read(96), right.read(96)) == ("kept", "kept")
     lab.mirrored()
     right.kill()
     left.ok(".", "DELETEMIRROR", "E")
@@ -242,7 +245,7 @@ def test_switchover_needs_a_target_that_is_mirroring(lab: EmcmdLab) -> None:
     lab.in_sync()
 
 
-# Spec: EMC-031, EMC-225, EMC-226, EMC-227, EMC-136, EMC-244, EMC-247, EMC-291, EMC-293, MOP-084, MOP-085, MOP-094, MOP-095, MOP-096
+# Spec: EMC-031, EMC-136, EMC-226, EMC-244, EMC-247, EMC-293, MOP-084, MOP-085, MOP-094, MOP-096
 def test_split_brain_ends_by_prepare_and_continue(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
     assert right.status(".", "PREPARETOBECOMETARGET", "E") == 1
@@ -300,8 +303,9 @@ def test_attributes_are_a_mask_of_each_node(lab: EmcmdLab) -> None:
     assert "= 0 (0h)" in left.emcmd(".", "GETCONFIGURATION", "E")
 
 
-# Spec: EMC-120, EMC-121, EMC-122, EMC-123, EMC-124, EMC-125, EMC-126, EMC-250, EMC-252, MOP-192, MOP-193, MOP-194, MOP-197
-def test_snapshot_locations(lab: EmcmdLab) -> None:
+# Spec: EMC-120, EMC-121, EMC-122, EMC-123, EMC-124, EMC-125, EMC-172, EMC-250, EMC-251, EMC-252, EMC-256, MOP-087, MOP-192, MOP-193
+# Spec: MOP-194, MOP-197
+def test_snapshots_and_their_locations(lab: EmcmdLab) -> None:
     right = lab.right
     place = right.root / "snap shots"
     place.mkdir(exist_ok=True)
@@ -314,12 +318,24 @@ def test_snapshot_locations(lab: EmcmdLab) -> None:
     assert right.emcmd(".", "GETSNAPSHOTLOCATION", "E") == f"{place}\n"
     assert right.status(".", "TAKESNAPSHOT", "E") == 2  # it belongs to no job
     assert lab.left.status(".", "TAKESNAPSHOT", "E") == 2  # it is no target
+    lab.left.emcmd(".", "CREATEJOB", "snapped", "", "left", "E", "127.0.0.1", "right", "E", "127.0.0.2", "S")
+    lab.left.write(112, "before")
+    lab.left.ok("right", "TAKESNAPSHOT", "E")
+    lab.left.write(112, "after")
+    assert right.read(112) == "after" and right.state() == "2 1"
+    with open(right.view()["snapshot"]["device"], "rb") as snapshot:
+        snapshot.seek(112 * 4096)
+        assert snapshot.read(6) == b"before"
+    assert right.status(".", "SETSNAPSHOTLOCATION", "E", str(right.root)) == 33
+    assert right.status(".", "SWITCHOVERVOLUME", "E") != 0 and lab.left.state() == "1 1"
+    right.ok(".", "DROPSNAPSHOT", "E")
     right.ok(".", "CLEARSNAPSHOTLOCATION", "E")
     assert right.emcmd(".", "GETSNAPSHOTLOCATION", "E") == ""
+    lab.left.understudy("mirror", "job", "delete", "snapped")
 
 
 # Spec: EMC-138, EMC-140, EMC-141, EMC-142, EMC-157, EMC-158, EMC-159, EMC-185, EMC-187, EMC-188, MOP-033, MOP-035, MOP-036, MOP-037
-# Spec: MOP-038, MOP-069, EMC-102
+# Spec: MOP-038, MOP-072, EMC-102, EMC-111, EMC-114
 def test_jobs_are_on_all_their_systems(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
     pair = ("left", "E", "127.0.0.1", "right", "E", "127.0.0.2", "A")
@@ -340,9 +356,11 @@ def test_jobs_are_on_all_their_systems(lab: EmcmdLab) -> None:
     assert right.emcmd(".", "GETJOBINFOFORVOL", "F").count("MirrorEndPoints") == 2
     # A pair without a mirror changes its addresses in the job alone.
     left.ok(".", "CHANGEMIRRORENDPOINTS", "F", "127.0.0.2", "127.0.0.1", "127.0.0.2")
+    left.ok(".", "CHANGEMIRRORTYPE", "F", "127.0.0.2", "A")
+    assert "right;F;127.0.0.2;A\n" in right.emcmd(".", "GETJOBINFOFORVOL", "F")
     # Reassigned, the mirror goes on.
     right.understudy("mirror", "job", "reassign", "sql", "F", "logs")
-    assert "right;F;127.0.0.2;S" in left.emcmd(".", "GETJOBINFOFORVOL", "F") and "Name = logs" in left.emcmd(".", "GETJOBINFO")
+    assert "right;F;127.0.0.2;A" in left.emcmd(".", "GETJOBINFOFORVOL", "F") and "Name = logs" in left.emcmd(".", "GETJOBINFO")
     assert left.state() == "1 1"
     right.kill()
     assert left.program("understudy", "mirror", "job", "rename", "sql", "x").returncode == 9
@@ -383,7 +401,7 @@ def test_parameters_are_read_again_on_demand(lab: EmcmdLab) -> None:
     assert left.status(".", "UPDATEVOLUMEINFO", "Q") == 15
 
 
-# Spec: EMC-218, EMC-263, EMC-300, EMC-084, EMC-220, MOP-064, MOP-224
+# Spec: EMC-053, EMC-084, EMC-182, EMC-218, EMC-220, EMC-263, EMC-300, MOP-224
 def test_a_volume_without_a_mirror_is_locked_too(lab: EmcmdLab) -> None:
     left = lab.left
     left.ok(".", "DELETEMIRROR", "E")
@@ -401,6 +419,13 @@ def test_a_volume_without_a_mirror_is_locked_too(lab: EmcmdLab) -> None:
     left.ok(".", "UNLOCKVOLUME", "E")
     assert left.understudy("volume", "list", "--locked") == ""
     assert left.status(".", "LOCKVOLUME", "Q") == 15
+    # A shared volume is locked from the start.
+    left.ok(".", "SETCONFIGURATION", "E", "256")
+    left.kill()
+    left.start()
+    assert "E" in left.understudy("volume", "list", "--locked")
+    left.ok(".", "SETCONFIGURATION", "E", "0")
+    left.ok(".", "UNLOCKVOLUME", "E")
 
 
 # Spec: EMC-017, EMC-018, EMC-237, MOP-008
@@ -460,7 +485,7 @@ def test_the_health_check_finds_what_is_wrong(lab: EmcmdLab) -> None:
     left.start()
 
 
-# Spec: EMC-283, EMC-284, EMC-285
+# Spec: EMC-283, EMC-284
 def test_dksupport_packs_the_state_of_mirrors_and_jobs(lab: EmcmdLab) -> None:
     left = lab.left
     done = left.script("dksupport", "--directory", str(left.root))
@@ -469,7 +494,9 @@ def test_dksupport_packs_the_state_of_mirrors_and_jobs(lab: EmcmdLab) -> None:
     for needed in ("sys_name.txt", "dk_state.txt", "healthcheck.txt", "emcmd_._GETJOBINFO.txt", "emcmd_._GETSERVICEINFO.txt",
                    "emcmd_._GETVOLUMEINFO_E_3.txt", "emcmd_._GETCONFIGURATION_E.txt", "emcmd_._GETRESYNCSTATUS_E.txt"):
         assert needed in names, sorted(names)
-    left.kill()
-    done = left.script("dksupport", "--directory", str(left.root / "run"))
-    assert done.returncode == 0, done.stderr
-    left.start()
+
+
+# Spec: EMC-067, MOP-006
+def test_a_short_random_sequence_ends_as_the_model_says(lab: EmcmdLab) -> None:
+    """The long run of them is tests/cluster/emcmd_sequences.py."""
+    Life(lab, 7).live(12)

@@ -122,7 +122,7 @@ class MirrorFaults(TwoHosts):
         self.in_sync()
         self.left.command("delete", "R")
 
-    # Spec: REP-040
+    # Spec: REP-040, MOP-135
     def test_a_taken_data_port_is_passed_over_and_none_free_is_told(self) -> None:
         with contextlib.ExitStack() as taken:
             taken.enter_context(take_port(self.right.address, DATA_PORT))

@@ -140,6 +140,10 @@ void Mirror::in_sync() {
         next.consistent = true;
         next.outdated = false;
         next.yielded = false;
+        // After a notice of a pause the record may say otherwise than the volume, whose state has not
+        // changed.
+        next.state = MirrorState::mirroring;
+        next.cause = PauseCause::none;
     }
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     problem_.clear();

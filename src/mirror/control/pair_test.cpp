@@ -144,6 +144,7 @@ TEST_F(PairTest, PauseKeepsTheTargetAsItWasAndContinueSendsTheDifference) {
 }
 
 // Spec: REP-138 REP-164 REP-166 REP-204 REP-206
+// Spec: EMC-073, MOP-124
 TEST_F(PairTest, AfterALinkLossTheSourceGoesOnAloneAndResyncsByItself) {
     create();
     pair.power_off(right);
@@ -353,6 +354,7 @@ TEST_F(PairTest, ANodeThatWasDeadIsToldWhenItIsBack) {
 }
 
 // Spec: REP-118
+// Spec: MOP-081
 TEST_F(PairTest, ATargetInTheMiddleOfAResyncIsNeverPromoted) {
     pair.wire.resync_takes = 1h;
     ASSERT_EQ(pair.create().exit_code, 0);
@@ -455,6 +457,7 @@ TEST_F(PairTest, ADemotedSourceThatCrashesFollowsThePromotedPeerOrServesAgain) {
 }
 
 // Spec: REP-146 REP-182 REP-213 REP-224 REP-226
+// Spec: MOP-092
 TEST_F(PairTest, WritesOnBothSidesAreASplitBrainAndNothingIsOverwritten) {
     create();
     pair.cluster.apart = true;

@@ -53,8 +53,8 @@ ModelHost::~ModelHost() {
         session.source = session.target = nullptr;
         if (!other || wire_.silent) continue;
         std::weak_ptr<int> weak = other->alive_;
-        other->world_.tasks.after(50ms, [other, weak] {
-            if (weak.lock()) other->lose_link();
+        other->world_.tasks.after(50ms, [other, weak, number = number] {
+            if (weak.lock() && other->session_ == number) other->lose_link();
         });
     }
 }

@@ -1,0 +1,85 @@
+// What the service asks of Linux, on files.
+
+#include "mirror/emcmd/posix/linux_facts.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+namespace understudy::mirror::emcmd {
+namespace {
+
+struct LinuxFactsTest : testing::Test {
+    std::filesystem::path directory =
+        std::filesystem::temp_directory_path() / fmt::format("understudy-facts-{}", getpid());
+    LinuxFacts facts;
+
+    void SetUp() override { std::filesystem::create_directories(directory); }
+    void TearDown() override { std::filesystem::remove_all(directory); }
+    std::string disk(std::size_t at, std::string_view bytes) {
+        const auto path = (directory / "disk").string();
+        std::ofstream file(path, std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(at));
+        file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+        file.close();
+        std::filesystem::resize_file(path, 1 << 20);
+        return path;
+    }
+};
+
+// Spec: EMC-184
+TEST_F(LinuxFactsTest, ADiskIsKnownByItsPartitionTable) {
+    using namespace std::string_view_literals;
+    const auto mbr = facts.look(disk(440, "\xd2\xf0\x41\x8c"sv), directory);
+    EXPECT_EQ(mbr.disk.signature, "8c41f0d2-0000-0000-0000-000000000000");
+    EXPECT_EQ(mbr.size, 1U << 20);
+    EXPECT_TRUE(mbr.eligibility.raw);
+    std::string gpt(64 + 16, '\0');
+    std::memcpy(gpt.data(), "EFI PART", 8);
+    for (std::size_t i = 0; i < 16; ++i)
+        gpt[56 + i] = static_cast<char>(i + 1);
+    EXPECT_EQ(facts.look(disk(512, gpt), directory).disk.signature, "04030201-0605-0807-090a-0b0c0d0e0f10");
+    EXPECT_FALSE(facts.look((directory / "none").string(), directory).eligibility.opened);
+}
+
+// Spec: EMC-218, EMC-219
+TEST_F(LinuxFactsTest, ADeviceIsHeldUntilItIsReleasedAndItsUsersAreNamed) {
+    const auto path = disk(0, "x");
+    {
+        std::ifstream open(path);
+        const auto held = facts.hold(VolumeId("E"), path);
+        ASSERT_FALSE(held);
+        EXPECT_NE(held.error().text.find(std::to_string(getpid())), std::string::npos) << held.error().text;
+    }
+    ASSERT_TRUE(facts.hold(VolumeId("E"), path));
+    ASSERT_TRUE(facts.hold(VolumeId("E"), path)) << "again";
+    EXPECT_TRUE(facts.holds(VolumeId("E")));
+    EXPECT_FALSE(facts.hold(VolumeId("F"), path));
+    facts.release(VolumeId("E"));
+    EXPECT_FALSE(facts.holds(VolumeId("E")));
+    EXPECT_EQ(facts.hold(VolumeId("E"), (directory / "none").string()).error().code, Code::not_found);
+}
+
+// Spec: EMC-120, EMC-123
+TEST_F(LinuxFactsTest, SnapshotsNeedADirectory) {
+    EXPECT_EQ(facts.snapshot_directory(directory, {}), Status::success);
+    EXPECT_EQ(facts.snapshot_directory(directory / "none", {}), Status::path_not_found);
+    EXPECT_EQ(facts.snapshot_directory(disk(0, "x"), {}), Status::path_not_found);
+}
+
+// Spec: EMC-007, EMC-147
+TEST_F(LinuxFactsTest, AddressesOfThisHost) {
+    EXPECT_TRUE(facts.is_local("127.0.0.1"));
+    EXPECT_FALSE(facts.is_local("203.0.113.7"));
+    EXPECT_FALSE(facts.is_local("localhost"));
+    EXPECT_EQ(facts.addresses_beside("127.0.0.9"), std::vector<std::string>{"127.0.0.1"});
+    EXPECT_TRUE(facts.addresses_beside("203.0.113.7").empty());
+    EXPECT_TRUE(facts.resolve("localhost"));
+    EXPECT_FALSE(facts.resolve("no-such-host.invalid"));
+}
+
+}  // namespace
+}  // namespace understudy::mirror::emcmd
