@@ -1,7 +1,13 @@
 // Quorum under faults that no table of the manual shows: what cannot be stopped, what stands still, a storage
 // that lies, settings that change. And the essence of seeds that broke a rule once.
 
+#include "messages/messages.h"
 #include "sim/quorum_scenario.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
 
 namespace understudy::sim {
 namespace {
@@ -433,6 +439,81 @@ TEST(Off, WithoutQuorumASilentPeerIsPresumedDead) {
     sim.run_for(30s);
     EXPECT_EQ(cluster.kits().hosts_running(Tag("app0")).size(), 2U);
     EXPECT_EQ(cluster.quarantines(NodeName("alpha")), 0);
+}
+
+// Spec: QUO-031
+TEST_F(StorageUnderFaults, WhetherAMajorityOfNodesUsesTheStorageIsToldAndDecidesNothing) {
+    start_in_service();
+    EXPECT_THAT(status_of(alpha).out, HasSubstr("2 of 2 nodes use the storage\n"));
+    cluster.storage().reachable(beta, false);
+    sim.run_for(60s);
+    EXPECT_THAT(status_of(alpha).out, HasSubstr("1 of 2 nodes use the storage: no majority of them"));
+    EXPECT_EQ(quorum_of(alpha), quorum::Quorum::have);
+    EXPECT_THAT(running(), ElementsAre(alpha));
+}
+
+// Spec: QUO-033
+TEST_F(MajorityUnderFaults, ANodeThatIsStillStartingSendsItsHeartbeatsAndAnswersThose) {
+    cluster.kits().set_trouble({.least = 300s, .most = 300s});  // its start takes as long
+    cluster.power_on_all();
+    sim.run_for(120s);
+    ASSERT_THAT(running(), IsEmpty());
+    for (const auto& name : cluster.nodes())
+        for (const auto& other : cluster.nodes())
+            if (name != other) {
+                EXPECT_EQ(cluster.daemon(name)->cluster().peer_state(other), comm::PeerState::alive);
+            }
+    sim.run_for(600s);
+    EXPECT_THAT(running(), ElementsAre(alpha));
+}
+
+/// The log of all nodes while `act` runs.
+std::string log_of(const std::function<void()>& act) {
+    const auto path = std::filesystem::temp_directory_path() /
+                      fmt::format("understudy-quorum-log-{}", std::random_device()());
+    messages::configure({.process = "test", .file = path.string(), .least = messages::Severity::info});
+    act();
+    messages::configure({.process = "test", .file = "", .least = messages::Severity::critical});
+    std::ifstream file(path);
+    std::string text{std::istreambuf_iterator<char>(file), {}};
+    std::filesystem::remove(path);
+    return text;
+}
+
+// Spec: QUO-015
+TEST_F(MajorityUnderFaults, DebugMessagesAreLoggedOnlyWhenTheyAreAskedFor) {
+    const auto start_alone = [&] {
+        cluster.power_on(alpha);
+        sim.run_for(60s);
+        cluster.host(alpha).power_off();
+    };
+    EXPECT_THAT(log_of(start_alone), Not(HasSubstr("quorum check in progress")));
+    cluster.configure_settings(alpha, cluster.options().settings + "QUORUM_DEBUG=1\n");
+    EXPECT_THAT(log_of(start_alone), HasSubstr("quorum check in progress"));
+}
+
+// Spec: QUO-029
+TEST_F(MajorityUnderFaults, TheWitnessIsAskedAtTheStartWhenAPeerComesAndWhenOneGoes) {
+    EXPECT_THAT(log_of([&] {
+                    cluster.power_on(alpha);
+                    cluster.power_on(beta);
+                    ASSERT_TRUE(wait_running(alpha, 120s));
+                }),
+                HasSubstr("witness_verify LCM_AVAIL gamma:"));
+    cluster.power_on(gamma);
+    sim.run_for(60s);
+    EXPECT_THAT(log_of([&] {
+                    cluster.host(gamma).power_off();
+                    sim.run_for(60s);
+                }),
+                HasSubstr("witness_verify COMM_DOWN gamma:"));
+    EXPECT_THAT(log_of([&] {
+                    cluster.host(beta).power_off();
+                    sim.run_for(60s);
+                    cluster.power_on(beta);
+                    sim.run_for(180s);
+                }),
+                HasSubstr("witness_verify COMM_UP gamma:"));
 }
 
 }  // namespace

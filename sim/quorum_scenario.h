@@ -39,12 +39,15 @@ class QuorumScenario : public testing::Test, protected Story {
     }
     /// The longest a takeover takes: detection, witness, the wait, two restores.
     runtime::Duration takeover() { return 2 * cluster.detection() + 5s + 1s + 10s; }
-    quorum::Quorum quorum_of(const NodeName& node) {
+    /// What `lkquorum status` says on the node.
+    config::Reply status_of(const NodeName& node) {
         config::Command command;
         command.name = "lkquorum";
         command.arguments = {"status"};
-        const auto reply = cluster.run(node, command);
-        return static_cast<quorum::Quorum>(reply ? reply->exit_code : -1);
+        return cluster.run(node, command).value_or(config::Reply{.exit_code = -1});
+    }
+    quorum::Quorum quorum_of(const NodeName& node) {
+        return static_cast<quorum::Quorum>(status_of(node).exit_code);
     }
     int changes() { return static_cast<int>(cluster.kits().changes()); }
 };

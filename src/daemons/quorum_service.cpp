@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "messages/messages.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace understudy::daemons {
@@ -152,6 +153,17 @@ struct QuorumService::Impl {
         if (handler) world.tasks.post([handler, time] { handler(time); });
     }
 
+    /// Nodes that use the storage, this one among them when it does. For people only: quorum is each node's
+    /// own access. Spec: QUO-031.
+    static std::size_t storage_users(const quorum::Status& status) {
+        const auto others = std::count_if(status.peers.begin(), status.peers.end(),
+                                          [](const quorum::PeerStatus& peer) { return peer.writes; });
+        return static_cast<std::size_t>(others) + (status.quorum == quorum::Quorum::have ? 1 : 0);
+    }
+    static bool uses_storage(const quorum::Status& status) {
+        return status.configuration.mode == quorum::Mode::storage && status.storage_ready;
+    }
+
     [[nodiscard]] nlohmann::json json() {
         const auto status = guard.status();
         nlohmann::json value{{"mode", quorum::to_string(status.configuration.mode)},
@@ -167,6 +179,10 @@ struct QuorumService::Impl {
                              {"losing", guard.losing()},
                              {"watchdog", status.watchdog},
                              {"peers", nlohmann::json::array()}};
+        if (uses_storage(status)) {
+            value["storage_users"] = storage_users(status);
+            value["storage_consensus"] = 2 * storage_users(status) > status.known;
+        }
         for (const auto& peer : status.peers) {
             nlohmann::json one{{"name", peer.name.str()},
                                {"state", comm::to_string(peer.state)},
@@ -187,6 +203,11 @@ struct QuorumService::Impl {
                                 quorum::to_string(configuration.witness), status.reachable, status.known);
         if (configuration.mode == quorum::Mode::storage && !status.storage_ready)
             line += ", qwk_storage_init has not been run";
+        if (uses_storage(status)) {
+            const auto users = storage_users(status);
+            line += fmt::format(", {} of {} nodes use the storage{}", users, status.known,
+                                2 * users > status.known ? "" : ": no majority of them");
+        }
         if (configuration.fences() && !status.watchdog) line += ", no watchdog";
         if (guard.losing()) line += ", taking everything out of service";
         return line;

@@ -287,6 +287,7 @@ Status Guard::Impl::status() {
         if (const auto* seen = monitor ? monitor->peer(name) : nullptr) {
             peer.sequence = seen->sequence;
             peer.quiet = monitor->quiet(name, world.clock.now());
+            peer.writes = peer.quiet && *peer.quiet < monitor->configuration().dead_after();
         }
         result.peers.push_back(std::move(peer));
     }

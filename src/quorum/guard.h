@@ -50,6 +50,7 @@ struct PeerStatus {
     bool proven_dead = false;
     std::optional<std::uint64_t> sequence;   // storage quorum only
     std::optional<runtime::Duration> quiet;  // storage quorum only
+    bool writes = false;                     // its object is no older than a living node's may be
 };
 struct Status {
     Configuration configuration;
