@@ -96,6 +96,25 @@ TEST_F(Systems, PathsAreListedWithNineteenFields) {
     EXPECT_EQ(std::count(out.begin(), out.end(), '\x01'), 2 * 18);
 }
 
+// Spec: CLU-272
+TEST_F(Systems, WhatALostSystemSharesGoesWithItAndWithNoOther) {
+    shell.add_hierarchy();
+    expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0);
+    expect("sys_create -s nodeC", 0);
+    shell.database->commit({PutEquivalency{testing::equivalency("Vol.E", "nodeB", 1, 10)},
+                            PutEquivalency{testing::equivalency("ip.0", "nodeB", 1, 10)},
+                            PutEquivalency{testing::equivalency("Vol.E", "nodeC", 1, 20)}});
+    expect("delallsys -f nodeB", 0,
+           "Removing equivalency Vol.E -> Vol.E on nodeB...\n"
+           "Removing equivalency ip.0 -> ip.0 on nodeB...\n"
+           "Removing network comm path(s) 10.0.0.1 -> 10.0.0.2...\n");
+    const auto& own = shell.database->own();
+    EXPECT_EQ(own.equivalencies.size(), 1U);
+    EXPECT_EQ(own.equivalencies.front().other_node, NodeName("nodeC"));
+    EXPECT_EQ(own.instances.size(), 4U) << "what runs here stays";
+    EXPECT_TRUE(own.paths.empty());
+}
+
 // Spec: CMD-135, CMD-097
 TEST_F(Systems, ALostSystemGoesWithItsPathsAndEquivalencies) {
     expect("lcduname", 0, "nodeA\n");

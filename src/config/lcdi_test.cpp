@@ -409,5 +409,23 @@ TEST_F(Lcdi, RemovalGoesUpToWhatDependsAndDownToWhatIsSharedOnly) {
     EXPECT_TRUE(shell.database->own().dependencies.empty());
 }
 
+// Spec: CLU-271
+TEST_F(Lcdi, RemovingEveryInstanceThatIsListedLeavesNothingOfAnyHierarchy) {
+    shell.add_hierarchy();
+    shell.database->commit(
+        {PutSystem{NodeName("nodeB")}, PutEquivalency{equivalency("Vol.E", "nodeB", 1, 10)}});
+    for (const auto& line : text::split(shell("ins_list -f|").out, '\n')) {
+        if (line.empty()) continue;
+        const auto tag = text::split(line, '|').at(3);
+        if (shell.database->own().find(Tag(tag)) == nullptr) continue;  // it went with what it needed
+        const auto doomed = removal(shell, {{"t", tag}});
+        ASSERT_TRUE(doomed) << tag;
+        for (const auto& each : *doomed)
+            shell.database->commit(removal_edits(shell.database->own(), each));
+    }
+    for (const auto* list : {"ins_list", "dep_list", "eqv_list"})
+        EXPECT_EQ(shell(list).out, "") << list;
+}
+
 }  // namespace
 }  // namespace understudy::config

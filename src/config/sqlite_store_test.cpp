@@ -121,6 +121,7 @@ TEST_F(SqliteStoreTest, ANewDatabaseIsEmptyAndUndamaged) {
     EXPECT_EQ(fs::status(path).permissions(), fs::perms::owner_read | fs::perms::owner_write);
 }
 
+// Spec: CLU-002
 TEST_F(SqliteStoreTest, EverythingOfAConfigComesBack) {
     open();
     Change change{
