@@ -26,6 +26,7 @@ class Protected:
     right: Host
     mode: str = "sync"
     volume_mib: int = 512
+    fs: str = "ext4"
     mount: str = ""
     steps: list[str] = field(default_factory=list)
 
@@ -46,7 +47,7 @@ class Protected:
         left = self.left
         create = ("understudy", "resource", "create")
         self._make_volume()
-        left.command(*create, "filesys", "volume", f"Vol.{VOLUME}", "--id", VOLUME, f"mount={self.mount}", "fs=ext4", timeout=120)
+        left.command(*create, "filesys", "volume", f"Vol.{VOLUME}", "--id", VOLUME, f"mount={self.mount}", f"fs={self.fs}", timeout=120)
         self._make_database()
         left.run("runuser", "-u", "postgres", "--", "/usr/lib/postgresql/15/bin/pg_ctl", "start", "-w", "-D", f"{self.mount}/pg",
                  "-l", f"{self.mount}/pg/log", "-o", f"-p {PORT}", timeout=60)
@@ -68,13 +69,14 @@ class Protected:
                      "--target-device", devices[right], "--source-address", left.address(2),
                      "--target-address", right.address(2), "--type", self.mode, timeout=120)
         device = str(left.root / "dev/understudy" / VOLUME)
-        left.run("mkfs.ext4", "-q", "-E", "nodiscard", device, timeout=120)
+        no_discard = ("-K",) if self.fs == "xfs" else ("-E", "nodiscard")
+        left.run(f"mkfs.{self.fs}", "-q", *no_discard, device, timeout=120)
 
     def resources(self) -> str:
         """The hierarchy, as a definition has it."""
         both = f"on: {{{self.left.name}: 1, {self.right.name}: 10}}"
         return f"""resources:
-  - {{tag: Vol.{VOLUME}, type: filesys/volume, id: {VOLUME}, info: "mount={self.mount} fs=ext4 options=noatime", {both}}}
+  - {{tag: Vol.{VOLUME}, type: filesys/volume, id: {VOLUME}, info: "mount={self.mount} fs={self.fs} options=noatime", {both}}}
   - {{tag: {ADDRESS}, type: comm/ip, id: {ADDRESS}, info: "device=eth0 prefix=24", {both}}}
   - tag: {ROOT_TAG}
     type: database/pgsql

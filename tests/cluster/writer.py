@@ -22,8 +22,10 @@ def connect(host: str, port: int) -> psycopg2.extensions.connection | None:
     try:
         # libpq waits for whole seconds; a plain connection tells sooner that somebody listens.
         socket.create_connection((host, port), timeout=ATTEMPT).close()
+        # A server that dies after it took a statement and before it answered is silent: only keep-alives find that.
         connection = psycopg2.connect(host=host, port=port, user="postgres", dbname="postgres", connect_timeout=2,
-                                      tcp_user_timeout=400, options="-c statement_timeout=5000")
+                                      tcp_user_timeout=400, keepalives_idle=1, keepalives_interval=1, keepalives_count=2,
+                                      options="-c statement_timeout=5000")
     except (OSError, psycopg2.Error):
         return None
     connection.autocommit = True
