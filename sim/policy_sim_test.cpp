@@ -142,5 +142,78 @@ TEST(DisabledFailoverScenario, BetweenTwoNodesItWaitsForItsOwn) {
     EXPECT_THAT(w.running(), ElementsAre(w.alpha));
 }
 
+// Spec: CLU-011
+TEST(CascadingFailover, AHierarchyGoesFromNodeToNodeAsOneAfterTheOtherDies) {
+    World w({.nodes = 4, .hierarchies = 1});
+    const NodeName delta("delta");
+    for (const auto& [dies, next] :
+         {std::pair(w.alpha, w.beta), std::pair(w.beta, w.gamma), std::pair(w.gamma, delta)}) {
+        w.cluster.host(dies).power_off();
+        ASSERT_TRUE(w.wait_running(next, 60s)) << dies.str() << " died";
+        ASSERT_TRUE(w.cluster.wait_in_service(10s));
+    }
+}
+
+// Spec: CLU-011
+TEST(CascadingFailover, WhatRanOnOneNodeGoesToSeveralWhenTheyComeFirstForIt) {
+    World w({.nodes = 4, .hierarchies = 4});
+    const auto app = [](int i) { return Tag(fmt::format("app{}", i)); };
+    w.cluster.host(w.alpha).power_off();
+    w.cluster.host(w.gamma).power_off();
+    ASSERT_TRUE(w.cluster.wait_in_service(60s));
+    EXPECT_THAT(w.cluster.kits().hosts_running(app(0)), ElementsAre(w.beta));
+    EXPECT_THAT(w.cluster.kits().hosts_running(app(2)), ElementsAre(NodeName("delta")));
+    // And each from where it is, to where it comes first then.
+    w.cluster.host(w.beta).power_off();
+    ASSERT_TRUE(w.cluster.wait_in_service(60s));
+    for (int i = 0; i < 4; ++i)
+        EXPECT_THAT(w.cluster.kits().hosts_running(app(i)), ElementsAre(NodeName("delta")));
+}
+
+// Spec: CLU-004
+TEST(LossOfOnePath, LeavesHeartbeatsCommandsConfigurationAndFailoverAsTheyWere) {
+    World w({.nodes = 2, .hierarchies = 1});
+    const auto changes = w.cluster.kits().changes();
+    w.sim.cut_one_way("10.0.0.1", "10.0.0.2");
+    w.sim.cut_one_way("10.0.0.2", "10.0.0.1");
+    w.sim.run_for(120s);
+    EXPECT_EQ(w.cluster.kits().changes(), changes) << "nothing was stopped or started";
+    EXPECT_EQ(w.cluster.daemon(w.alpha)->cluster().peer_state(w.beta), comm::PeerState::alive);
+    const auto paths = w.cluster.daemon(w.alpha)->cluster().paths();
+    EXPECT_EQ(std::count_if(paths.begin(), paths.end(),
+                            [](const auto& path) { return path.state == comm::PathState::alive; }),
+              1);
+    config::Command list;
+    list.name = "ins_list";
+    list.options = {{"d", "beta"}};
+    const auto listed = w.cluster.run(w.alpha, list);
+    ASSERT_TRUE(listed);
+    EXPECT_EQ(listed->exit_code, 0) << listed->err;
+    w.cluster.daemon(w.alpha)->database().set_flag(FlagName("seen"), true);
+    w.sim.run_for(1s);
+    EXPECT_TRUE(w.cluster.daemon(w.beta)->database().of(w.alpha)->flags.contains(FlagName("seen")));
+    w.cluster.host(w.alpha).power_off();
+    EXPECT_TRUE(w.wait_running(w.beta, 60s));
+}
+
+// Spec: CLU-127
+TEST(StartScenario, APeerThatIsAliveAndDoesNotAnswerForAMomentIsAskedAgain) {
+    World w({.nodes = 2, .hierarchies = 2, .interval = 6000ms, .misses = 5});
+    ASSERT_TRUE(w.shut_down(w.beta));  // alpha takes nothing over from it
+    w.cluster.power_on(w.beta);
+    ASSERT_TRUE(w.sim.run_until(
+        [&] {
+            auto* node = w.cluster.daemon(w.beta);
+            return node != nullptr && node->cluster().peer_state(w.alpha) == comm::PeerState::alive;
+        },
+        60s));
+    w.sim.partition("alpha", "beta");
+    w.sim.run_for(12s);
+    w.invariants.disturbed(w.alpha, w.beta);
+    w.sim.heal("alpha", "beta");
+    EXPECT_TRUE(w.cluster.wait_in_service(120s));
+    EXPECT_THAT(w.cluster.kits().hosts_running(Tag("app1")), ElementsAre(w.beta));
+}
+
 }  // namespace
 }  // namespace understudy::sim

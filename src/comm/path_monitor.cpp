@@ -130,6 +130,9 @@ PathMonitor::Outcome PathMonitor::on_heartbeat(const wire::Heartbeat& heartbeat,
         hearing_ = true;
         outcome.heartbeat_due = true;
     }
+    // That the former life stopped confirming says nothing of this one, which takes us for ALIVE from our
+    // answer on.
+    if (first_of_its_life) confirm_by_ = now + limits_.limit();
 
     switch (heartbeat.view) {
         case wire::View::heard:

@@ -198,6 +198,20 @@ TEST(PathMonitor, TheFirstHeartbeatOfAPeersNewLifeIsAnsweredAtOnce) {
     EXPECT_EQ(end.heartbeats, 2);
 }
 
+TEST(PathMonitor, APeerWhoseNewLifeIsHeardInTimeHasTheWholeLimitToConfirm) {
+    End end;
+    end.monitor.on_greeting(1, kLimits, end.now);
+    end.come_alive();
+    end.run_for(2900ms);
+    end.monitor.on_greeting(2, kLimits, end.now);
+    end.peer_sequence = 0;
+    end.hear(View::unknown);
+    end.run_for(2900ms);
+    EXPECT_EQ(end.monitor.state(), PathState::alive);
+    end.run_for(200ms);
+    EXPECT_EQ(end.monitor.state(), PathState::dead) << "and not longer";
+}
+
 TEST(PathMonitor, APeerThatNeverConfirmsIsDeadAfterTheLimit) {
     End end;
     end.come_alive();

@@ -7,6 +7,19 @@
 #include <algorithm>
 
 namespace understudy::recovery {
+namespace {
+
+/// Whether an ALIVE peer that shares something was asked in vain: a node's own configuration always has
+/// systems.
+bool does_not_answer(const ClusterView& seen) {
+    const auto& pairs = seen.nodes.at(seen.self).config.equivalencies;
+    return std::any_of(pairs.begin(), pairs.end(), [&](const config::Equivalency& pair) {
+        const auto peer = seen.nodes.find(pair.other_node);
+        return peer != seen.nodes.end() && peer->second.alive && peer->second.config.systems.empty();
+    });
+}
+
+}  // namespace
 
 void Engine::Impl::start() {
     const FlagName stopped{kStoppedFlag};
@@ -113,7 +126,11 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
     // What was answered before a peer was lost says nothing of who takes over from it now.
     auto known = losses;
     ClusterView seen = co_await ask_everyone(NodeName());
-    while (losses != known) {
+    // One that is ALIVE and does not answer will answer or be lost. What it has must be known: what is not
+    // started now because of it is started by nobody later.
+    const auto give_up = world.clock.now() + longest_detection() + kDetectionMargin;
+    while (losses != known || (does_not_answer(seen) && world.clock.now() < give_up)) {
+        if (losses == known) co_await runtime::sleep_for(world.tasks, kPoll);
         known = losses;
         seen = co_await ask_everyone(NodeName());
     }
