@@ -45,7 +45,7 @@ struct Row {
     std::string trace;
 };
 
-// Spec: CMD-122, CMD-116, CMD-118
+// Spec: CLU-006, CMD-122, CMD-116, CMD-118
 TEST(PerformAction, RestoresInTheOrderOfTheWorkedExample) {
     const std::vector<Row> rows{
         {"-t Vol.E -a restore",
