@@ -50,16 +50,22 @@ def seeds(rows: list[Row]) -> None:
 def decision(rows: list[Row]) -> None:
     """Real daemons on hosts of namespaces: from the end of the last heartbeat's time (interval x misses after it was
     heard, on the path that was heard last) to the start of the first script. By the standby's own clock and journal."""
-    late = []
+    late: list[float] = []
+    seen: set[str] = set()
     with Lab() as lab:
         left, right = pair_of(lab, ":")
         protect(left, right, ["r.0"], chained=False)
+
+        def ended() -> dict | None:
+            """The page of the newest takeover, once."""
+            page = json.loads(right.run("understudy", "incident", "last", "--json", code=None).stdout or "{}")
+            return page if page.get("kind") == "node failure" and page["ended"] and page["steps"] and page["id"] not in seen else None
+
         for _ in range(TAKEOVERS):
-            before = len(json.loads(right.command("understudy", "incident", "list", "--json")))
             left.power_off()
-            wait_until(lambda: right.state("r.0") == "ISP", 60, "right has taken over")
-            wait_until(lambda n=before: len(json.loads(right.command("understudy", "incident", "list", "--json"))) > n, 30, "the incident is recorded")
-            page = json.loads(right.command("understudy", "incident", "last", "--json"))
+            page = wait_until(ended, 60, "right has taken over and recorded it")
+            assert isinstance(page, dict)
+            seen.add(page["id"])
             heard = max(path["heard_us"] for path in page["paths"])
             began = min(step["began_us"] for step in page["steps"])
             late.append((began - heard) / 1000 - INTERVAL_MS * MISSES)
