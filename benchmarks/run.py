@@ -7,18 +7,15 @@ are taken in turn (A B A B ...) and their medians compared, because machines dri
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
 import re
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
@@ -26,88 +23,16 @@ sys.path.insert(0, str(PROJECT / "tests" / "cluster"))
 
 import checks_rows  # noqa: E402
 import config_rows  # noqa: E402
+import datapath_rows  # noqa: E402
 import membership_rows  # noqa: E402
 import mirror_control_rows  # noqa: E402
 import recovery_rows  # noqa: E402
-from lab import Host, Lab, build_directory, run, wait_until  # noqa: E402
+from lab import Host, Lab, run, wait_until  # noqa: E402
 from protected_postgres import ADDRESS, VOLUME, Client, Protected, power_cycle  # noqa: E402
 from rows import Row, at_most, ratio_row  # noqa: E402
+from volumes import MEMORY, compare, exported, file_of, fio, mirrored, resync_rates  # noqa: E402
 
-MEMORY = "/dev/shm"  # files that no disk slows down
-
-
-# --- fio ---------------------------------------------------------------------------------------------------------
-
-
-def fio(path: str, depth: int, seconds: float = 4, rate: int = 0, size: str = "256M", enter: Callable[..., list[str]] | None = None) -> dict:
-    words = ["fio", "--name=w", f"--filename={path}", "--rw=randwrite", "--bs=4k", "--direct=1", "--ioengine=io_uring",
-             f"--iodepth={depth}", f"--runtime={seconds}", "--time_based", f"--size={size}", "--randrepeat=1", "--norandommap",
-             "--output-format=json"]
-    if rate:
-        words.append(f"--rate_iops={rate}")
-    if enter is not None:
-        words = enter(*words)
-    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=False, cwd="/tmp")
-    if done.returncode != 0:
-        raise RuntimeError(f"fio on {path}: {done.stdout[-500:]}{done.stderr[-500:]}")
-    return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]["write"]
-
-
-def compare(paths: dict[str, str], measure: Callable[[str], float], rounds: int = 5) -> dict[str, float]:
-    """Medians of `rounds` turns through all paths."""
-    values: dict[str, list[float]] = {name: [] for name in paths}
-    for _ in range(rounds):
-        for name, path in paths.items():
-            values[name].append(measure(path))
-    return {name: statistics.median(list_) for name, list_ in values.items()}
-
-
-def file_of(path: str, size: int) -> str:
-    """A file whose every block exists, so that no run pays for allocation."""
-    run("fallocate", "-l", str(size), path)
-    run("dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={size >> 20}", "conv=notrunc", timeout=300)
-    return path
-
-
-# --- exports and mirrors -----------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def exported(path: str) -> Iterator[str]:
-    """An unreplicated FUSE + loop export of a file; yields its device."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        mount, devices = pathlib.Path(directory, "mount"), pathlib.Path(directory, "dev")
-        mount.mkdir()
-        devices.mkdir()
-        server = subprocess.Popen([str(build_directory() / "bin/understudy-export"), path, "--fuse", str(mount), "--device", str(devices)],
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            def device() -> str | None:
-                if server.poll() is not None:
-                    raise RuntimeError(f"understudy-export ended: {server.stderr.read().decode() if server.stderr else ''}")
-                found = list(devices.iterdir())
-                return str(found[0]) if found else None
-            yield str(wait_until(device, 10, "the exported device"))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait(10)
-
-
-@contextlib.contextmanager
-def mirrored(mode: str, size: int) -> Iterator[tuple[Host, str, Host]]:
-    """A mirrored volume between two hosts on this machine, in sync; yields source, its device, target."""
-    with Lab(directory=MEMORY) as lab:
-        left, right = lab.host("left"), lab.host("right")
-        lab.form_cluster(left, right)
-        devices = {host: file_of(host.disk("v.img", size), size) for host in (left, right)}
-        left.command("understudy", "mirror", "create", VOLUME, "--device", devices[left], "--target", "right", "--target-device", devices[right],
-                     "--source-address", left.address(2), "--target-address", right.address(2), "--type", mode, "--no-resync", timeout=60)
-        wait_until(lambda: left.mirror(VOLUME).get("state") == "mirroring", 60, "the mirror in sync")
-        yield left, str(left.root / "dev/understudy" / VOLUME), right
+# --- data path ---------------------------------------------------------------------------------------------------
 
 
 def export(rows: list[Row]) -> None:
@@ -139,44 +64,8 @@ def data_path(rows: list[Row]) -> None:
 
 def resync(rows: list[Row]) -> None:
     """Full resync of 2 GiB against nbdcopy between two nbdkit servers over TCP on loopback."""
-    size = 2 << 30
-    rates: dict[str, list[float]] = {"nbdcopy": [], "resync": []}
-    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
-        source, target = f"{directory}/a.img", f"{directory}/b.img"
-        run("dd", "if=/dev/urandom", f"of={source}", "bs=1M", f"count={size >> 20}", timeout=300)
-        file_of(target, size)
-        for _ in range(3):
-            rates["nbdcopy"].append(size / nbdcopy_seconds(source, target) / 2**20)
-    with Lab(directory=MEMORY) as lab:
-        left, right = lab.host("left"), lab.host("right")
-        lab.form_cluster(left, right)
-        a, b = left.disk("v.img", size), right.disk("v.img", size)
-        run("dd", "if=/dev/urandom", f"of={a}", "bs=1M", f"count={size >> 20}", "conv=notrunc", timeout=300)
-        file_of(b, size)
-        for _ in range(3):
-            start = time.monotonic()
-            left.command("understudy", "mirror", "create", VOLUME, "--device", a, "--target", "right", "--target-device", b,
-                         "--source-address", left.address(2), "--target-address", right.address(2), "--type", "sync", timeout=120)
-            wait_until(lambda: left.mirror(VOLUME).get("state") == "mirroring", 120, "the resync to end", 0.01)
-            rates["resync"].append(size / (time.monotonic() - start) / 2**20)
-            left.command("understudy", "mirror", "delete", VOLUME, timeout=60)
-    rows.append(ratio_row("full resync of 2 GiB / nbdcopy", statistics.median(rates["resync"]), "MiB/s", statistics.median(rates["nbdcopy"]), least=0.6))
-
-
-def nbdcopy_seconds(source: str, target: str) -> float:
-    ports = (10809, 10810)
-    servers = [subprocess.Popen(["nbdkit", "--foreground", "--exit-with-parent", "-i", "127.0.0.1", "-p", str(port), "file", path],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for port, path in zip(ports, (source, target))]
-    try:
-        for port in ports:
-            wait_until(lambda p=port: run("nbdinfo", "--size", f"nbd://127.0.0.1:{p}", check=False).returncode == 0, 10, "nbdkit")
-        start = time.monotonic()
-        run("nbdcopy", f"nbd://127.0.0.1:{ports[0]}", f"nbd://127.0.0.1:{ports[1]}", timeout=300)
-        return time.monotonic() - start
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait(10)
+    rates = resync_rates(2 << 30)
+    rows.append(ratio_row("full resync of 2 GiB / nbdcopy", rates["resync"], "MiB/s", rates["nbdcopy"], least=0.6))
 
 
 # --- takeover ----------------------------------------------------------------------------------------------------
@@ -245,6 +134,7 @@ def kills(rows: list[Row], times: int = 10) -> None:
 
 BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "foundation": [takeover, export, data_path, resync, kills],
+    "datapath": datapath_rows.GROUP,
     "config": [config_rows.database, config_rows.states, config_rows.commits],
     "recovery": [*recovery_rows.GROUP, checks_rows.checks],
     "membership": [membership_rows.pace, membership_rows.seeds, membership_rows.decision, membership_rows.many_nodes],
