@@ -28,7 +28,7 @@ class Mirrors(TwoHosts):
         self.in_sync()
         self.assertEqual(self.right.read(6), "six")
 
-    # Spec: REP-206 REP-220
+    # Spec: REP-206 REP-220 MOP-126
     def test_killed_daemons_come_back_and_no_write_fails(self) -> None:
         self.create()
         self.in_sync()
@@ -97,7 +97,7 @@ class Mirrors(TwoHosts):
         self.right.write(3, "three")
         self.assertEqual(self.left.read(3), "three")
 
-    # Spec: MOP-096 REP-224 REP-226 REP-227 REP-228
+    # Spec: MOP-092 MOP-096 REP-224 REP-226 REP-227 REP-228
     def test_a_split_brain_is_found_nothing_is_overwritten_and_yield_ends_it(self) -> None:
         self.create()
         self.in_sync()
