@@ -27,6 +27,7 @@ import datapath_rows  # noqa: E402
 import membership_rows  # noqa: E402
 import mirror_control_rows  # noqa: E402
 import recovery_rows  # noqa: E402
+import vm_rows  # noqa: E402
 from lab import Host, Lab, run, wait_until  # noqa: E402
 from protected_postgres import ADDRESS, VOLUME, Client, Protected, power_cycle  # noqa: E402
 from rows import Row, at_most, ratio_row  # noqa: E402
@@ -132,11 +133,15 @@ def kills(rows: list[Row], times: int = 10) -> None:
     rows.append(Row("    longest stall of a transaction", max(stalls, default=float("nan")), "ms"))
 
 
+# Not part of a run of everything: emulated, for minutes.
+ONLY_BY_NAME: dict[str, list[Callable[[list[Row]], None]]] = {"vm": vm_rows.GROUP}
+
 BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
     "foundation": [takeover, export, data_path, resync, kills],
     "datapath": datapath_rows.GROUP,
     "config": [config_rows.database, config_rows.states, config_rows.commits],
     "recovery": [*recovery_rows.GROUP, checks_rows.checks],
+    **ONLY_BY_NAME,
     "membership": [membership_rows.pace, membership_rows.seeds, membership_rows.decision, membership_rows.many_nodes],
     "mirror-control": [mirror_control_rows.add_rows],
 }
@@ -152,7 +157,7 @@ def main() -> int:
         print("Benchmarks make hosts of namespaces, which needs root.", file=sys.stderr)
         return 1
     parts: list[Callable[[list[Row]], None]] = []
-    for name in options.names or list(BENCHES):
+    for name in options.names or [name for name in BENCHES if name not in ONLY_BY_NAME]:
         found = BENCHES.get(name) or [part for all_parts in BENCHES.values() for part in all_parts if part.__name__ == name]
         if not found:
             print(f"there is no benchmark \"{name}\"; there are: {', '.join(names)}", file=sys.stderr)

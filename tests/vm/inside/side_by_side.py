@@ -22,7 +22,7 @@ META = str(PACKAGE / "sbin/drbdmeta")
 ENDS = ((0, "/dev/vda", "127.0.0.1:7788", "127.0.0.2:7788"), (1, "/dev/vdb", "127.0.0.2:7788", "127.0.0.1:7788"))
 AREA = 96 << 20  # bytes that are written to: less than any of the devices has
 ROUNDS = 2
-SECONDS = 5
+SECONDS = 3
 
 
 def iops(device: str, depth: int) -> float:
