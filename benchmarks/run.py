@@ -150,7 +150,7 @@ BENCHES: dict[str, list[Callable[[list[Row]], None]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./bench", description=__doc__)
     names = sorted({*BENCHES, *(part.__name__ for parts in BENCHES.values() for part in parts)})
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(names)} (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of: {', '.join(names)} (default: all but vm)")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     if os.geteuid() != 0:

@@ -2,8 +2,8 @@
 
 Both ends are in one machine of two emulated processors, on two virtio disks whose files are in memory. DRBD's peers
 are two resources of one kernel over loopback addresses, the mirror's are two mirrords over loopback addresses: the
-same disks, the same processors, the same kind of link. Two machines with a wire between them would measure the
-emulator: on this kind of machine a round trip through it costs more than either product."""
+same disks, the same processors, the same kind of link. Two machines with a wire between them would put the emulator's
+network into every write, and two emulators onto two processors."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A machine boots that kernel under software emulation, with the host's own root as its root: read-only over 9p, with
 what it writes kept in its memory. Programs, libraries and this tree are therefore the host's, under the same paths.
-It runs one bash script and ends. Disks are files that outlive the machine, and two machines can share a wire.
+It runs one bash script and ends. Disks are files that outlive the machine.
 
     with Machine("build/vm/example", script="uname -r", disks=[Disk(path, 1 << 30)]) as machine:
         code, output = machine.wait(120)
@@ -28,7 +28,7 @@ BUSYBOX = "/bin/busybox"
 NICE = 10
 BOOT_LIMIT = 120  # seconds until the script starts
 # What the initramfs loads to reach the host's root; everything else is loaded from there.
-BOOT_MODULES = ("9pnet_virtio", "9p", "overlay", "virtio_blk", "virtio_net", "virtio-rng")
+BOOT_MODULES = ("9pnet_virtio", "9p", "overlay", "virtio_blk", "virtio-rng")
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /lower /memory /root
@@ -136,8 +136,6 @@ class Machine:
     disks: list[Disk] = field(default_factory=list)
     processors: int = 1
     memory_mib: int = 1536
-    wire: pathlib.Path | None = None  # unix socket that two machines share; the one that is started first makes it
-    address_number: int = 1           # of the wire's end: 52:54:00:00:00:NN
     exchange_files: dict[str, str] = field(default_factory=dict)  # for the script, in /run/exchange
 
     def __post_init__(self) -> None:
@@ -177,10 +175,6 @@ class Machine:
                     os.posix_fallocate(file.fileno(), 0, disk.size)
             words += ["-drive", f"if=none,id=disk{number},file={disk.path},format=raw,cache=writeback,discard=unmap",
                       "-device", f"virtio-blk-pci,drive=disk{number}"]
-        if self.wire is not None:
-            server = "off" if self.wire.exists() else "on"
-            words += ["-netdev", f"stream,id=wire,server={server},addr.type=unix,addr.path={self.wire}",
-                      "-device", f"virtio-net-pci,netdev=wire,mac=52:54:00:00:00:{self.address_number:02x}"]
         with (self.directory / "qemu").open("wb") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
