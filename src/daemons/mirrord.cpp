@@ -128,17 +128,8 @@ Result<> serve(const Arguments& arguments) {
     ManagerOptions options{layout, node, arguments.port, {}, settings, wire::offer_of_this_build()};
     options.degrade.limit = std::chrono::milliseconds(settings.integer("NDLGTimeoutMs"));
     options.degrade.refuse_writes = settings.boolean("BlockWritesOnNDLGTimeoutReached");
-    if (options.dispatch_port == 0) {
-        const auto text = settings.text("TargetDispatchPort");
-        options.dispatch_port = kDispatchPort;
-        if (!text.empty()) {
-            UNDERSTUDY_TRY(options.dispatch_port, port_number(text));
-        }
-    }
-    std::uint16_t port_base = kTargetPortBase;
-    if (const auto text = settings.text("TargetPortBase"); !text.empty()) {
-        UNDERSTUDY_TRY(port_base, port_number(text));
-    }
+    const auto port = [&](std::string_view key) { return static_cast<std::uint16_t>(settings.integer(key)); };
+    if (options.dispatch_port == 0) options.dispatch_port = port("TargetDispatchPort");
 
     std::set<VolumeId> kept;
     std::string keeper = layout.keeper_socket();
@@ -163,7 +154,7 @@ Result<> serve(const Arguments& arguments) {
                 messages::warning("{}", gone.error().text);
     }
 
-    TcpDataLinks links(world, port_base);
+    TcpDataLinks links(world, port("TargetPortBase"), port("TargetPortIncr"));
     LinuxDevices devices;
     EngineNotes notes(world, layout, node);
     LinuxSnapshotTools snapshots(world, layout, beside_this_program("understudy-quiesce"));

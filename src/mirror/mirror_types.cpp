@@ -82,6 +82,8 @@ std::string_view to_string(PauseCause cause) {
             return "read error on the source";
         case PauseCause::shutdown:
             return "shut down";
+        case PauseCause::lag_limit:
+            return "too far behind";
     }
     return "unknown";
 }

@@ -106,6 +106,7 @@ void VolumeDriver::submit(BlockRequest& request) {
             break;
     }
     if (!options_.has_target) return device_->submit(request);
+    source_->tell_time(reactor_.now());
     source_->submit(request);
 }
 
@@ -354,22 +355,35 @@ void VolumeDriver::attach(int data_socket, int resync_socket, LinkTerms terms) {
     pending_attach_.reset();
     PendingAttach sockets{LinkSocket(data_socket), LinkSocket(resync_socket), terms};
     if (!source_ && !target_) return;
-    if (source_) source_->detach();
-    if (target_) target_->detach();
+    if (!terms.resume) {
+        if (source_) source_->detach();
+        if (target_) target_->detach();
+    }
     pending_attach_ = std::move(sockets);
     try_attach();
     reactor_.post([] {});  // what was queued just now leaves with the next batch
 }
 
 /// A target starts only when everything of the former link is on the device: a late write of it must not land
-/// on newer data.
-void VolumeDriver::try_attach() {
-    const bool former_busy = !former_sources_.empty() || !former_targets_.empty();
-    if (target_ && (!target_->applied() || former_busy)) {
-        std::erase_if(former_sources_, [](const auto& source) { return source->idle(); });
-        std::erase_if(former_targets_, [](const auto& target) { return target->idle(); });
-        if (!target_->applied() || !former_sources_.empty() || !former_targets_.empty()) return;
+/// on newer data. A source that resumes waits until the former link has given back what is sent again.
+bool VolumeDriver::may_attach() {
+    std::erase_if(closing_links_, [](const auto& link) { return link->idle(); });
+    if (pending_attach_->terms.resume) {
+        // Given up meanwhile: the sockets close, and the controller hears of it otherwise.
+        if (source_ ? !source_->suspended() : !target_->resumable()) {
+            pending_attach_.reset();
+            return false;
+        }
+        return !source_ || closing_links_.empty();
     }
+    if (!target_) return true;
+    std::erase_if(former_sources_, [](const auto& source) { return source->idle(); });
+    std::erase_if(former_targets_, [](const auto& target) { return target->idle(); });
+    return target_->applied() && former_sources_.empty() && former_targets_.empty();
+}
+
+void VolumeDriver::try_attach() {
+    if (!may_attach()) return;
     PendingAttach sockets = *std::exchange(pending_attach_, std::nullopt);
     data_link_ = std::make_unique<Link>(reactor_, std::move(sockets.data_socket), data_pool_, kDataStaging,
                                         *this, throttle_);
@@ -387,6 +401,10 @@ void VolumeDriver::detach() {
     pending_attach_.reset();
     if (source_) source_->detach();
     if (target_) target_->detach();
+}
+
+void VolumeDriver::give_up_links(std::string why) {
+    if (source_ && source_->suspended()) source_->give_up_links(std::move(why));
 }
 
 void VolumeDriver::send_data(Outgoing& item) {
@@ -451,7 +469,7 @@ void VolumeDriver::link_lost(std::string why) {
     events_.link_lost(std::move(why));
 }
 void VolumeDriver::link_interrupted(std::string why) {
-    events_.link_lost(std::move(why));
+    events_.link_interrupted(std::move(why));
 }
 void VolumeDriver::degraded(DegradeAnswer release) {
     events_.degraded(std::move(release));
@@ -538,6 +556,8 @@ VolumeStatus VolumeDriver::status() const {
         status.queue_requests = source_->queue_requests();
         status.queue_bytes = source_->queue_bytes();
         status.comparison = source_->comparison();
+        status.suspended = source_->suspended();
+        status.counters = source_->counters(reactor_.now());
     } else if (target_) {
         status.state = target_->state();
         status.cause = target_->cause();
@@ -545,6 +565,7 @@ VolumeStatus VolumeDriver::status() const {
         status.dirty_blocks = log_->dirty().count();
         status.writes = target_->writes();
         status.write_bytes = target_->write_bytes();
+        status.resumable = target_->resumable();
         add_snapshot_status(status);
     }
     return status;

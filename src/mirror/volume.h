@@ -58,6 +58,9 @@ struct VolumeStatus {
     std::uint64_t queue_requests = 0, queue_bytes = 0;  // sent or waiting, not acknowledged
     std::uint64_t log_commits = 0;
     std::uint64_t reconnects = 0;
+    bool suspended = false;  // source: the links broke, new ones may continue them. Spec: REP-096
+    bool resumable = false;  // target: the same
+    SourceCounters counters;
     CompareReport comparison;                      // of a source: the one under way, or the last
     SnapshotState snapshot = SnapshotState::none;  // of a target
     std::uint64_t snapshot_bytes = 0;              // that its file holds, holes not counted
@@ -78,6 +81,9 @@ class VolumeEvents {
     virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
     /// The link is gone (both sides); the controller reconnects and attaches new sockets.
     virtual void link_lost(std::string why) = 0;
+    /// A source's links broke and nothing is lost yet: attach() with terms.resume, or give_up_links().
+    /// Without either link_lost() follows after a detection interval. Spec: REP-096.
+    virtual void link_interrupted(std::string why) = 0;
     /// A source that was mirroring must go on alone: make that durable (a new generation id, an out-of-date
     /// record), then call `release` on the reactor's thread. Writes that wait are completed only then. Spec:
     /// REP-079.
@@ -122,6 +128,8 @@ class Volume : public BlockBackend {
     virtual void attach(int data_socket, int resync_socket, LinkTerms terms) = 0;
     /// Drops the link without an event.
     virtual void detach() = 0;
+    /// An interrupted session will not go on; link_lost() follows.
+    virtual void give_up_links(std::string why) = 0;
 
     /// --- administration
     /// -----------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void quiesce(std::function<void(Result<>)> done) override;
     void attach(int data_socket, int resync_socket, LinkTerms terms) override;
     void detach() override;
+    void give_up_links(std::string why) override;
     void pause(std::function<void(Result<>)> done) override;
     void resume() override;
     void break_mirror() override;
@@ -107,6 +108,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void set_throttle();
     void log_finished(int error);
     void try_attach();
+    [[nodiscard]] bool may_attach();
     void flush_device(std::function<void(int)> done);
     void retire_roles();
     void advance_closing();

@@ -43,6 +43,10 @@ struct Events : VolumeEvents {
         ++lost;
         reason = std::move(why);
     }
+    void link_interrupted(std::string why) override {
+        ++interrupted;
+        reason = std::move(why);
+    }
     void degraded(DegradeAnswer release) override {
         ++degradations;
         if (hold_release) {
@@ -57,7 +61,7 @@ struct Events : VolumeEvents {
 
     std::vector<MirrorState> states;
     PauseCause cause = PauseCause::none;
-    int lost = 0, degradations = 0, synced = 0;
+    int lost = 0, interrupted = 0, degradations = 0, synced = 0;
     bool hold_release = false;
     DegradeAnswer held;
     std::string reason, log_error;
@@ -177,8 +181,17 @@ class VolumeTest : public ::testing::Test {
         for (const int fd : cut_handles)
             ::close(fd);
         cut_handles = {::dup(data[0]), ::dup(resync[0])};
-        target.attach(data[1], resync[1], {ResyncKind::none, wire::kAllFeatures});
-        source.attach(data[0], resync[0], {kind, wire::kAllFeatures});
+        target.attach(data[1], resync[1], {ResyncKind::none, features});
+        source.attach(data[0], resync[0], {kind, features});
+    }
+
+    /// New connections for an interrupted session.
+    void rejoin(Volume& source, Volume& target) {
+        const auto data = tcp_pair(), resync = tcp_pair();
+        cut_handles = {::dup(data[0]), ::dup(resync[0])};
+        const LinkTerms terms{ResyncKind::partial, wire::kAllFeatures, true};
+        target.attach(data[1], resync[1], terms);
+        source.attach(data[0], resync[0], terms);
     }
 
     void cut() {
@@ -255,6 +268,7 @@ class VolumeTest : public ::testing::Test {
     }
     bool equal() { return content(path("left")) == content(path("right")); }
 
+    wire::Features features = wire::kAllFeatures & ~wire::kFeatureResend;
     std::unique_ptr<Reactor> reactor;
     std::string directory;
     std::function<bool()> condition;
@@ -449,6 +463,40 @@ TEST_F(VolumeTest, WritesThatWaitForALostTargetAreReleasedOnlyAfterTheRecordIsMa
     left_events.held(true);
     EXPECT_TRUE(run_until([&] { return request->done && later->done; }));
     EXPECT_EQ(request->block.result, 0);
+}
+
+// Spec: REP-096, REP-164
+TEST_F(VolumeTest, ConnectionsThatBreakUnderLoadAreReplacedWithoutAResync) {
+    features = wire::kAllFeatures;
+    for (const MirrorType kind : {MirrorType::sync, MirrorType::async}) {
+        type = kind;
+        start(ResyncKind::full);
+        const auto sent = left->status().resync_bytes_sent;
+        for (unsigned i = 0; i < 5; ++i) {
+            std::deque<std::unique_ptr<Request>> flying;
+            for (unsigned n = 0; n < 40; ++n)
+                flying.push_back(submit(*left, BlockOp::write, (n * 7 + i) % 300 * 65536, 65536,
+                                        static_cast<std::byte>(n + i)));
+            left_events.interrupted = 0;
+            cut();
+            ASSERT_TRUE(run_until([&] { return left_events.interrupted > 0 && right->status().resumable; }));
+            EXPECT_EQ(left->status().state, MirrorState::mirroring);
+            rejoin(*left, *right);
+            ASSERT_TRUE(run_until([&] {
+                return std::all_of(flying.begin(), flying.end(),
+                                   [](const auto& request) { return request->done; });
+            }));
+            for (const auto& request : flying)
+                EXPECT_EQ(request->block.result, 0);
+        }
+        ASSERT_EQ(flush(*left), 0);
+        EXPECT_EQ(left_events.lost, 0);
+        EXPECT_EQ(left_events.degradations, 0);
+        EXPECT_EQ(left->status().resync_bytes_sent, sent);
+        EXPECT_TRUE(equal());
+        close(left);
+        close(right);
+    }
 }
 
 // Spec: REP-119, REP-121, REP-198, REP-211, REP-236

@@ -55,6 +55,28 @@ Json snapshot_json(const MirrorView& view) {
     };
 }
 
+Json counters_json(const MirrorView& view) {
+    Json out = Json::object();
+    for (const Counter& counter : view.counters)
+        out[std::string(counter.name)] = counter.value;
+    return out;
+}
+
+/// Causes that have occurred, with their texts.
+Json pauses_json(const SourceCounters& counted) {
+    Json out = Json::object();
+    for (std::size_t i = 0; i < counted.pauses.size(); ++i)
+        if (counted.pauses[i] > 0)
+            out[std::string(to_string(static_cast<PauseCause>(i)))] = counted.pauses[i];
+    return out;
+}
+
+Json acknowledgements_json(const SourceCounters& counted) {
+    return {{"bounds_us", SourceCounters::kLatencyBounds},
+            {"counts", counted.acknowledged},
+            {"sum_us", counted.acknowledged_us}};
+}
+
 Json json_of(const MirrorView& view) {
     const MirrorRecord& record = view.record;
     const MirrorState state = shown_state(view);
@@ -89,6 +111,13 @@ Json json_of(const MirrorView& view) {
         {"queue_requests", view.volume.queue_requests},
         {"queue_bytes", view.volume.queue_bytes},
         {"log_commits", view.volume.log_commits},
+        {"lag",
+         {{"seconds", static_cast<double>(view.volume.counters.lag_ms) / 1000},
+          {"bytes", view.volume.counters.lag_bytes},
+          {"writes", view.volume.counters.lag_requests}}},
+        {"counters", counters_json(view)},
+        {"pauses", pauses_json(view.volume.counters)},
+        {"acknowledgements", acknowledgements_json(view.volume.counters)},
         {"log_valid", record.log_valid && view.volume.log_valid},
         {"reconnects", view.volume.reconnects},
         {"parameters", record.parameters},
@@ -125,6 +154,11 @@ std::string view_line(const MirrorView& view) {
     std::string notes;
     if (view.volume.dirty_blocks > 0)
         notes += fmt::format(" {} to send,", text::human_bytes(view.volume.dirty_blocks * 65536));
+    if (view.volume.role == Role::source && view.open) {
+        const SourceCounters& counted = view.volume.counters;
+        notes += fmt::format(" lag {:.1f} s {} in {} writes,", static_cast<double>(counted.lag_ms) / 1000,
+                             text::human_bytes(counted.lag_bytes), counted.lag_requests);
+    }
     if (record.demoted) notes += " device given up,";
     if (!record.consistent) notes += " not consistent,";
     if (record.outdated) notes += " out of date,";

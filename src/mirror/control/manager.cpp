@@ -1,6 +1,7 @@
 #include "mirror/control/manager.h"
 
 #include "messages/messages.h"
+#include "mirror/control/log_place.h"
 #include "mirror/control/mirror_limits.h"
 
 namespace understudy::mirror::control {
@@ -34,9 +35,16 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
       records_(world.files, options_.layout.mirrors()),
       devices_(devices),
       make_host_(std::move(make_host)),
-      surroundings_{
-          world,          records_, links, options_.node, notes, options_.degrade, options_.settings,
-          options_.offer, snapshots},
+      surroundings_{world,
+                    records_,
+                    links,
+                    options_.node,
+                    notes,
+                    options_.degrade,
+                    options_.settings,
+                    options_.offer,
+                    options_.layout.bitmaps(),
+                    snapshots},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}
@@ -46,7 +54,7 @@ Manager::~Manager() {
 }
 
 std::string Manager::log_path(const VolumeId& volume) const {
-    return fmt::format("{}/{}.bitmap", options_.layout.bitmaps(), volume.str());
+    return log_file(log_place(options_.settings, options_.layout.bitmaps()).directory, volume);
 }
 
 std::shared_ptr<Mirror> Manager::add(MirrorRecord record) {
@@ -111,6 +119,10 @@ std::vector<std::shared_ptr<Mirror>> Manager::all() const {
 // --- creation
 
 Result<> Manager::check_new(const VolumeId& volume, const std::string& device) const {
+    if (const LogPlace place = log_place(options_.settings, options_.layout.bitmaps());
+        !world_.files.exists(place.directory))
+        return fail(Code::not_found, "the directory of the intent logs, BitmapBaseDir={}, is not there on {}",
+                    place.directory, options_.node);
     if (const auto problem = volume_id_problem(volume); !problem.empty())
         return fail(Code::bad_argument, "\"{}\" is no volume name: {}", volume.str(), problem);
     if (mirrors_.contains(volume) || being_made_.contains(volume))

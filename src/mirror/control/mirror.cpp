@@ -4,9 +4,11 @@
 #include "mirror/control/mirror.h"
 
 #include "messages/messages.h"
+#include "mirror/control/log_place.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/control/parameters.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace understudy::mirror::control {
@@ -70,7 +72,8 @@ void Mirror::update_gate() {
     if (!source()) return set_gate(GateMode::open);
     if (record_.demoted || !role_checked_) return set_gate(GateMode::hold_all);
     if (hold_for_session_) return set_gate(GateMode::hold_writes);
-    if (linked_ && record_.generations.peer_may_hold_current) return set_gate(GateMode::open);
+    if ((linked_ || interrupted_) && record_.generations.peer_may_hold_current)
+        return set_gate(GateMode::open);
     if (may_write_alone()) return set_gate(GateMode::open);
     set_gate(writes_refused_ ? GateMode::refuse_writes : GateMode::first_write);
 }
@@ -86,7 +89,9 @@ void Mirror::first_write() {
 void Mirror::state_changed(MirrorState from, MirrorState to, PauseCause cause) {
     state_ = to;
     if (closing_) return;  // the clean end writes what the next start needs
-    messages::info("volume {}: {} -> {}{}", record_.volume.str(), to_string(from), to_string(to),
+    // Spec: REP-374
+    messages::info("volume {}, {} {}: {} -> {}{}", record_.volume.str(), source() ? "target" : "source",
+                   record_.remote_node, to_string(from), to_string(to),
                    cause == PauseCause::none ? "" : fmt::format(" ({})", to_string(cause)));
     MirrorRecord next = record_;
     next.state = to;
@@ -107,7 +112,7 @@ void Mirror::link_lost(std::string why) {
     if (closing_) return;
     messages::warning("volume {}: the link to {} is lost: {}", record_.volume.str(), record_.remote_node,
                       why);
-    linked_ = false;
+    unlink();
     if (!source()) return;
     hold_for_session_ = false;
     if (record_.demoted) return schedule_connect(backoff_);
@@ -115,6 +120,17 @@ void Mirror::link_lost(std::string why) {
     go_alone_until_recorded({});
     backoff_ = kConnectBackoffStart;
     schedule_connect(backoff_);
+}
+
+/// Nothing is lost and nothing is recorded: both ends are where they were, and writes go on. Spec: REP-096.
+void Mirror::link_interrupted(std::string why) {
+    if (closing_ || !source() || !linked_) return;
+    messages::warning("volume {}: the connection to {} broke ({}); connecting again", record_.volume.str(),
+                      record_.remote_node, why);
+    unlink();
+    interrupted_ = true;
+    backoff_ = kConnectBackoffStart;
+    schedule_connect(0s);
 }
 
 void Mirror::degraded(DegradeAnswer release) {
@@ -184,6 +200,8 @@ Task<Result<>> Mirror::open_volume() {
     // REP-073.
     if (opened->log_created && expected_log && !record_.clean) next.log_valid = false;
     if (!opened->log_valid) next.log_valid = false;
+    if (!log_place(around_.settings, around_.bitmaps).outlives_crash && expected_log && !record_.clean)
+        next.log_valid = false;  // Spec: REP-059
     next.clean = false;
     if (auto saved = commit(std::move(next)); !saved) co_return fail(saved.error());
     open_ = true;
@@ -218,10 +236,13 @@ Result<> Mirror::set_parameters(std::span<const std::string> changes) {
     MirrorRecord next = record_;
     next.parameters = std::move(own);
     UNDERSTUDY_CHECK(commit(std::move(next)));
-    std::vector<std::string> none;  // what does not fit was refused above
-    if (open_)
-        host_->set_parameters(parameters_of(around_.settings, record_.parameters, record_.volume, none));
+    if (open_) host_->set_parameters(own_parameters());
     return {};
+}
+
+MirrorParameters Mirror::own_parameters() const {
+    std::vector<std::string> told_at_start;
+    return parameters_of(around_.settings, record_.parameters, record_.volume, told_at_start);
 }
 
 std::string Mirror::parameters() const {
@@ -232,7 +253,64 @@ void Mirror::boot() {
     tasks_.spawn(boot_task());
 }
 
+/// An unmounted disk appears late, or not at all: then the logs begin anew elsewhere, because writes must not
+/// wait for ever. Spec: REP-057, REP-061, REP-062, REP-068.
+Task<> Mirror::find_log_directory() {
+    const LogPlace wanted = log_place(around_.settings, around_.bitmaps);
+    std::string directory = wanted.directory;
+    const auto deadline = world_.clock.now() + log_directory_wait(around_.settings);
+    auto tell_at = world_.clock.now();
+    while (!world_.files.exists(directory) && !closing_) {
+        if (world_.clock.now() >= tell_at) {
+            tell_at += kLogDirectoryTold;
+            log_problem_ = fmt::format(
+                "the directory of the intent logs, BitmapBaseDir={}, is not there; the mirror does not "
+                "function until "
+                "it is",
+                directory);
+            messages::error("volume {}: {}", record_.volume.str(), log_problem_);
+        }
+        if (world_.clock.now() >= deadline) {
+            log_problem_ = fmt::format(
+                "BitmapBaseDir={} has not appeared; the intent log is in {} until mirrord starts with it "
+                "there",
+                directory, around_.bitmaps);
+            messages::error("volume {}: {}", record_.volume.str(), log_problem_);
+            directory = around_.bitmaps;
+            break;
+        }
+        co_await runtime::sleep_for(world_.tasks, kOpenRetryStart);
+    }
+    if (closing_) co_return;
+    if (directory == wanted.directory && !log_problem_.empty()) {
+        messages::info("volume {}: {} is there now", record_.volume.str(), directory);
+        log_problem_.clear();
+    }
+    if (auto placed = place_log(directory); !placed) alarm(placed.error().text);
+}
+
+/// Moves the log there, or lets a new one begin: what the old place has is not reachable.
+Result<> Mirror::place_log(const std::string& directory) {
+    const std::string path =
+        directory + record_.log_path.substr(std::min(record_.log_path.rfind('/'), record_.log_path.size()));
+    if (path == record_.log_path || record_.log_path.empty()) return {};
+    if (world_.files.exists(record_.log_path)) {
+        UNDERSTUDY_TRY(const std::string content, world_.files.read(record_.log_path));
+        UNDERSTUDY_CHECK(world_.files.write_atomic(path, content, 0600));
+    } else {
+        UNDERSTUDY_CHECK(world_.files.remove(path));  // of an earlier time; its bits say nothing about now
+    }
+    const std::string before = record_.log_path;
+    MirrorRecord next = record_;
+    next.log_path = path;
+    UNDERSTUDY_CHECK(commit(std::move(next)));
+    messages::info("volume {}: the intent log is {} now", record_.volume.str(), path);
+    return world_.files.remove(before);
+}
+
 Task<> Mirror::boot_task() {
+    co_await find_log_directory();
+    if (closing_) co_return;
     auto held = lock_.try_acquire();
     runtime::Duration delay = kOpenRetryStart;
     for (;;) {
@@ -263,6 +341,7 @@ Task<> Mirror::boot_task() {
         host_->become_target();
         co_return;
     }
+    if (own_parameters().full_resync_on_boot) record_.log_valid = false;  // Spec: REP-125
     // Spec: REP-185, REP-186, REP-187.
     const bool broken = record_.state == MirrorState::broken;
     host_->become_source(broken ? MirrorState::broken : MirrorState::paused,
@@ -356,6 +435,7 @@ Task<EndSummary> Mirror::summary() {
 Task<MirrorView> Mirror::view() {
     MirrorView out;
     if (open_) out.volume = co_await host_->status();
+    out.counters = counters_of(out.volume, own_parameters());
     out.record = record_;
     out.open = open_;
     out.exporting = exporting_;
@@ -364,6 +444,7 @@ Task<MirrorView> Mirror::view() {
     out.device_path = exporting_ ? device_path_ : "";
     out.problem = !alone_problem_.empty()    ? alone_problem_
                   : !record_.problem.empty() ? record_.problem
+                  : !log_problem_.empty()    ? log_problem_
                                              : problem_;
     out.snapshot_device = snapshot_device_;
     out.snapshot_problem = snapshot_problem_;

@@ -14,6 +14,7 @@
 
 #include "config/settings.h"
 #include "mirror/control/cluster_notes.h"
+#include "mirror/control/counters.h"
 #include "mirror/control/operation_lock.h"
 #include "mirror/control/peer_call.h"
 #include "mirror/control/snapshot_tools.h"
@@ -45,6 +46,7 @@ struct Surroundings {
     DegradeOptions degrade{};
     config::Settings settings{};  // of the data path; see parameters.h
     wire::Offer offer = wire::offer_of_this_build();
+    std::string bitmaps{};               // where intent logs are kept by default
     SnapshotTools* snapshots = nullptr;  // nullptr: none can be taken
     /// Told of each change of a record, after it is durable; must return quickly.
     std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
@@ -59,6 +61,7 @@ struct PromoteOptions {
 struct MirrorView {
     MirrorRecord record;
     VolumeStatus volume;
+    std::vector<Counter> counters;
     bool open = false;  // the device and the log are in our hands
     bool exporting = false;
     bool linked = false;
@@ -152,6 +155,7 @@ class Mirror : private HostEvents {
     // HostEvents
     void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
     void link_lost(std::string why) override;
+    void link_interrupted(std::string why) override;
     void degraded(DegradeAnswer release) override;
     void in_sync() override;
     void log_failed(std::string why) override;
@@ -162,6 +166,8 @@ class Mirror : private HostEvents {
     // mirror.cpp: record and state
     Result<> commit(MirrorRecord next);
     runtime::Task<> boot_task();
+    runtime::Task<> find_log_directory();
+    Result<> place_log(const std::string& directory);
     runtime::Task<Result<>> open_volume();
     runtime::Task<EndSummary> summary();
     runtime::Task<Result<>> start_export();
@@ -169,6 +175,7 @@ class Mirror : private HostEvents {
     void set_gate(GateMode mode);
     [[nodiscard]] bool source() const { return record_.role == Role::source; }
     [[nodiscard]] bool serving() const;
+    [[nodiscard]] MirrorParameters own_parameters() const;
     GenerationId fresh_id();
     void alarm(std::string text);
 
@@ -202,13 +209,15 @@ class Mirror : private HostEvents {
     void retry_connect();
     runtime::Task<> connect_task();
     runtime::Task<bool> connect_once(runtime::Duration connect_limit);
+    runtime::Task<bool> resume_session();
+    runtime::Task<bool> can_resume(SessionId session);
     runtime::Task<bool> join_target(EndSummary self, PeerReply reply);
     Result<wire::Agreement> agree_with(const wire::Offer& peer);
     runtime::Task<> notify_task(PeerRequest request);
     void notify_pause();
     runtime::Task<PeerReply> on_hello(PeerRequest request);
     Result<PeerReply> begin_session(const EndSummary& source, const LinkTerms& terms);
-    void links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms);
+    void links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms, const SessionId& id);
     runtime::Task<> step_down(std::string why);
     void enter_split_brain(const std::string& why);
     void refuse_peer(const std::string& why);
@@ -243,14 +252,20 @@ class Mirror : private HostEvents {
     bool closing_ = false;
     bool exporting_ = false;
     std::string device_path_;
-    std::string problem_;  // passing: peer unreachable, device missing
+    std::string log_problem_;  // until the next start
+    std::string problem_;      // passing: peer unreachable, device missing
 
     GateMode gate_ = GateMode::hold_all;
     bool role_checked_ = false;      // a source has asked its peer since it started
     bool hold_for_session_ = false;  // writes wait for a session under way, to start it with equal ends
     MirrorState state_ = MirrorState::none;
 
+    /// The session is over on this end, and so is what interrupted it.
+    void unlink() { linked_ = interrupted_ = false; }
+
     bool linked_ = false;
+    bool interrupted_ = false;   // a source's links broke: the session may go on over new ones. Spec: REP-096
+    SessionId links_session_{};  // of the links attached last
     ResyncKind session_kind_ = ResyncKind::none;
     std::uint64_t session_ = 0;
     Generations source_generations_;  // target: what it adopts at the end of the session

@@ -191,7 +191,7 @@ Task<> Mirror::keep_notes() {
 /// and synchronous writes wait all that time. The question is asked only while an answer is owed, so an idle
 /// cluster daemon is left alone, and one that is absent leaves the pings to decide.
 void Mirror::target_silent() {
-    if (!around_.notes || !source() || !linked_ || closing_ || asking_after_target_) return;
+    if (!around_.notes || !source() || !(linked_ || interrupted_) || closing_ || asking_after_target_) return;
     tasks_.spawn(ask_whether_target_died(session_));
 }
 
@@ -200,7 +200,7 @@ Task<> Mirror::ask_whether_target_died(std::uint64_t session) {
     const bool dead = co_await around_.notes->is_dead(record_.remote_node);
     asking_after_target_ = false;
     // The session that the question was about may have ended meanwhile.
-    if (!dead || session != session_ || !linked_ || !source() || closing_) co_return;
+    if (!dead || session != session_ || !(linked_ || interrupted_) || !source() || closing_) co_return;
     host_->detach();
     link_lost("the cluster has found its node DEAD");
 }

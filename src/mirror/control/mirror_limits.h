@@ -12,6 +12,8 @@ namespace understudy::mirror::control {
 inline constexpr runtime::Duration kConnectBackoffStart = std::chrono::milliseconds(100);
 inline constexpr runtime::Duration kConnectBackoffMost = std::chrono::seconds(3);
 inline constexpr runtime::Duration kConnectLimit = std::chrono::seconds(3);
+// Links that broke are replaced within moments or not at all.
+inline constexpr runtime::Duration kResumeLimit = std::chrono::seconds(2);
 inline constexpr runtime::Duration kHelloLimit = std::chrono::seconds(15);
 inline constexpr runtime::Duration kQueryLimit = std::chrono::seconds(2);
 // A source that starts asks its peer for so long whether it was promoted; a peer that does not answer counts
@@ -37,6 +39,8 @@ inline constexpr runtime::Duration kRecordRetry = std::chrono::seconds(1);
 // not, to tell nodes that were dead then.
 inline constexpr runtime::Duration kNoteRetry = std::chrono::milliseconds(200);
 inline constexpr runtime::Duration kNoteRefresh = std::chrono::seconds(5);
+// Between two complaints about the directory of the intent logs. Spec: REP-061.
+inline constexpr runtime::Duration kLogDirectoryTold = std::chrono::minutes(2);
 inline constexpr runtime::Duration kOpenRetryStart = std::chrono::milliseconds(500);
 inline constexpr runtime::Duration kOpenRetryMost = std::chrono::seconds(5);
 
@@ -44,6 +48,7 @@ inline constexpr runtime::Duration kOpenRetryMost = std::chrono::seconds(5);
 inline runtime::Duration retry_delay(PauseCause cause) {
     switch (cause) {
         case PauseCause::queue_limit:
+        case PauseCause::lag_limit:
         case PauseCause::resource:
             return std::chrono::milliseconds(MirrorParameters{}.auto_resume_delay_ms);
         case PauseCause::resync_passes:

@@ -47,7 +47,7 @@ void Mirror::schedule_connect(runtime::Duration delay) {
         // Paused by itself with the link kept: this is the end of its rest.
         if (linked_ && source() && state_ == MirrorState::paused && !record_.user_requested && !closing_) {
             host_->detach();
-            linked_ = false;
+            unlink();
         }
         if (!connecting_ && wants_link()) tasks_.spawn(connect_task());
     });
@@ -56,6 +56,7 @@ void Mirror::schedule_connect(runtime::Duration delay) {
 /// After a failed attempt: ever more slowly.
 void Mirror::retry_connect() {
     schedule_connect(backoff_);
+    if (interrupted_) return;  // what waits for this is limited by the volume
     backoff_ = std::min<runtime::Duration>(backoff_ * 2, kConnectBackoffMost);
 }
 
@@ -72,6 +73,7 @@ Task<> Mirror::connect_task() {
 
 /// One attempt to start a session; true when the links are attached. Needs the lock.
 Task<bool> Mirror::connect_once(runtime::Duration connect_limit) {
+    if (interrupted_) co_return co_await resume_session();
     // While nobody has written since both ends were equal, writes wait for the session: the target then stays
     // consistent all the time. Otherwise they go on, as soon as the cluster knows.
     const bool equal_so_far = !role_checked_ || record_.demoted || record_.generations.peer_may_hold_current;
@@ -110,6 +112,42 @@ Task<bool> Mirror::connect_once(runtime::Duration connect_limit) {
     if (!joined || session_kind_ != ResyncKind::none) hold_for_session_ = false;
     update_gate();
     co_return joined;
+}
+
+/// The session goes on over new links, or is over: then link_lost() follows. Spec: REP-096.
+Task<bool> Mirror::resume_session() {
+    const auto started = world_.clock.now();
+    PeerRequest hello = request(RequestKind::hello);
+    hello.summary = co_await summary();
+    hello.resumes = links_session_;
+    const CallLimits limits{.connect = kResumeLimit, .answer = kResumeLimit};
+    Result<PeerReply> reply = co_await call_peer(world_, peer_address(), hello, limits);
+    if (!interrupted_ || closing_) co_return false;
+    // Silence may pass. A refusal does not: the peer's mirrord has ended, and with it what it held in memory.
+    const bool silent =
+        !reply && reply.error().code == Code::unreachable && world_.clock.now() - started >= kResumeLimit;
+    if (silent) co_return false;
+    const auto agreed = wire::agree(around_.offer, reply ? reply->offer : wire::Offer{});
+    if (!reply || !reply->resumed || !agreed ||
+        decide(hello.summary, reply->summary).verdict != Verdict::attach) {
+        host_->give_up_links(reply ? fmt::format("{} cannot go on where it was", record_.remote_node)
+                                   : reply.error().text);
+        co_return false;
+    }
+    const runtime::Endpoint remote{record_.remote_address, reply->port};
+    LinkResult links =
+        co_await around_.links.connect(remote, record_.local_address, reply->session, reply->key);
+    if (!interrupted_ || closing_ || !links) co_return false;
+    const auto [data, resync] = (*links)->take();
+    const LinkTerms terms{ResyncKind::partial, agreed->features, true};
+    host_->attach(data, resync, terms);
+    ++session_;
+    interrupted_ = false;
+    linked_ = true;
+    links_session_ = reply->session;
+    messages::info("volume {}: connected to {} again, the session goes on", record_.volume.str(),
+                   record_.remote_node);
+    co_return true;
 }
 
 Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
@@ -152,6 +190,7 @@ Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
     host_->attach(data, resync, terms);
     ++session_;
     linked_ = true;
+    links_session_ = reply.session;
     session_kind_ = decision.resync;
     backoff_ = kConnectBackoffStart;
     co_return true;
@@ -169,7 +208,7 @@ void Mirror::hold_for_session() {
         if (linked_) {
             // A session with equal ends that does not come into sync: without it then.
             host_->detach();
-            linked_ = false;
+            unlink();
             go_alone_until_recorded({});
             return schedule_connect(kConnectBackoffStart);
         }
@@ -222,7 +261,12 @@ Task<PeerReply> Mirror::on_hello(PeerRequest request) {
                     refuse(Code::failure, agreed.error().text);
                     break;
                 }
-                const LinkTerms terms{decision.resync, agreed->features};
+                LinkTerms terms{decision.resync, agreed->features};
+                if (request.resumes != SessionId{}) {
+                    // The source still has everything that this end may lack: that session or none.
+                    terms.resume = co_await can_resume(request.resumes);
+                    if (!terms.resume) break;
+                }
                 auto session = begin_session(request.summary, terms);
                 if (session)
                     reply = *session;
@@ -246,30 +290,41 @@ Task<PeerReply> Mirror::on_hello(PeerRequest request) {
     co_return reply;
 }
 
+Task<bool> Mirror::can_resume(SessionId session) {
+    if (session != links_session_) co_return false;
+    host_->detach();  // this end may not have noticed yet
+    unlink();
+    const VolumeStatus now = co_await host_->status();
+    co_return now.resumable;
+}
+
 Result<PeerReply> Mirror::begin_session(const EndSummary& source, const LinkTerms& terms) {
     PeerReply reply;
     world_.random.fill(reply.session);
     world_.random.fill(reply.key);
     host_->detach();
-    linked_ = false;
+    unlink();
     const std::uint64_t session = ++session_;
     const Generations generations = source.generations;
     const std::uint64_t epoch = source.role_epoch;
-    auto port = around_.links.expect(record_.volume, record_.local_address, reply.session, reply.key,
-                                     [this, session, terms, generations, epoch](LinkResult links) {
-                                         if (session != session_) return;
-                                         source_generations_ = generations;
-                                         source_epoch_ = epoch;
-                                         links_ready(session, std::move(links), terms);
-                                     });
+    auto port = around_.links.expect(
+        record_.volume, record_.local_address, reply.session, reply.key,
+        [this, session, terms, generations, epoch, id = reply.session](LinkResult links) {
+            if (session != session_) return;
+            source_generations_ = generations;
+            source_epoch_ = epoch;
+            links_ready(session, std::move(links), terms, id);
+        });
     if (!port) return fail(port.error());
     reply.port = *port;
     reply.resync = terms.kind;
     reply.offer = around_.offer;
+    reply.resumed = terms.resume;
     return reply;
 }
 
-void Mirror::links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms) {
+void Mirror::links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms,
+                         const SessionId& id) {
     if (session != session_ || source() || closing_) return;
     if (!links) {
         messages::warning("volume {}: {} did not connect: {}", record_.volume.str(), record_.remote_node,
@@ -278,11 +333,12 @@ void Mirror::links_ready(std::uint64_t session, LinkResult links, const LinkTerm
     }
     MirrorRecord next = record_;
     // Durable before the first block of the resync. Spec: REP-118.
-    if (terms.kind != ResyncKind::none) next.consistent = false;
+    if (terms.kind != ResyncKind::none && !terms.resume) next.consistent = false;
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     const auto [data, resync] = (*links)->take();
     host_->attach(data, resync, terms);
     linked_ = true;
+    links_session_ = id;
     session_kind_ = terms.kind;
     problem_.clear();
 }
@@ -311,7 +367,7 @@ Task<> Mirror::step_down(std::string why) {
     }
     ++session_;
     hold_for_session_ = false;
-    linked_ = false;
+    unlink();
     host_->detach();
     host_->become_target();
     update_gate();
@@ -340,7 +396,7 @@ void Mirror::enter_split_brain(const std::string& why) {
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
     alarm(text);
     host_->detach();
-    linked_ = false;
+    unlink();
     hold_for_session_ = false;
     update_gate();
 }

@@ -50,7 +50,7 @@ Task<Result<std::string>> Mirror::unlock() {
     Result<> ready = co_await host_->drain();
     // The source finds the link gone, and at its next call that this end is unlocked: it pauses for good.
     host_->detach();
-    linked_ = false;
+    unlink();
     MirrorRecord next = record_;
     next.unlocked = true;
     next.outdated = true;  // it will hold what its source never had
@@ -116,7 +116,7 @@ Task<Result<>> Mirror::break_locked() {
         host_->break_mirror();
         co_await host_->status();  // what was asked of the volume has happened
     }
-    linked_ = false;
+    unlink();
     hold_for_session_ = false;
     state_ = MirrorState::broken;
     next = record_;

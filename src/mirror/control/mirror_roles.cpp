@@ -95,7 +95,7 @@ Task<Mirror::Promotion> Mirror::serve_again(PromoteOptions options) {
 /// Undoes a quiesce; the session starts anew.
 void Mirror::accept_requests_again() {
     host_->detach();
-    linked_ = false;
+    unlink();
     host_->become_source(MirrorState::paused,
                          record_.user_requested ? PauseCause::user : PauseCause::link_lost,
                          !record_.log_valid);
@@ -164,7 +164,7 @@ Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
     around_.links.forget(record_.volume);
     Result<> ready = co_await host_->drain();
     host_->detach();
-    linked_ = false;
+    unlink();
     if (ready) {
         // The last block of a resync may have come just now, or have been missing all the time.
         const EndSummary self = co_await summary();
@@ -333,7 +333,7 @@ Task<Result<>> Mirror::pause() {
     Result<> paused;
     if (open_) paused = co_await host_->pause();
     if (open_) host_->detach();
-    linked_ = false;
+    unlink();
     hold_for_session_ = false;
     if (!paused) {
         // The target is recognised by its generation at the next session.
@@ -385,6 +385,7 @@ Task<Result<>> Mirror::resume() {
     next.user_requested = false;
     next.split_brain = false;
     next.problem.clear();
+    if (own_parameters().full_resync_on_continue && !linked_) next.log_valid = false;  // Spec: REP-125
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     problem_.clear();
@@ -444,7 +445,7 @@ Task<Result<>> Mirror::yield_to_peer() {
     if (!saved) co_return fail(saved.error());
     problem_.clear();
     host_->detach();
-    linked_ = false;
+    unlink();
     host_->become_target();
     update_gate();
     messages::warning("volume {}: {} yields to {}; its changes since the split will be overwritten",

@@ -26,7 +26,7 @@ struct PairTest : testing::Test {
     }
 };
 
-// Spec: REP-002 REP-109 REP-133 REP-153
+// Spec: REP-002 REP-025 REP-036 REP-109 REP-133 REP-153
 TEST_F(PairTest, CreationCopiesTheWholeSourceAndThenMirrors) {
     left.disk.blocks.assign(kBlocks, 7);
     create();
@@ -35,6 +35,10 @@ TEST_F(PairTest, CreationCopiesTheWholeSourceAndThenMirrors) {
     EXPECT_TRUE(pair.write(left, 3, 42));
     EXPECT_EQ(right.disk.blocks[3], 42);
     EXPECT_FALSE(right.daemon->host->exported());
+    EXPECT_EQ(pair.record(right).volume, pair.record(left).volume);
+    EXPECT_EQ(pair.record(left).local_address, left.address);  // as the administrator chose them
+    EXPECT_EQ(pair.record(left).remote_address, right.address);
+    EXPECT_EQ(pair.record(right).local_address, right.address);
 }
 
 // Spec: REP-041
@@ -61,6 +65,240 @@ TEST_F(PairTest, APeerOfAnOlderBuildIsMirroredToWithoutTheFeaturesThatItLacks) {
     const auto status = pair.run(left, {"status", "R"});
     EXPECT_NE(status.out.find("install the same release on both nodes"), std::string::npos) << status.out;
     EXPECT_TRUE(pair.write(left, 3, 43)) << "the source goes on alone";
+}
+
+// Spec: REP-096
+TEST_F(PairTest, BrokenConnectionsAreReplacedWithoutAResyncOrANewGeneration) {
+    create();
+    const auto generation = pair.record(left).generations.current;
+    const auto sent = pair.wire.blocks_sent;
+    pair.reset();
+    EXPECT_TRUE(pair.write(left, 3, 42));
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, sent);
+    EXPECT_EQ(pair.record(left).generations.current, generation);
+    EXPECT_TRUE(pair.record(left).generations.peer_may_hold_current);
+    EXPECT_EQ(pair.cluster.posts, 0);
+    EXPECT_EQ(right.disk.blocks[3], 42);
+    for (int i = 0; i < 5; ++i) {  // again and again, also while the links are being replaced
+        pair.reset();
+        pair.sim.run_for(1ms);
+        pair.reset();
+        EXPECT_TRUE(pair.write(left, 4, 50 + i));
+    }
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, sent);
+    EXPECT_EQ(right.disk.blocks[4], 54);
+}
+
+// Spec: REP-096, REP-164, REP-206
+TEST_F(PairTest, ATargetWhoseDaemonEndedIsNotWaitedFor) {
+    create();
+    pair.kill(right);
+    pair.reset();
+    EXPECT_TRUE(pair.write(left, 3, 42, 2s)) << "a refusal ends the wait at once";
+    EXPECT_FALSE(pair.record(left).generations.peer_may_hold_current);
+    pair.start(right);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(right.disk.blocks[3], 42);
+}
+
+// Spec: REP-096, REP-079
+TEST_F(PairTest, ANetworkThatStaysSilentIsWaitedForNoLongerThanADetectionInterval) {
+    create();
+    pair.sim.partition("left", "right");
+    pair.reset();
+    EXPECT_FALSE(pair.write(left, 3, 42, 25s));
+    EXPECT_TRUE(pair.record(left).generations.peer_may_hold_current);
+    ASSERT_TRUE(pair.until([&] { return !pair.record(left).generations.peer_may_hold_current; }, 10s));
+    EXPECT_TRUE(pair.write(left, 5, 43));
+    pair.sim.heal_all();
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(right.disk.blocks[3], 42);
+    // Known dead by the cluster, it is not waited for at all.
+    pair.sim.partition("left", "right");
+    pair.cluster.dead.insert("right");
+    pair.reset();
+    left.daemon->host->miss_answers();
+    EXPECT_TRUE(pair.write(left, 6, 44, 2s));
+}
+
+// Spec: REP-096
+TEST_F(PairTest, APauseOrAPromotionWhileTheLinksAreBrokenGoesItsUsualWay) {
+    create();
+    pair.sim.partition("left", "right");
+    pair.reset();
+    expect_ok(pair.run(left, {"pause", "R"}));
+    EXPECT_EQ(pair.record(left).state, MirrorState::paused);
+    EXPECT_TRUE(pair.write(left, 3, 42));
+    pair.sim.heal_all();
+    expect_ok(pair.run(left, {"continue", "R"}));
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(right.disk.blocks[3], 42);
+    // A promotion that meets the broken links may be refused, as one of a paused mirror is, and changes
+    // nothing.
+    pair.reset();
+    if (pair.run(right, {"promote", "R"}).exit_code != 0) {
+        EXPECT_EQ(pair.record(left).role, Role::source);
+        ASSERT_TRUE(pair.wait_in_sync());
+        expect_ok(pair.run(right, {"promote", "R"}));
+    }
+    EXPECT_EQ(pair.record(right).role, Role::source);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.record(left).role, Role::target);
+}
+
+// Spec: REP-057, REP-066, REP-068, REP-275
+TEST_F(PairTest, TheIntentLogMovesWithItsSettingAndItsBitsComeAlong) {
+    create();
+    const std::string before = pair.record(left).log_path;
+    ASSERT_TRUE(left.node->files().make_directories("/mnt/fast"));
+    pair.kill(right);
+    ASSERT_TRUE(pair.write(left, 2, 9));
+    pair.kill(left);
+    left.settings = "BitmapBaseDir=/mnt/fast\n";
+    pair.wire.blocks_sent = 0;
+    pair.start(left);
+    pair.start(right);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.record(left).log_path, "/mnt/fast/R.bitmap");
+    EXPECT_TRUE(left.node->files().exists("/mnt/fast/R.bitmap"));
+    EXPECT_FALSE(left.node->files().exists(before));
+    EXPECT_EQ(pair.wire.blocks_sent, 1U);
+    pair.kill(left);
+    left.settings.clear();
+    pair.start(left);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.record(left).log_path, before);
+}
+
+// Spec: REP-061, REP-062, REP-063, REP-210
+TEST_F(PairTest, ADirectoryOfLogsThatIsMissingIsWaitedForAndThenReplaced) {
+    create();
+    pair.kill(left);
+    left.settings = "BitmapBaseDir=/mnt/fast\nWaitForBitmapBaseDirMs=1000\n";
+    pair.start(left);
+    pair.sim.run_for(50s);
+    EXPECT_FALSE(pair.in_sync());
+    auto status = pair.run(left, {"status", "R"});
+    EXPECT_NE(status.out.find("BitmapBaseDir=/mnt/fast, is not there"), std::string::npos) << status.out;
+    ASSERT_TRUE(left.node->files().make_directories("/mnt/fast"));
+    ASSERT_TRUE(pair.wait_in_sync());
+    status = pair.run(left, {"status", "R"});
+    EXPECT_EQ(status.out.find("BitmapBaseDir"), std::string::npos) << status.out;
+
+    pair.kill(left);
+    left.settings = "BitmapBaseDir=/mnt/gone\nWaitForBitmapBaseDirMs=1000\n";
+    ASSERT_TRUE(left.node->files().remove("/mnt/fast/R.bitmap"));  // its disk is another one now
+    pair.wire.blocks_sent = 0;
+    pair.start(left);
+    ASSERT_TRUE(pair.until([&] { return pair.in_sync(); }, 120s));
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks) << "a new log knows nothing";
+    EXPECT_EQ(pair.record(left).log_path, "/var/lib/understudy/Bitmaps/R.bitmap");
+    status = pair.run(left, {"status", "R"});
+    EXPECT_NE(status.out.find("BitmapBaseDir=/mnt/gone has not appeared"), std::string::npos) << status.out;
+}
+
+// Spec: REP-057, REP-063
+TEST_F(PairTest, AMirrorIsNotMadeWhereItsLogHasNoPlace) {
+    pair.kill(right);
+    right.settings = "BitmapBaseDir=/mnt/fast\n";
+    pair.start(right);
+    expect_error(pair.create(), "BitmapBaseDir=/mnt/fast, is not there on right");
+    EXPECT_TRUE(left.daemon->manager.all().empty());
+    ASSERT_TRUE(right.node->files().make_directories("/mnt/fast"));
+    create();
+    EXPECT_EQ(pair.record(right).log_path, "/mnt/fast/R.bitmap");
+}
+
+// Spec: REP-059, REP-187, REP-210
+TEST_F(PairTest, WithoutALogThatOutlivesACrashACrashNeedsAFullResyncAndACleanEndDoesNot) {
+    left.settings = "BitmapBaseDir=\n";
+    pair.kill(left);
+    pair.start(left);
+    create();
+    pair.wire.blocks_sent = 0;
+    pair.kill(left);
+    pair.start(left);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+}
+
+// Spec: REP-125, REP-299
+TEST_F(PairTest, AFullResyncAtEachStartOrContinueIsDoneWhereItIsWanted) {
+    create();
+    expect_ok(pair.run(left, {"set", "R", "AutoResyncOnContinue=2"}));
+    pair.wire.blocks_sent = 0;
+    expect_ok(pair.run(left, {"pause", "R"}));
+    expect_ok(pair.run(left, {"continue", "R"}));
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+    expect_ok(pair.run(left, {"set", "R", "AutoResyncOnContinue=", "AutoResyncOnBoot=2"}));
+    pair.wire.blocks_sent = 0;
+    expect_ok(pair.run(left, {"pause", "R"}));
+    expect_ok(pair.run(left, {"continue", "R"}));
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, 0U);
+    pair.kill(left);
+    pair.start(left);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+}
+
+// Spec: REP-073, REP-147, REP-184, REP-185
+TEST_F(PairTest, AfterACleanEndEvenALostLogNeedsNoResyncAndTheRecordSaysMirroring) {
+    create();
+    pair.write(left, 3, 5);
+    pair.wire.blocks_sent = 0;
+    pair.stop(left);
+    EXPECT_EQ(pair.record(left).state, MirrorState::mirroring);
+    EXPECT_TRUE(pair.record(left).clean);
+    pair.kill(left);
+    left.disk.log_lost = true;
+    pair.start(left);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, 0U);
+    EXPECT_FALSE(pair.record(left).split_brain);
+}
+
+// Spec: REP-064, REP-216
+TEST_F(PairTest, ALogThatFailedIsUsedNoMoreAndACrashThenNeedsAFullResync) {
+    create();
+    left.daemon->host->fail_log();
+    EXPECT_TRUE(pair.write(left, 3, 5));
+    EXPECT_TRUE(pair.in_sync());
+    pair.wire.blocks_sent = 0;
+    pair.power_off(left);
+    pair.start(left);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+    EXPECT_TRUE(pair.record(left).log_valid);
+}
+
+// Spec: REP-135, REP-136, REP-137, REP-138, REP-148, REP-160
+TEST_F(PairTest, WhatAUserPausedStaysPausedAndWhatALossPausedDoesNot) {
+    create();
+    pair.cut();
+    ASSERT_TRUE(pair.until([&] { return pair.record(left).state == MirrorState::paused; }));
+    EXPECT_FALSE(pair.record(left).user_requested);
+    pair.heal();
+    ASSERT_TRUE(pair.wait_in_sync());
+    expect_ok(pair.run(left, {"pause", "R"}));
+    EXPECT_TRUE(pair.record(left).user_requested);
+    for (int i = 0; i < 2; ++i) {
+        pair.cut();
+        pair.sim.run_for(5s);
+        pair.heal();
+        pair.sim.run_for(20s);
+        EXPECT_EQ(pair.record(left).state, MirrorState::paused);
+        EXPECT_TRUE(pair.record(left).user_requested);
+        pair.power_off(left);  // the state and the wish outlive the host
+        pair.start(left);
+        ASSERT_TRUE(pair.until([&] { return left.daemon->host && left.daemon->host->exported(); }));
+    }
+    expect_ok(pair.run(left, {"continue", "R"}));
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_FALSE(pair.record(left).user_requested);
 }
 
 // Spec: REP-154

@@ -9,20 +9,51 @@
 namespace understudy::mirror::control {
 namespace {
 
-constexpr std::array<std::string_view, 13> kOwnKeys = {"BandwidthThrottle",
-                                                       "BitmapBytesPerBlock",
-                                                       "BlockWritesOnLimitReached",
-                                                       "MaxPingMisses",
-                                                       "MaxResyncPasses",
-                                                       "PingInterval",
-                                                       "ResyncBlockWritesTimeoutMs",
-                                                       "ResyncLowWater",
-                                                       "ResyncReads",
-                                                       "TargetSnapshotBlocksize",
-                                                       "VssQuiesceWaitTimeoutMs",
-                                                       "WriteQueueByteLimitMB",
-                                                       "WriteQueueHighWater"};
+using enum Effect;
 
+/// Spec: REP-269 to REP-299.
+constexpr auto kTable = std::to_array<Parameter>({
+    {"AutoResyncOnBoot", true, at_start},
+    {"AutoResyncOnContinue", true, at_once},
+    {"BandwidthThrottle", true, at_once},
+    {"BitmapBytesPerBlock", true, at_once},
+    {"BlockWritesOnLagLimit", true, at_once},
+    {"BlockWritesOnLimitReached", true, at_once},
+    {"CompressionLevel", true, at_once},
+    {"LagLimitMB", true, at_once},
+    {"LagLimitMs", true, at_once},
+    {"MaxPingMisses", true, at_once},
+    {"MaxResyncPasses", true, at_once},
+    {"PingInterval", true, at_once},
+    {"ResyncBlockWritesTimeoutMs", true, at_once},
+    {"ResyncLowWater", true, at_once},
+    {"ResyncReads", true, at_once},
+    {"TargetSnapshotBlocksize", true, at_once},
+    {"VssQuiesceWaitTimeoutMs", true, at_once},
+    {"WriteQueueByteLimitMB", true, at_once},
+    {"WriteQueueHighWater", true, at_once},
+    {"BitmapBaseDir", false, at_start},
+    {"BlockWritesOnNDLGTimeoutReached", false, at_start},
+    {"DontFlushAsyncQueue", false, at_start},
+    {"NDLGTimeoutMs", false, at_start},
+    {"TargetDispatchPort", false, at_start},
+    {"TargetPortBase", false, at_start},
+    {"TargetPortIncr", false, at_start},
+    {"WaitForBitmapBaseDirMs", false, at_start},
+    {"WriteQueueLowWater", false, never},
+});
+
+constexpr auto kOwnKeys = [] {
+    std::array<std::string_view,
+               std::count_if(kTable.begin(), kTable.end(), [](const Parameter& one) { return one.own; })>
+        keys;
+    std::size_t at = 0;
+    for (const Parameter& one : kTable)
+        if (one.own) keys[at++] = one.key;
+    return keys;
+}();
+
+constexpr std::uint32_t kAlwaysFull = 2;  // of AutoResyncOn...
 constexpr std::uint32_t kBlocksPerMebibyte = (1U << 20) / kBlockBytes;
 
 /// "XY", or names with blanks or commas between them: one-letter volumes may stand together. Spec: REP-084
@@ -41,6 +72,11 @@ const config::Setting& setting_of(std::string_view key) {
     return *std::find_if(table.begin(), table.end(), [&](const auto& one) { return one.key == key; });
 }
 
+Effect effect_of(std::string_view key) {
+    return std::find_if(kTable.begin(), kTable.end(), [&](const auto& one) { return one.key == key; })
+        ->effect;
+}
+
 /// What a record holds is checked like the file: a newer program may have written it.
 config::Settings as_settings(const OwnParameters& own, std::vector<std::string>& problems) {
     std::string text;
@@ -50,6 +86,22 @@ config::Settings as_settings(const OwnParameters& own, std::vector<std::string>&
 }
 
 }  // namespace
+
+std::span<const Parameter> parameter_table() {
+    return kTable;
+}
+
+std::string_view to_string(Effect effect) {
+    switch (effect) {
+        case at_once:
+            return "at once";
+        case at_start:
+            return "at the next start of mirrord";
+        case never:
+            return "without effect";
+    }
+    return "?";
+}
 
 std::span<const std::string_view> own_parameter_keys() {
     return kOwnKeys;
@@ -81,6 +133,12 @@ MirrorParameters parameters_of(const config::Settings& settings, const OwnParame
         where("BlockWritesOnLimitReached").boolean("BlockWritesOnLimitReached");
     out.snapshot_block_bytes = number("TargetSnapshotBlocksize");
     out.quiesce_wait_ms = number("VssQuiesceWaitTimeoutMs");
+    out.compression_level = number("CompressionLevel");
+    out.lag_limit_ms = number("LagLimitMs");
+    out.lag_limit_mb = number("LagLimitMB");
+    out.block_writes_on_lag_limit = where("BlockWritesOnLagLimit").boolean("BlockWritesOnLagLimit");
+    out.full_resync_on_boot = number("AutoResyncOnBoot") == kAlwaysFull;
+    out.full_resync_on_continue = number("AutoResyncOnContinue") == kAlwaysFull;
     out.dont_flush_async_queue = names(settings.text("DontFlushAsyncQueue"), volume);
 
     std::uint32_t most_reads = out.resync_reads;
@@ -131,13 +189,14 @@ std::string describe_parameters(const config::Settings& settings, const OwnParam
         const config::Setting& setting = setting_of(key);
         const auto mine = own.find(std::string(key));
         const bool switch_ = setting.kind == config::SettingKind::boolean;
-        out += fmt::format("{}={} ({}; {} to {}{}{}, default {}) {}\n", key,
+        out += fmt::format("{}={} ({}; {} to {}{}{}, default {}; takes effect {}) {}\n", key,
                            mine != own.end() ? mine->second : settings.text(key),
                            mine != own.end()       ? "this volume's own"
                            : settings.present(key) ? "from the settings file"
                                                    : "default",
                            switch_ ? 0 : setting.least, switch_ ? 1 : setting.most,
-                           setting.unit.empty() ? "" : " ", setting.unit, setting.fallback, setting.meaning);
+                           setting.unit.empty() ? "" : " ", setting.unit, setting.fallback,
+                           to_string(effect_of(key)), setting.meaning);
     }
     return out;
 }

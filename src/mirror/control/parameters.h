@@ -14,6 +14,17 @@
 
 namespace understudy::mirror::control {
 
+enum class Effect { at_once, at_start, never };
+std::string_view to_string(Effect effect);
+
+/// One parameter; its range, default and meaning are the setting's of the same key.
+struct Parameter {
+    std::string_view key;
+    bool own = false;                 // a volume may have its own value, which then wins
+    Effect effect = Effect::at_once;  // of a volume's own value; the file's are read at the start of mirrord
+};
+std::span<const Parameter> parameter_table();
+
 /// Settings that a volume may have for itself alone, by key: as it stands in its record.
 using OwnParameters = std::map<std::string, std::string>;
 std::span<const std::string_view> own_parameter_keys();

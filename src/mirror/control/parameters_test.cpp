@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace understudy::mirror::control {
 namespace {
 
@@ -62,7 +64,13 @@ TEST(Parameters, ResyncReadsAreCutToTheQueue) {
 TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
     const OwnParameters own = {{"BandwidthThrottle", "8000"},
                                {"BitmapBytesPerBlock", "131072"},
+                               {"AutoResyncOnBoot", "2"},
+                               {"AutoResyncOnContinue", "2"},
+                               {"BlockWritesOnLagLimit", "0"},
                                {"BlockWritesOnLimitReached", "1"},
+                               {"CompressionLevel", "4"},
+                               {"LagLimitMB", "12"},
+                               {"LagLimitMs", "1300"},
                                {"MaxPingMisses", "5"},
                                {"MaxResyncPasses", "50"},
                                {"PingInterval", "500"},
@@ -78,6 +86,12 @@ TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
     EXPECT_EQ(out.bandwidth_throttle_kbit, 8000U);
     EXPECT_EQ(out.bitmap_bytes_per_block, 131072U);
     EXPECT_TRUE(out.block_writes_on_limit_reached);
+    EXPECT_TRUE(out.full_resync_on_boot);
+    EXPECT_TRUE(out.full_resync_on_continue);
+    EXPECT_FALSE(out.block_writes_on_lag_limit);
+    EXPECT_EQ(out.compression_level, 4U);
+    EXPECT_EQ(out.lag_limit_mb, 12U);
+    EXPECT_EQ(out.lag_limit_ms, 1300U);
     EXPECT_EQ(out.max_ping_misses, 5U);
     EXPECT_EQ(out.max_resync_passes, 50U);
     EXPECT_EQ(out.snapshot_block_bytes, 4096U);
@@ -90,6 +104,83 @@ TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
     EXPECT_EQ(out.write_queue_high_water, 11U);
     EXPECT_EQ(read("PingInterval=1000\n").ping_interval_ms, 1000U);
     EXPECT_EQ(read("PingInterval=1000\n", "R", 1, {{"PingInterval", "soon"}}).ping_interval_ms, 1000U);
+}
+
+/// As the requirements have it.
+struct Wanted {
+    std::string_view key, fallback;
+    std::int64_t least, most;  // values at its ends; outside of them are refused
+    bool own;
+    Effect effect;
+};
+constexpr Wanted kWanted[] = {
+    {"BandwidthThrottle", "0", 0, 100000000, true, Effect::at_once},
+    {"TargetSnapshotBlocksize", "65536", 512, 1 << 20, true, Effect::at_once},
+    {"VssQuiesceWaitTimeoutMs", "60000", 1000, 3600000, true, Effect::at_once},
+    {"BitmapBaseDir", "", 0, 0, false, Effect::at_start},
+    {"WaitForBitmapBaseDirMs", "180000", 0, 86400000, false, Effect::at_start},
+    {"BitmapBytesPerBlock", "65536", 0, 1LL << 31, true, Effect::at_once},
+    {"BlockWritesOnLimitReached", "0", 0, 1, true, Effect::at_once},
+    {"BlockWritesOnNDLGTimeoutReached", "1", 0, 1, false, Effect::at_start},
+    {"CompressionLevel", "0", 0, 9, true, Effect::at_once},
+    {"DontFlushAsyncQueue", "", 0, 0, false, Effect::at_start},
+    {"MaxResyncPasses", "200", 1, 1000000, true, Effect::at_once},
+    {"PingInterval", "3000", 10, 3600000, true, Effect::at_once},
+    {"MaxPingMisses", "10", 2, 1000, true, Effect::at_once},
+    {"ResyncBlockWritesTimeoutMs", "15000", 1, 3600000, true, Effect::at_once},
+    {"ResyncLowWater", "150", 0, 1000000, true, Effect::at_once},
+    {"ResyncReads", "20", 1, 100000, true, Effect::at_once},
+    {"TargetDispatchPort", "9999", 1, 65535, false, Effect::at_start},
+    {"TargetPortBase", "10000", 1, 65510, false, Effect::at_start},
+    {"TargetPortIncr", "256", 26, 65535, false, Effect::at_start},
+    {"WriteQueueByteLimitMB", "0", 0, 1000000, true, Effect::at_once},
+    {"WriteQueueHighWater", "20000", 0, 100000000, true, Effect::at_once},
+    {"WriteQueueLowWater", "150", 0, 100000000, false, Effect::never},
+    {"AutoResyncOnBoot", "0", 0, 2, true, Effect::at_start},
+    {"AutoResyncOnContinue", "0", 0, 2, true, Effect::at_once},
+    {"NDLGTimeoutMs", "30000", 1000, 3600000, false, Effect::at_start},
+    {"LagLimitMs", "0", 0, 86400000, true, Effect::at_once},
+    {"LagLimitMB", "0", 0, 1000000, true, Effect::at_once},
+    {"BlockWritesOnLagLimit", "1", 0, 1, true, Effect::at_once},
+};
+
+// Spec: REP-104, REP-275, REP-295, REP-269, REP-270, REP-271, REP-272, REP-274, REP-276, REP-277, REP-278,
+// REP-279, REP-280, REP-281, REP-283, REP-284, REP-285, REP-286, REP-287, REP-290, REP-291, REP-292, REP-296,
+// REP-297, REP-298, REP-299
+TEST(Parameters, EachHasItsDefaultRangeScopeAndMoment) {
+    const config::Settings none;
+    ASSERT_EQ(std::size(kWanted), parameter_table().size());
+    for (const Wanted& wanted : kWanted) {
+        SCOPED_TRACE(wanted.key);
+        const auto is = [&](const auto& one) { return one.key == wanted.key; };
+        const auto settings = config::setting_table();
+        const auto setting = std::find_if(settings.begin(), settings.end(), is);
+        ASSERT_NE(setting, settings.end());
+        const auto table = parameter_table();
+        const auto known = std::find_if(table.begin(), table.end(), is);
+        ASSERT_NE(known, table.end());
+        EXPECT_EQ(setting->fallback, wanted.fallback);
+        EXPECT_EQ(known->own, wanted.own);
+        EXPECT_EQ(known->effect, wanted.effect);
+        if (setting->kind == config::SettingKind::text) continue;
+        const auto in_file = [&](std::int64_t value) {
+            return config::Settings::parse(fmt::format("{}={}\n", wanted.key, value)).has_value();
+        };
+        EXPECT_TRUE(in_file(wanted.least) && in_file(wanted.most));
+        EXPECT_FALSE(in_file(wanted.least - 1) || in_file(wanted.most + 1));
+        const auto own = [&](std::int64_t value) {
+            const std::vector<std::string> change{fmt::format("{}={}", wanted.key, value),
+                                                  // wide enough for any ResyncReads
+                                                  "WriteQueueHighWater=0"};
+            const auto words = std::span(change).first(wanted.key == "WriteQueueHighWater" ? 1 : 2);
+            return with_changes(none, {}, words, VolumeId("R")).has_value();
+        };
+        if (wanted.key == "WriteQueueByteLimitMB" || wanted.key == "WriteQueueHighWater")
+            continue;  // not alone
+        EXPECT_EQ(own(wanted.least), wanted.own);
+        EXPECT_EQ(own(wanted.most), wanted.own);
+        EXPECT_FALSE(own(wanted.least - 1) || own(wanted.most + 1));
+    }
 }
 
 // Spec: REP-103, REP-272
@@ -114,10 +205,12 @@ TEST(Parameters, AChangeIsCheckedAndTakenBack) {
 TEST(Parameters, TheirDescriptionNamesValueOriginAndRange) {
     const auto file = config::Settings::parse("PingInterval=1000\n");
     const std::string text = describe_parameters(*file, {{"ResyncReads", "30"}});
-    EXPECT_NE(text.find("ResyncReads=30 (this volume's own; 1 to 100000 blocks, default 20)"),
-              std::string::npos)
+    EXPECT_NE(
+        text.find("ResyncReads=30 (this volume's own; 1 to 100000 blocks, default 20; takes effect at once)"),
+        std::string::npos)
         << text;
-    EXPECT_NE(text.find("PingInterval=1000 (from the settings file; 10 to 3600000 ms, default 3000)"),
+    EXPECT_NE(text.find("PingInterval=1000 (from the settings file; 10 to 3600000 ms, default 3000; takes "
+                        "effect at once)"),
               std::string::npos)
         << text;
     EXPECT_NE(text.find("BandwidthThrottle=0 (default; 0 to "), std::string::npos) << text;

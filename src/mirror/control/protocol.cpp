@@ -125,6 +125,7 @@ std::string encode(const PeerRequest& request) {
         out.add_volumes(volume.str());
     out.set_snapshot(request.snapshot);
     out.set_refresh(request.refresh);
+    if (request.resumes != SessionId{}) out.set_resumes(bytes_of(request.resumes));
     if (request.kind == RequestKind::create_target) {
         auto& create = *out.mutable_create();
         create.set_device(request.create.device);
@@ -155,6 +156,7 @@ std::string encode(const PeerReply& reply) {
     out.set_state(static_cast<std::uint32_t>(static_cast<int>(reply.state) + 1));
     put(*out.mutable_offer(), reply.offer);
     out.set_text(reply.text);
+    out.set_resumed(reply.resumed);
     return out.SerializeAsString();
 }
 
@@ -180,6 +182,7 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     if (in.type() > static_cast<std::uint32_t>(MirrorType::async)) return bad("type");
     out.type = static_cast<MirrorType>(in.type());
     if (!get_offer(out.offer, in)) return bad("offer");
+    if (!fill(out.resumes, in.resumes())) return bad("session");
     if (const auto problem = volume_id_problem(out.volume); !problem.empty()) return bad("volume name");
     if (snapshot) {
         if (in.volumes().empty() || in.volumes_size() > static_cast<int>(kMostSnapshotVolumes))
@@ -234,6 +237,7 @@ Result<PeerReply> decode_reply(std::span<const std::byte> frame) {
     out.state = static_cast<MirrorState>(static_cast<int>(in.state()) - 1);
     if (!get_offer(out.offer, in)) return bad("offer");
     out.text = in.text();
+    out.resumed = in.resumed();
     return out;
 }
 

@@ -57,6 +57,7 @@ struct PeerRequest {
     std::vector<VolumeId> volumes;  // of a snapshot
     std::uint64_t snapshot = 0;     // its number
     bool refresh = false;           // snapshot_take: in the place of an earlier one
+    SessionId resumes{};            // hello: the session whose links broke; zeros: a new one
 };
 
 struct PeerReply {
@@ -72,6 +73,7 @@ struct PeerReply {
     mirror::wire::Offer offer;  // of the answering end
     std::string payload;        // service only
     std::string text;           // snapshot_take: the devices, a line each; changes: see split_view.h
+    bool resumed = false;       // hello: the session goes on over the links of this one
 };
 
 std::string encode(const PeerRequest& request);

@@ -34,6 +34,7 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     request.summary = summary();
     request.create = {"/dev/sdb", "10.0.0.2", "10.0.0.1", 9998, MirrorType::async, ExportKind::nbd, true};
     request.offer = {1, 3, 0x8000000000000001};
+    request.resumes[7] = std::byte{9};
     const auto read = decode_request(frame(encode(request)));
     ASSERT_TRUE(read) << read.error().text;
     EXPECT_EQ(read->kind, request.kind);
@@ -45,6 +46,7 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     EXPECT_EQ(read->create.export_kind, ExportKind::nbd);
     EXPECT_TRUE(read->create.equal);
     EXPECT_EQ(read->offer, request.offer);
+    EXPECT_EQ(read->resumes, request.resumes);
 }
 
 TEST(Protocol, TheWayThatAMirrorWantsToBeOfferedReachesTheTarget) {
@@ -116,6 +118,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     reply.state = MirrorState::invalid;
     reply.offer = {1, 1, 5};
     reply.text = "/dev/understudy/A.snapshot\n";
+    reply.resumed = true;
     const auto read = decode_reply(frame(encode(reply)));
     ASSERT_TRUE(read) << read.error().text;
     EXPECT_EQ(read->code, reply.code);
@@ -129,6 +132,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     EXPECT_EQ(read->state, MirrorState::invalid);
     EXPECT_EQ(read->offer, reply.offer);
     EXPECT_EQ(read->text, reply.text);
+    EXPECT_TRUE(read->resumed);
 }
 
 TEST(Protocol, AnotherVersionIsNamed) {

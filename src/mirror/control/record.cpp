@@ -216,8 +216,7 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.generations.sync_base = reader.id("generation_in_sync");
     record.generations.peer_may_hold_current = reader.flag("peer_may_hold_generation");
     record.state = reader.state("state");
-    record.cause =
-        static_cast<PauseCause>(reader.number("cause", 0, static_cast<std::uint64_t>(PauseCause::shutdown)));
+    record.cause = static_cast<PauseCause>(reader.number("cause", 0, kPauseCauses - 1));
     record.user_requested = reader.flag("user_requested");
     record.problem = reader.text("problem");
     record.creating = reader.flag("creating");

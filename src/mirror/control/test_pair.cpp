@@ -64,7 +64,8 @@ Task<Result<VolumeStatus>> ModelHost::open(VolumeOptions options, std::uint64_t)
     co_await runtime::sleep_for(world_.tasks, 1ms);
     Result<VolumeStatus> out = fail(Code::not_found, "no device");
     if (!disk_.missing) {
-        created_ = !disk_.log_exists || disk_.log_lost;
+        created_ = !disk_.log_exists || disk_.log_lost || !world_.files.exists(options.log_path);
+        (void)world_.files.write_atomic(options.log_path, "bits");
         if (created_) disk_.dirty.clear();
         disk_.log_exists = true;
         disk_.log_lost = false;
@@ -79,6 +80,8 @@ VolumeStatus ModelHost::now() const {
     out.state = state_;
     out.type = type_;
     out.linked = session_ != 0;
+    out.suspended = suspended_;
+    out.resumable = resumable_;
     out.log_created = created_;
     out.size = disk_.size;
     out.sector_size = disk_.sector;
@@ -160,6 +163,14 @@ void ModelHost::attach(int data, int, LinkTerms terms) {
     session.kind = terms.kind;
     session.features = terms.features;
     if (!session.source || !session.target) return;
+    if (terms.resume) {
+        session.in_sync = true;
+        session.target->resumable_ = false;
+        session.source->suspended_ = false;
+        for (const Waiting& write : std::exchange(session.source->unacknowledged_, {}))
+            session.source->apply(write);
+        return;
+    }
     ModelHost* source = session.source;
     source->state_ = session.target->state_ = MirrorState::resync;
     if (terms.kind == ResyncKind::full)
@@ -190,7 +201,41 @@ void ModelHost::synchronise(int number) {
     events_.in_sync();
 }
 
+void ModelHost::break_links() {
+    const int number = std::exchange(session_, 0);
+    if (number == 0) return;
+    const Wire::Session session = wire_.sessions[number];
+    const bool resends = session.in_sync && (session.features & mirror::wire::kFeatureResend) != 0;
+    if (role_ == Role::target) {
+        resumable_ = resends;
+        return events_.link_lost("reset");
+    }
+    if (!resends) {
+        session_ = number;
+        return lose_link();
+    }
+    suspended_ = true;
+    events_.link_interrupted("reset");
+    std::weak_ptr<int> weak = alive_;
+    world_.tasks.after(30s, [this, weak] {
+        if (weak.lock()) give_up_links("no answer for 30 s");
+    });
+}
+
+void ModelHost::give_up_links(std::string) {
+    if (!std::exchange(suspended_, false)) return;
+    for (const Waiting& write : std::exchange(unacknowledged_, {})) {
+        disk_.dirty.insert(write.block);
+        stalled_.push_back(write.acknowledged);
+    }
+    session_ = -1;
+    lose_link();
+}
+
 void ModelHost::detach() {
+    for (const Waiting& write : std::exchange(unacknowledged_, {}))
+        stalled_.push_back(write.acknowledged);
+    suspended_ = false;
     const int number = std::exchange(session_, 0);
     const MirrorState from = state_;
     if (state_ == MirrorState::mirroring || state_ == MirrorState::resync) state_ = MirrorState::paused;
@@ -253,6 +298,10 @@ void ModelHost::write(std::size_t block, int value, bool* acknowledged) {
 void ModelHost::apply(const Waiting& write) {
     if (role_ != Role::source || quiesced_) return;  // an I/O error
     disk_.blocks[write.block] = write.value;
+    if (suspended_) {
+        disk_.dirty.insert(write.block);
+        return unacknowledged_.push_back(write);
+    }
     const auto at = wire_.sessions.find(session_);
     if (at != wire_.sessions.end() && at->second.in_sync) {
         // Synchronous: not acknowledged while the target does not answer.
@@ -449,14 +498,16 @@ Task<bool> ModelNotes::is_dead(std::string node) {
 // --- hosts
 
 Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cluster,
-               const std::string& node, const std::string& address, mirror::wire::Offer offer)
+               const std::string& node, const std::string& address, mirror::wire::Offer offer,
+               const std::string& settings)
     : world(world_in),
       links(world_in, wire),
       devices(disk),
       notes(world_in, cluster, node),
       snapshots(world_in, disk),
       manager(
-          world_in, {config::Layout{}, node, kDispatchPort, {}, {}, offer}, links, devices,
+          world_in, {config::Layout{}, node, kDispatchPort, {}, *config::Settings::parse(settings), offer},
+          links, devices,
           [this, &disk, &wire](const VolumeId&, HostEvents& events) {
               auto made = std::make_unique<ModelHost>(world, disk, wire, events);
               host = made.get();
@@ -477,11 +528,23 @@ Pair::Pair(std::uint64_t seed) : sim(seed) {
 
 void Pair::start(Host& host) {
     host.node->boot([this, &host](runtime::World world) {
-        auto daemon =
-            std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.address, host.offer);
+        auto daemon = std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.address,
+                                               host.offer, host.settings);
         host.daemon = daemon.get();
         return daemon;
     });
+}
+
+void Pair::stop(Host& host) {
+    struct Waiter {
+        static Task<> wait(Daemon* daemon, std::shared_ptr<bool> done) {
+            co_await daemon->manager.shut_down();
+            *done = true;
+        }
+    };
+    const auto done = std::make_shared<bool>(false);
+    host.daemon->tasks.spawn(Waiter::wait(host.daemon, done));
+    until([&] { return *done; });
 }
 
 void Pair::kill(Host& host) {
@@ -561,6 +624,12 @@ void Pair::cut() {
     wire.cut = true;
     for (Host* host : {&left, &right})
         if (host->daemon && host->daemon->host) host->daemon->host->lose_link();
+}
+
+void Pair::reset() {
+    for (Host* host : {&left, &right})
+        if (host->daemon && host->daemon->host) host->daemon->host->break_links();
+    wire.sessions.clear();
 }
 
 void Pair::heal() {

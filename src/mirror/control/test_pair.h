@@ -84,6 +84,7 @@ class ModelHost : public VolumeHost {
     runtime::Task<Result<CompareReport>> compare(CompareOptions options) override;
     void attach(int data, int resync, LinkTerms terms) override;
     void detach() override;
+    void give_up_links(std::string why) override;
     void set_gate(GateMode mode) override;
     runtime::Task<VolumeStatus> status() override;
     bool export_kept() const override { return disk_.kept; }
@@ -100,10 +101,13 @@ class ModelHost : public VolumeHost {
     void fail_snapshot();
     /// An application's write; `*acknowledged` becomes true when it is done.
     void write(std::size_t block, int value, bool* acknowledged);
+    /// The connections break and nothing else does, as this side finds out.
+    void break_links();
     /// The link's end, as this side finds out.
     void lose_link();
     /// As the volume does every 300 ms while its target owes answers.
     void miss_answers() { events_.target_silent(); }
+    void fail_log() { events_.log_failed("I/O error"); }
     [[nodiscard]] bool exported() const { return exported_; }
     [[nodiscard]] bool linked() const { return session_ != 0; }
     [[nodiscard]] const MirrorParameters& parameters() const { return parameters_; }
@@ -143,6 +147,8 @@ class ModelHost : public VolumeHost {
     int session_ = 0;
     std::optional<Snapshot> snapshot_;
     std::string snapshot_problem_;
+    bool suspended_ = false, resumable_ = false;  // source; target
+    std::vector<Waiting> unacknowledged_;         // of a suspended source
     std::vector<Waiting> waiting_;
     std::vector<bool*> stalled_;  // synchronous writes that wait for the target
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
@@ -205,7 +211,7 @@ class ModelSnapshotTools : public SnapshotTools {
 /// What runs on a powered host.
 struct Daemon {
     Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
-           const std::string& address, mirror::wire::Offer offer);
+           const std::string& address, mirror::wire::Offer offer, const std::string& settings);
     runtime::World world;
     ModelLinks links;
     ModelDevices devices;
@@ -223,6 +229,7 @@ struct Host {
     runtime::SimulatedNode* node = nullptr;
     Daemon* daemon = nullptr;
     mirror::wire::Offer offer = mirror::wire::offer_of_this_build();  // of its next start
+    std::string settings;                                             // the same
 };
 
 class Pair {
@@ -230,6 +237,8 @@ class Pair {
     explicit Pair(std::uint64_t seed = 1);
 
     void start(Host& host);
+    /// The clean end of mirrord; its start is the caller's.
+    void stop(Host& host);
     /// kill -9 of mirrord: the keeper holds the export.
     void kill(Host& host);
     void power_off(Host& host);
@@ -248,6 +257,8 @@ class Pair {
     /// Both ways, data and control; each side finds out. The cluster's own paths are another network.
     void cut();
     void heal();
+    /// The mirror's connections break; network and hosts are well.
+    void reset();
 
     Wire wire;
     ModelCluster cluster;

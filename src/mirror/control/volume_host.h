@@ -24,6 +24,8 @@ class HostEvents {
     virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
     /// The gate holds writes since the moment the link went.
     virtual void link_lost(std::string why) = 0;
+    /// See VolumeEvents::link_interrupted.
+    virtual void link_interrupted(std::string why) = 0;
     /// See VolumeEvents::degraded; `release` may be called on the control loop.
     virtual void degraded(DegradeAnswer release) = 0;
     virtual void in_sync() = 0;
@@ -56,6 +58,7 @@ class VolumeHost {
     /// Takes the sockets.
     virtual void attach(int data_socket, int resync_socket, LinkTerms terms) = 0;
     virtual void detach() = 0;
+    virtual void give_up_links(std::string why) = 0;
     virtual void set_gate(GateMode mode) = 0;
     virtual runtime::Task<VolumeStatus> status() = 0;
 

@@ -125,6 +125,7 @@ class SequenceWindow {
     }
     [[nodiscard]] bool contains(std::uint64_t number) const { return number >= first_ && number < end_; }
     T& at(std::uint64_t number) { return slots_[number & (slots_.size() - 1)]; }
+    const T& at(std::uint64_t number) const { return slots_[number & (slots_.size() - 1)]; }
     /// Moves the lower end over empty slots.
     void advance() {
         while (first_ < end_ && at(first_) == T{})

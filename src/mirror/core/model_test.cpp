@@ -36,6 +36,13 @@ void choose(World& world, std::uint64_t seed) {
     if (world.dice.chance(20)) world.parameters.max_resync_passes = 20;
     world.features |= wire::kFeatureResend;
     if (world.dice.chance(10)) world.features = 0;  // the other end is an older build
+    if (world.dice.chance(30))
+        world.parameters.compression_level = 1 + static_cast<std::uint32_t>(world.dice.below(9));
+    if (world.dice.chance(10)) world.copy_bytes = 16384 << world.dice.below(4);
+    if (world.dice.chance(15)) {
+        world.parameters.lag_limit_ms = 100 + static_cast<std::uint32_t>(world.dice.below(400));
+        world.parameters.block_writes_on_lag_limit = world.dice.chance(50);
+    }
     if (world.dice.chance(20)) world.parameters.dont_flush_async_queue = true;
 }
 
@@ -55,6 +62,8 @@ bool mirrored(World& world) {
 
 /// Reaches the mirroring state from whatever is now, with nothing new written.
 std::string recover(World& world) {
+    world.flips = world.stalls = 0;
+    if (!world.undetected.empty()) return world.undetected;
     if (!world.source().source->linked()) world.connect(ResyncKind::partial);
     const auto equal = [&] {
         return mirrored(world) && world.source().source->dirty_blocks() == 0 &&
@@ -227,12 +236,71 @@ TEST_F(Lives, CutsAndPausesLoseNothingAndResyncOnlyWhatChanged) {
     });
 }
 
+/// Everything that goes wrong by itself, at once.
+std::string live_with_faults(World& world, unsigned stretches) {
+    for (unsigned i = 0; i < stretches; ++i) {
+        Node& node = *world.nodes[world.dice.below(2)];
+        node.disk.fail_reads = world.dice.chance(20) ? 3 : 0;
+        node.disk.fail_writes = world.dice.chance(20) ? 2 : 0;
+        live(world, 100 + static_cast<unsigned>(world.dice.below(300)));
+        if (world.dice.chance(15)) world.cut();
+        if (world.source().source->suspended() && world.dice.chance(80)) world.reconnect();
+        if (!world.source().source->linked() && world.dice.chance(80)) {
+            world.source().source->resume();
+            world.connect(ResyncKind::partial);
+        }
+    }
+    for (auto& node : world.nodes)
+        node->disk.fail_reads = node->disk.fail_writes = 0;
+    return world.undetected;
+}
+
+void choose_faults(World& world) {
+    world.flips = static_cast<unsigned>(world.dice.below(30));
+    world.stalls = static_cast<unsigned>(world.dice.below(10));
+}
+
+// Spec: REP-098, REP-120, REP-143, REP-164
+TEST_F(Lives, WrongBitsOnTheWireAndSlowAndFailingDisksEndInEqualEnds) {
+    each(100, [](World& world) -> std::string {
+        choose_faults(world);
+        world.start(ResyncKind::none);
+        if (std::string problem = live_with_faults(world, 8); !problem.empty()) return problem;
+        return recover(world);
+    });
+}
+
+// Spec: REP-052, REP-053, REP-077, REP-078, REP-082, REP-098, REP-209, REP-211, REP-212
+TEST_F(Lives, APowerCutAmongAllOtherFaultsLosesNothingThatWasPromised) {
+    each(150, [](World& world) -> std::string {
+        choose_faults(world);
+        world.start(ResyncKind::none);
+        if (std::string problem = live_with_faults(world, 1 + static_cast<unsigned>(world.dice.below(6)));
+            !problem.empty())
+            return problem;
+        if (world.source().synced == 0) return {};
+        if (world.dice.chance(50)) {
+            world.crash_source_and_promote();
+            const bool promotable = !world.out_of_date && world.target().file_consistent &&
+                                    world.target().target->state() == MirrorState::mirroring;
+            return promotable ? world.check_promoted() : std::string();
+        }
+        world.restart_both();
+        world.pending_requests = 0;
+        if (std::string problem = world.check_bits(); !problem.empty()) return problem;
+        world.connect(ResyncKind::partial);
+        if (std::string problem = live_with_faults(world, 2); !problem.empty()) return problem;
+        return recover(world);
+    });
+}
+
 // Spec: REP-096, REP-164
 TEST_F(Lives, ShortCutsLoseNothingAndNeedNoResync) {
-    each(400, [](World& world) -> std::string {
+    each(150, [](World& world) -> std::string {
         world.start(ResyncKind::none);
         if (!world.run_until([&] { return mirrored(world); }, 60000)) return "did not become mirroring";
-        const bool limited = world.parameters.write_queue_high_water < 100;
+        const bool limited = world.parameters.write_queue_high_water < 100 ||
+                             world.parameters.lag_limit_ms != 0 || world.copy_bytes < (1U << 20);
         for (int i = 0; i < 4; ++i) {
             live(world, 100 + static_cast<unsigned>(world.dice.below(600)));
             const bool before = mirrored(world);

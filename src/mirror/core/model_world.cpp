@@ -1,5 +1,6 @@
 #include "mirror/core/model_world.h"
 
+#include "base/checksum.h"
 #include "mirror/core/limits.h"
 
 #include <algorithm>
@@ -117,7 +118,8 @@ void Node::start_log() {
 void Node::become_source(MirrorState state) {
     target.reset();
     log->forget_epochs();
-    source = std::make_unique<Source>(*device, *log, *this, world.type, world.parameters, world.now);
+    source = std::make_unique<Source>(*device, *log, *this, world.type, world.parameters, world.now,
+                                      world.copy_bytes);
     source->begin(state, PauseCause::none);
 }
 
@@ -294,14 +296,40 @@ bool World::mirrors() const {
     return node.source && node.source->state() == MirrorState::mirroring;
 }
 
+/// What the frame reader checks, of a message that may get a wrong bit on its way.
+bool World::arrived_whole(Message& message) {
+    const bool flip = flips > 0 && dice.below(1000) < flips;
+    if (flip) {
+        ++flipped;
+        const std::uint64_t bit = dice.below((wire::kHeaderBytes + message.payload.size()) * 8);
+        std::byte& byte = bit / 8 < wire::kHeaderBytes ? message.header[bit / 8]
+                                                       : message.payload[bit / 8 - wire::kHeaderBytes];
+        byte ^= static_cast<std::byte>(1U << (bit % 8));
+    }
+    const auto header = wire::decode(message.header);
+    const bool whole = header && header->length == message.payload.size() &&
+                       (message.payload.empty() || crc32c(message.payload) == header->payload_crc);
+    if (flip && whole)
+        undetected = fmt::format("a wrong bit in {} was not seen", wire::to_string(header->type));
+    return whole;
+}
+
 bool World::deliver(Node& from, bool resync) {
     Node& to = *nodes[static_cast<std::size_t>(1 - from.number)];
     Pipe& pipe = resync ? from.resync : from.data;
     if (pipe.travelling.empty()) return false;
     if (to.target && to.target->full()) return false;
-    const Message message = std::move(pipe.travelling.front());
+    Message message = std::move(pipe.travelling.front());
     pipe.travelling.pop_front();
     if (!to.link_open) return true;
+    if (!arrived_whole(message)) {
+        // As the frame reader does: the stream is lost, and the other end sees the connection close.
+        for (Node* node : {&to, &from}) {
+            if (node->target) node->target->link_broken("broken message");
+            if (node->source) node->source->link_broken("broken message");
+        }
+        return true;
+    }
     const auto header = wire::decode(message.header);
     std::byte* payload = nullptr;
     if (!message.payload.empty()) {
@@ -320,6 +348,8 @@ bool World::deliver(Node& from, bool resync) {
 
 bool World::step() {
     ++now_step;
+    if (stalls > 0 && dice.below(1000) < stalls)
+        nodes[dice.below(2)]->disk.stalled = static_cast<unsigned>(dice.below(300));
     const auto offset = dice.below(14);
     for (std::uint64_t i = 0; i < 14; ++i) {
         const std::uint64_t choice = (offset + i) % 14;
@@ -327,6 +357,10 @@ bool World::step() {
         switch (choice / 2) {
             case 0:
                 if (!node.disk.busy()) continue;
+                if (node.disk.stalled > 0) {
+                    --node.disk.stalled;
+                    continue;
+                }
                 node.disk.complete_one();
                 return true;
             case 1:
@@ -372,7 +406,8 @@ bool World::step() {
     for (auto& node : nodes)
         if (node->target) node->target->flush_acknowledgements();
     for (auto& node : nodes)
-        if (!node->data.queued.empty()) return true;
+        if (!node->data.queued.empty() || (node->disk.busy() && std::exchange(node->disk.stalled, 0U) > 0))
+            return true;
     return false;
 }
 

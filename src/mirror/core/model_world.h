@@ -53,6 +53,7 @@ class Disk : public BlockBackend {
     std::vector<std::byte>& content_for_setup() { return content_; }
     void make_durable() { durable_ = content_; }
     unsigned fail_writes = 0, fail_reads = 0;  // percent
+    unsigned stalled = 0;                      // steps in which nothing is completed
 
   private:
     struct Pending {
@@ -206,6 +207,11 @@ class World {
     Dice dice;
     MirrorParameters parameters;
     MirrorType type = MirrorType::sync;
+    std::size_t copy_bytes = std::size_t{512} << 20;  // a source's memory for asynchronous writes
+    unsigned flips = 0;   // of a thousand messages, how many arrive with a wrong bit
+    unsigned stalls = 0;  // of a thousand steps, how many make a disk slow for a while
+    unsigned flipped = 0;
+    std::string undetected;                        // a message with a wrong bit that looked right
     wire::Features features = wire::kAllFeatures;  // agreed by both ends
     std::array<std::unique_ptr<Node>, 2> nodes;
     int source_index = 0;
@@ -227,6 +233,7 @@ class World {
     void forget_history();
 
   private:
+    [[nodiscard]] bool arrived_whole(Message& message);
     [[nodiscard]] std::string missing(const Node& node, const AppRequest& write) const;
 };
 

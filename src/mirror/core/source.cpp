@@ -12,7 +12,7 @@
 namespace understudy::mirror {
 
 Source::Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, MirrorType type,
-               const MirrorParameters& parameters, Instant now)
+               const MirrorParameters& parameters, Instant now, std::size_t copy_bytes)
     : device_(device),
       log_(log),
       driver_(driver),
@@ -20,7 +20,7 @@ Source::Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, Mirro
       parameters_(parameters),
       now_(now),
       size_(device.size()),
-      copies_(kMaxCopyBytes),
+      copies_(copy_bytes),
       self_(std::make_shared<Source*>(this)),
       epoch_closed_at_(now),
       collected_at_(now),
@@ -29,7 +29,9 @@ Source::Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, Mirro
       last_heard_(now),
       last_ping_(now),
       last_tick_(now),
-      silence_told_(now) {}
+      silence_told_(now) {
+    behind_since_ = now;
+}
 
 Source::~Source() = default;
 
@@ -64,6 +66,8 @@ bool Source::queue_full(std::uint64_t more) const {
 
 bool Source::holds_writes() const {
     if (endgame_) return true;
+    if (!held_.empty() && parameters_.block_writes_on_lag_limit && lags(held_.front()->local.length))
+        return true;
     return parameters_.block_writes_on_limit_reached && linked_ && (sends_all() || phase_ == Phase::run) &&
            !held_.empty() && queue_full(held_.front()->local.length);
 }
@@ -136,6 +140,11 @@ void Source::start(Write& write) {
                              std::chrono::milliseconds(parameters_.auto_resume_delay_ms));
         live = false;
     }
+    if (live && lags(length)) {
+        if (parameters_.block_writes_on_lag_limit) return held_.push(write);
+        interrupt_resync(PauseCause::lag_limit, std::chrono::milliseconds(parameters_.auto_resume_delay_ms));
+        live = false;
+    }
     const auto ticket =
         log_.mark(offset, length, live ? IntentLog::As::recent : IntentLog::As::dirty);  // Spec: REP-052
     if (ticket != IntentLog::kDurable) {
@@ -157,6 +166,7 @@ void Source::log_committed() {
 
 void Source::go(Write& write, bool live) {
     wrote_since_tick_ = true;
+    if (phase_ == Phase::run) ++counts_.resync_new_writes;
     write.epoch = epoch_;
     ++epoch_local_[epoch_];
     write.here = true;
@@ -181,17 +191,24 @@ bool Source::send_live(Write& write) {
                 header.type = wire::Type::write_zeroes;
                 break;
             }
-            if (!sync) {
+            Load load{data, write.local.length, 0};
+            const bool packs = compresses();
+            if (!sync || packs) write.copy = copies_.take(write.local.length);
+            if (!sync && write.copy == nullptr) return false;
+            const bool packed =
+                packs && write.copy != nullptr && compress(data, write.local.length, write.copy, load);
+            if (!packed && !sync) {
                 // The caller's buffer goes back as soon as the local write ends.
-                write.copy = copies_.take(write.local.length);
-                if (write.copy == nullptr) return false;
                 std::memcpy(write.copy, data, write.local.length);
-                data = write.copy;
+                load.data = write.copy;
+            } else if (!packed && write.copy != nullptr) {
+                copies_.give_back(std::exchange(write.copy, nullptr), write.local.length);
             }
             header.type = wire::Type::write;
-            header.length = write.local.length;
-            header.payload_crc = crc32c({data, write.local.length});
-            write.out.payload = data;
+            header.flags = load.flags;
+            header.length = load.length;
+            header.payload_crc = crc32c({load.data, load.length});
+            write.out.payload = load.data;
             break;
         }
         case BlockOp::write_zeroes:
@@ -208,6 +225,8 @@ bool Source::send_live(Write& write) {
     write.there = true;
     write.waits_remote = sync;
     write.generation = link_generation_;
+    write.sent_at = now_;
+    count_sent(write.local.length, header);
     write.sequence = header.sequence = window_.push({&write, nullptr});
     ++window_requests_;
     window_bytes_ += write.local.length;
@@ -256,6 +275,7 @@ void Source::release_copy(Write& write) {
 
 void Source::remote_done(Write& write) {
     write.there = false;
+    count_acknowledged(write.sent_at);
     release_copy(write);
     --window_requests_;
     window_bytes_ -= write.local.length;
@@ -397,7 +417,7 @@ void Source::flush_part_done(Flush& flush) {
 void Source::mark_snapshot(std::uint64_t number, std::function<void(Result<>)> done) {
     const Scope scope(*this);
     assert(number != 0);
-    if (!linked_ || state_ != MirrorState::mirroring || quiesced_)
+    if (!linked() || state_ != MirrorState::mirroring || quiesced_)
         return done(fail(Code::failure, "a snapshot can be taken only while both ends mirror"));  // REP-315
     if ((features_ & wire::kFeatureSnapshot) == 0)
         return done(fail(Code::failure, "the target's build knows no snapshots"));

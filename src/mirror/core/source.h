@@ -26,8 +26,10 @@
 
 #include "mirror/block.h"
 #include "mirror/core/buffers.h"
+#include "mirror/core/compression.h"
 #include "mirror/core/containers.h"
 #include "mirror/core/fan_out.h"
+#include "mirror/core/limits.h"
 #include "mirror/log/intent_log.h"
 #include "mirror/mirror_types.h"
 #include "mirror/wire/frame.h"
@@ -82,9 +84,10 @@ class SourceDriver {
 
 class Source {
   public:
-    /// `device`: the local volume. `log` is shared with the other roles that this volume may play.
+    /// `device`: the local volume. `copy_bytes`: for asynchronous writes on their way. `log` is shared with
+    /// the other roles that this volume may play.
     Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, MirrorType type,
-           const MirrorParameters& parameters, Instant now);
+           const MirrorParameters& parameters, Instant now, std::size_t copy_bytes = kMaxCopyBytes);
     ~Source();
     Source(const Source&) = delete;
     Source& operator=(const Source&) = delete;
@@ -94,6 +97,8 @@ class Source {
 
     /// Writes, zeroes, discards and flushes; reads do not come here. -EROFS after quiesce().
     void submit(BlockRequest& request);
+    /// More precisely than by ticks; before submit() where the driver knows it.
+    void tell_time(Instant now) { now_ = now; }
 
     /// --- links. Both are fresh; sequence numbers start at 1, unless terms.resume (then suspended() holds).
     void attach(const LinkTerms& terms, Instant now);
@@ -141,6 +146,8 @@ class Source {
     [[nodiscard]] std::uint32_t resync_pass() const { return pass_; }
     [[nodiscard]] std::uint64_t queue_requests() const { return window_requests_; }
     [[nodiscard]] std::uint64_t queue_bytes() const { return window_bytes_; }
+    /// Spec: REP-248 to REP-268.
+    [[nodiscard]] SourceCounters counters(Instant now) const;
     /// The comparison under way, or the last one.
     [[nodiscard]] const CompareReport& comparison() const { return comparison_; }
     /// Nothing of this source is in the hands of device, log or links.
@@ -212,6 +219,21 @@ class Source {
     void interrupt_resync(PauseCause cause, std::chrono::milliseconds retry_after);
     [[nodiscard]] std::chrono::milliseconds detection_interval() const;
 
+    // source_counters.cpp
+    struct Load {
+        const std::byte* data = nullptr;
+        std::uint32_t length = 0;
+        std::uint16_t flags = 0;
+    };
+    [[nodiscard]] bool compresses() const;
+    bool compress(const std::byte* data, std::uint32_t length, std::byte* into, Load& load);
+    void count_sent(std::uint32_t length, const wire::Header& header);
+    void count_acknowledged(Instant sent_at);
+    void count_state(MirrorState from);
+    [[nodiscard]] std::optional<Instant> oldest_unacknowledged() const;
+    [[nodiscard]] bool lags(std::uint64_t more) const;
+    void check_lag();
+
     // source_resend.cpp
     [[nodiscard]] bool may_resend() const;
     void interrupt_links(std::string why);
@@ -282,6 +304,10 @@ class Source {
     std::uint64_t barrier_generation_ = 0;
     std::shared_ptr<Source*> self_;  // for release functions that outlive this object
     IntrusiveQueue<BlockRequest> barred_;
+
+    Compressor compressor_;
+    SourceCounters counts_;  // what is counted; the rest is measured when asked for
+    std::optional<Instant> mirroring_since_, behind_since_, resync_since_;
 
     // Epochs
     unsigned epoch_ = 0;  // parity of the recent one

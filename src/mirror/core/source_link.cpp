@@ -16,6 +16,7 @@ void Source::set_state(MirrorState state, PauseCause cause) {
     if (state == state_ && cause == cause_) return;
     const MirrorState from = std::exchange(state_, state);
     cause_ = cause;
+    count_state(from);
     driver_.state_changed(from, state, cause);
 }
 
@@ -127,7 +128,7 @@ std::optional<FanOutLeg::Progress> Source::progress() const {
 
 /// With a ping, so that a target that knows nothing of it takes no notice. Spec: REP-238.
 void Source::everywhere(std::uint64_t through) {
-    if (!linked_ || told_everywhere_ == through) return;
+    if (!linked() || told_everywhere_ == through) return;
     told_everywhere_ = through;
     wire::Header ping;
     ping.type = wire::Type::ping;
@@ -360,6 +361,7 @@ void Source::tick(Instant now) {
             begin_resync(false);
         }
     }
+    check_lag();
     maybe_close_epoch();
     if (log_.commits() - commits_at_tick_ > kBusyCommits) log_.mark_ahead(kWarmBits);
     commits_at_tick_ = log_.commits();

@@ -27,6 +27,7 @@ struct Source::Write {
     std::uint64_t sequence = 0, generation = 0;
     IntentLog::Ticket ticket = 0;
     std::size_t range_index = 0;
+    Instant sent_at;  // live: given to the link
     int result = 0;
     unsigned epoch = 0;
     bool live = false;          // sent
@@ -57,6 +58,7 @@ struct Source::Block {
     BlockRequest local;
     Outgoing out;
     std::byte* data = nullptr;
+    std::byte* packed = nullptr;  // the same compressed
     std::uint64_t offset = 0;
     std::uint32_t length = 0;
     std::uint64_t generation = 0, depends = 0, sequence = 0;

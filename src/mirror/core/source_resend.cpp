@@ -29,7 +29,7 @@ bool Source::may_resend() const {
 void Source::interrupt_links(std::string why) {
     suspended_ = true;
     driver_.close_links("");
-    end_comparison("the link was interrupted");
+    end_comparison("the link was lost");
     while (Block* block = resyncing_.front()) {
         if (block->comparison == 0) log_.set_dirty(block->offset, block->length);
         drop_block(*block);

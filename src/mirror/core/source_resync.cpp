@@ -56,6 +56,7 @@ void Source::run_resync() {
     pass_ = 0;
     pointer_ = 0;
     resync_bytes_sent_ = 0;
+    counts_.resync_new_writes = 0;
     endgame_ = false;
     resync_progress_at_ = now_;
     set_state(MirrorState::resync, PauseCause::none);
@@ -167,11 +168,17 @@ void Source::block_read(Block& block, int result) {
     header.depends = block.depends;
     header.type = wire::Type::resync_zeroes;
     if (!all_zero(block.data, block.length)) {
+        Load load{block.data, block.length, 0};
+        if (compresses()) block.packed = block_buffers_.take(block.length);
+        if (block.packed != nullptr && !compress(block.data, block.length, block.packed, load))
+            block_buffers_.give_back(std::exchange(block.packed, nullptr), block.length);
         header.type = wire::Type::resync_block;
-        header.length = block.length;
-        header.payload_crc = crc32c({block.data, block.length});
-        block.out.payload = block.data;
+        header.flags = load.flags;
+        header.length = load.length;
+        header.payload_crc = crc32c({load.data, load.length});
+        block.out.payload = load.data;
     }
+    count_sent(block.length, header);
     if (block_window_.empty()) resync_progress_at_ = now_;
     block.sequence = header.sequence = block_window_.push(&block);
     wire::encode(header, block.out.header);
@@ -210,6 +217,7 @@ void Source::drop_block(Block& block) {
     }
     if (block.reading || block.sending) return;
     block_buffers_.give_back(block.data, block.length);
+    if (block.packed != nullptr) block_buffers_.give_back(block.packed, block.length);
     blocks_.give_back(block);
 }
 

@@ -19,6 +19,7 @@ struct Target::Operation {
     Target* target = nullptr;
     wire::Header header;
     std::byte* payload = nullptr;
+    std::byte* unpacked = nullptr;  // its content, when it came compressed
     BlockRequest local;
     std::size_t range_index = 0;
     std::uint64_t generation = 0;
@@ -44,6 +45,7 @@ Target::Target(BlockBackend& device, IntentLog& log, TargetDriver& driver, const
       punches_(punches),
       size_(device.size()),
       compare_buffers_(kMostComparisons * kCompareBytes),
+      unpacked_(kMaxReceiveBytes),
       last_heard_(now),
       last_tick_(now),
       last_ping_(now) {}
@@ -211,6 +213,8 @@ void Target::enqueue(const wire::Header& header, std::byte* payload, bool resync
         return refuse(fmt::format("{} not aligned to sectors", wire::to_string(header.type)));
     if (!resync && header.sequence != window_.end())
         return refuse(fmt::format("message {} where {} was due", header.sequence, window_.end()));
+    if ((header.flags & wire::kCompressed) != 0 && (features_ & wire::kFeatureZstd) == 0)
+        return refuse("a compressed payload, which was not agreed on");
     if (!resync && header.depends >= header.sequence) return refuse("a message that depends on itself");
     if (resync && header.type != wire::Type::compare_block && state_ != MirrorState::resync &&
         state_ != MirrorState::mirroring)
@@ -255,6 +259,7 @@ void Target::pump() {
         const std::uint64_t needed = barrier ? header.sequence - 1 : header.depends;
         if (window_.first() <= needed) break;
         if (!barrier && applying_.overlaps(header.offset, header.offset + header.extent)) break;
+        if (!has_room(*data_.front())) break;
         // Copies of a resync may be under way, which know no order: the snapshot is not to see half of one.
         snapshot_due = (header.flags & wire::kSnapshot) != 0 && !applying_.empty();
         if (snapshot_due) break;
@@ -273,9 +278,17 @@ void Target::pump() {
         }
         if (window_.first() <= header.depends) break;
         if (applying_.overlaps(header.offset, header.offset + header.extent)) break;
+        if (!has_room(operation)) break;
         start(resync_.pop());
     }
     pumping_ = false;
+}
+
+/// For the content of a compressed payload: others give theirs back when they are applied.
+bool Target::has_room(Operation& operation) {
+    if ((operation.header.flags & wire::kCompressed) == 0) return true;
+    operation.unpacked = unpacked_.take(operation.header.extent);
+    return operation.unpacked != nullptr || applying_.empty();  // alone, it fails for want of memory
 }
 
 void Target::start(Operation& operation) {
@@ -290,6 +303,12 @@ void Target::start(Operation& operation) {
         case wire::Type::write:
         case wire::Type::resync_block:
             local.op = BlockOp::write;
+            if ((header.flags & wire::kCompressed) == 0) break;
+            if (operation.unpacked == nullptr ||
+                !decompressor_.decompress({operation.payload, header.length},
+                                          {operation.unpacked, header.extent}))
+                return finished(operation, -EIO);
+            local.data = operation.unpacked;
             break;
         case wire::Type::write_zeroes:
         case wire::Type::discard:
@@ -413,6 +432,7 @@ void Target::marked(std::uint64_t serial, bool ok) {
 }
 
 void Target::done_with(Operation& operation) {
+    if (operation.unpacked != nullptr) unpacked_.give_back(operation.unpacked, operation.header.extent);
     if (operation.header.type == wire::Type::compare_block) {
         --comparing_;
         if (operation.payload != nullptr)

@@ -13,6 +13,7 @@
 
 #include "mirror/block.h"
 #include "mirror/core/buffers.h"
+#include "mirror/core/compression.h"
 #include "mirror/core/containers.h"
 #include "mirror/core/recent_writes.h"
 #include "mirror/core/source.h"  // Outgoing, Instant
@@ -103,6 +104,7 @@ class Target {
     void enqueue(const wire::Header& header, std::byte* payload, bool resync);
     void pump();
     void start(Operation& operation);
+    [[nodiscard]] bool has_room(Operation& operation);
     void finished(Operation& operation, int result);
     void end_of_resync(Operation& operation);
     void done_with(Operation& operation);
@@ -143,6 +145,8 @@ class Target {
     std::size_t comparing_ = 0;  // comparisons among them
     RecentWrites recent_;
     BufferPool compare_buffers_;
+    BufferPool unpacked_;  // contents of compressed payloads
+    Decompressor decompressor_;
     bool pumping_ = false;
 
     std::uint64_t ack_first_ = 0, ack_count_ = 0;

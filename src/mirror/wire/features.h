@@ -16,9 +16,10 @@ namespace understudy::mirror::wire {
 using Features = std::uint64_t;
 inline constexpr Features kFeatureCompare = 1U << 0;   // compare_block and its answer
 inline constexpr Features kFeatureResend = 1U << 1;    // resume, resume_ack
+inline constexpr Features kFeatureZstd = 1U << 2;      // flag compressed: the payload is a zstd frame
 inline constexpr Features kFeatureSnapshot = 1U << 3;  // flag snapshot of flush
 // what this build offers
-inline constexpr Features kAllFeatures = kFeatureCompare | kFeatureSnapshot;
+inline constexpr Features kAllFeatures = kFeatureCompare | kFeatureResend | kFeatureZstd | kFeatureSnapshot;
 
 inline constexpr std::uint32_t kOldestVersion = 1, kNewestVersion = 1;  // of the frames, see wire_format.h
 

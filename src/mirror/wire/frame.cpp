@@ -115,8 +115,10 @@ std::string_view shape_error(const Header& header) {
     if (message == nullptr) return "unknown type";
     switch (message->shape) {
         case Shape::data:
-            if (header.extent == 0 || header.length != header.extent) return "length and extent differ";
-            return header.length > kMaxPayload ? "payload too long" : "";
+            if (header.extent > kMaxPayload) return "payload too long";
+            if ((header.flags & kCompressed) != 0)
+                return header.length == 0 || header.length >= header.extent ? "not a compressed length" : "";
+            return header.extent == 0 || header.length != header.extent ? "length and extent differ" : "";
         case Shape::range:
             if (header.length != 0) return "payload not expected";
             return header.extent == 0 ? "empty extent" : "";

@@ -115,6 +115,38 @@ TEST(Features, BothEndsUseWhatBothHaveInTheNewestVersionThatBothSpeak) {
     EXPECT_TRUE(agree(offer_of_this_build(), old)) << "a build from before offers must be served";
 }
 
+// Spec: REP-243
+TEST(WireFormat, ACompressedPayloadIsShorterThanWhatItIsFor) {
+    HeaderBytes bytes;
+    Header header = write_header(9, 300);
+    header.flags = kCompressed;
+    header.extent = 4096;
+    encode(header, bytes);
+    EXPECT_EQ(text::hex(std::span(bytes).first(32)),
+              "5553444d"
+              "01"
+              "01"
+              "4000"  // flags: compressed
+              "0900000000000000"
+              "0000010000000000"
+              "2c010000"
+              "00100000");
+    const auto read = decode(bytes);
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(*read, header);
+    const auto with = [&](std::size_t at, std::uint32_t value) {
+        HeaderBytes bent = bytes;
+        std::memcpy(bent.data() + at, &value, 4);
+        const std::uint32_t crc = crc32c(std::span(bent).first(60));
+        std::memcpy(bent.data() + 60, &crc, 4);
+        return decode(bent);
+    };
+    EXPECT_TRUE(with(24, 4095));
+    EXPECT_FALSE(with(24, 4096));
+    EXPECT_FALSE(with(24, 0));
+    EXPECT_FALSE(with(28, kMaxPayload + 1));
+}
+
 TEST(WireFormat, EveryTypeSurvivesTheWayThere) {
     for (std::uint8_t number = 1; number <= static_cast<std::uint8_t>(kLastType); ++number) {
         Header header;

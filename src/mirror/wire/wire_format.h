@@ -55,7 +55,10 @@ inline constexpr std::uint16_t kDiffers = 16;     // resync_ack of compare_block
 // flush: a snapshot, number `argument`, begins at it; only for a target that has asked for it. flush_ack with
 // kFailed: it did not begin.
 inline constexpr std::uint16_t kSnapshot = 32;
-inline constexpr std::uint16_t kAllFlags = kFua | kFailed | kLast | kUnavailable | kDiffers | kSnapshot;
+// write, resync_block: the payload is compressed, `length` is its length and less than `extent`.
+inline constexpr std::uint16_t kCompressed = 64;
+inline constexpr std::uint16_t kAllFlags =
+    kFua | kFailed | kLast | kUnavailable | kDiffers | kSnapshot | kCompressed;
 
 /// A header in memory.
 struct Header {

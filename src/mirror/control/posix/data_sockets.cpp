@@ -155,7 +155,8 @@ struct TcpDataLinks::Impl {
         }
     };
 
-    explicit Impl(runtime::World world_in, std::uint16_t base) : world(world_in), port_base(base) {}
+    Impl(runtime::World world_in, std::uint16_t base, std::uint16_t increment)
+        : world(world_in), port_base(base), port_increment(increment) {}
 
     /// Runs `work` on a thread and gives its result to `done` on the loop.
     std::uint64_t start(std::function<LinkResult(int wake)> work, std::function<void(LinkResult)> done) {
@@ -182,15 +183,15 @@ struct TcpDataLinks::Impl {
     }
 
     runtime::World world;
-    std::uint16_t port_base;
+    std::uint16_t port_base, port_increment;
     std::map<std::uint64_t, Job> jobs;
     std::map<VolumeId, std::uint64_t> expected;
     std::uint64_t next = 1;
     std::shared_ptr<int> alive = std::make_shared<int>(0);
 };
 
-TcpDataLinks::TcpDataLinks(runtime::World world, std::uint16_t port_base)
-    : impl_(std::make_unique<Impl>(world, port_base)) {}
+TcpDataLinks::TcpDataLinks(runtime::World world, std::uint16_t port_base, std::uint16_t port_increment)
+    : impl_(std::make_unique<Impl>(world, port_base, port_increment)) {}
 
 TcpDataLinks::~TcpDataLinks() {
     impl_->alive.reset();
@@ -208,7 +209,7 @@ Result<std::uint16_t> TcpDataLinks::expect(const VolumeId& volume, const std::st
     std::uint16_t port = 0;
     std::string why;
     for (int attempt = 0; attempt < kMaxPortAttempts && !listener.valid(); ++attempt) {
-        port = data_port(volume, attempt, impl_->port_base);
+        port = data_port(volume, attempt, impl_->port_base, impl_->port_increment);
         if (port == 0) break;
         auto made = listen_socket({address, port});
         if (made) {

@@ -13,7 +13,8 @@ namespace understudy::mirror::control {
 class TcpDataLinks : public DataLinks {
   public:
     /// Port parameters as in session.h. `world` outlives this.
-    explicit TcpDataLinks(runtime::World world, std::uint16_t port_base = kTargetPortBase);
+    explicit TcpDataLinks(runtime::World world, std::uint16_t port_base = kTargetPortBase,
+                          std::uint16_t port_increment = kTargetPortIncrement);
     ~TcpDataLinks() override;
 
     Result<std::uint16_t> expect(const VolumeId& volume, const std::string& address, const SessionId& session,

@@ -124,6 +124,9 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
         ++link_;
         run([this] { seat_.volume->detach(); });
     }
+    void give_up_links(std::string why) override {
+        run([this, why = std::move(why)] { seat_.volume->give_up_links(why); });
+    }
     void set_gate(GateMode mode) override {
         wanted_gate_ = mode;
         run([this, mode, seen = seen_closures_] {
@@ -210,6 +213,11 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
                 events_.link_lost(why);
             else
                 set_gate(wanted_gate_);
+        });
+    }
+    void link_interrupted(std::string why) override {
+        tell([this, why = std::move(why), link = seat_.link] {
+            if (link == link_) events_.link_interrupted(why);
         });
     }
     void degraded(DegradeAnswer release) override {
