@@ -39,6 +39,7 @@ struct PeerIdentity {
     std::uint32_t uid = ~0U;     // unix socket: SO_PEERCRED
     std::uint32_t gid = ~0U;
     std::int32_t pid = 0;
+    std::uint32_t issue = 1;  // TLS: which certificate of that name it is; each later one has a higher number
 };
 
 inline constexpr std::size_t kMaxFrameBytes = 16UL << 20;

@@ -7,12 +7,14 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -22,7 +24,7 @@ namespace {
 
 /// Not -1000: a daemon that leaks must still be killable before it takes the host down.
 constexpr std::string_view kOomScore = "-900";
-/// A nice level, not a real-time class: a defect of ours must not starve the applications we protect.
+/// A nice level, not a real-time class: most of a daemon can wait a little.
 constexpr int kNiceLevel = -15;
 
 bool exempt_from_memory_limit() {
@@ -61,7 +63,38 @@ std::string raise_priority() {
     return {};
 }
 
+pid_t real_time_thread = 0;
+
+/// SIGXCPU arrives on any thread; only calls that are safe in a handler.
+void leave_real_time(int) {
+    const int error = errno;
+    const sched_param normal{};
+    ::sched_setscheduler(real_time_thread, SCHED_OTHER | SCHED_RESET_ON_FORK, &normal);
+    constexpr std::string_view kTold =
+        "understudyd computes for too long and gives up its real-time priority\n";
+    (void)!::write(STDERR_FILENO, kTold.data(), kTold.size());
+    errno = error;
+}
+
 }  // namespace
+
+Result<> raise_to_real_time() {
+    struct sigaction action {};
+    action.sa_handler = leave_real_time;
+    action.sa_flags = SA_RESTART;
+    const auto limit_us = static_cast<rlim_t>(std::chrono::microseconds(kRealTimeLimit).count());
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_RTTIME, &limit) != 0 || ::sigaction(SIGXCPU, &action, nullptr) != 0)
+        return fail(Code::failure, "no real-time priority ({})", strerror(errno));
+    limit.rlim_cur = std::min(limit_us, limit.rlim_max);
+    real_time_thread = static_cast<pid_t>(::syscall(SYS_gettid));
+    sched_param lowest{};
+    lowest.sched_priority = ::sched_get_priority_min(SCHED_RR);
+    if (::setrlimit(RLIMIT_RTTIME, &limit) != 0 ||
+        ::sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &lowest) != 0)
+        return fail(Code::failure, "no real-time priority ({})", strerror(errno));
+    return {};
+}
 
 Result<> lock_memory_and_raise_priority() {
     std::vector<std::string> problems;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -14,6 +15,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace understudy::runtime {
 namespace {
@@ -390,6 +392,40 @@ TEST(DaemonProtection, ProtectsTheDaemonButNotWhatItStarts) {
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0) << "the step that failed";
+}
+
+// Spec: CLU-029
+TEST(DaemonProtection, TheHeartbeatsThreadIsRealTimeUntilItComputesForTooLong) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const auto failed = [](int step) { ::_exit(step); };
+        if (!raise_to_real_time()) failed(100);  // not permitted here
+        if ((::sched_getscheduler(0) & ~SCHED_RESET_ON_FORK) != SCHED_RR) failed(1);
+        int other_thread = -1;
+        std::thread([&] { other_thread = ::sched_getscheduler(0); }).join();
+        if (other_thread != SCHED_OTHER) failed(2);
+        EventLoop loop;
+        PosixProcesses processes(loop);
+        std::string output;
+        bool ended = false;
+        processes.start(shell("sleep 0.1; cut -d' ' -f41 /proc/self/stat"), {},
+                        [&](Result<ProcessResult> result) {
+                            if (result) output = result->output;
+                            ended = true;
+                        });
+        if (!run_until(loop, [&] { return ended; })) failed(3);
+        if (!output.starts_with("0\n")) failed(4);
+        // A defect: it never waits. Others must get the processor all the same.
+        const auto give_up = std::chrono::steady_clock::now() + 60s;
+        while ((::sched_getscheduler(0) & ~SCHED_RESET_ON_FORK) == SCHED_RR)
+            if (std::chrono::steady_clock::now() > give_up) failed(5);
+        ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
+    if (WEXITSTATUS(status) == 100) GTEST_SKIP() << "real-time priority is not permitted here";
     EXPECT_EQ(WEXITSTATUS(status), 0) << "the step that failed";
 }
 

@@ -15,6 +15,8 @@ struct CredentialPaths {
     std::string ca_certificate;
     std::string certificate;
     std::string private_key;
+    /// Nodes that are refused (removed_nodes.h); empty: the program judges them itself.
+    std::string removed = {};
 };
 
 class PosixWorld {

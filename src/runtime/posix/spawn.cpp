@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -65,6 +66,14 @@ void reset_oom_protection(int pid) {
     if (its) (void)!::write(its.get(), "0", 1);  // gone already: nothing to protect
 }
 
+/// The limit on real-time computing is ours alone (daemon_protection.h).
+void reset_real_time_limit(int pid) {
+    rlimit limit{};
+    if (::prlimit(pid, RLIMIT_RTTIME, nullptr, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)::prlimit(pid, RLIMIT_RTTIME, &limit, nullptr);
+}
+
 struct Pipe {
     Descriptor read_end;
     Descriptor write_end;
@@ -116,6 +125,7 @@ Result<SpawnedProcess> spawn(const ProcessSpec& spec) {
                                     pointers(arguments).data(), pointers(environment).data());
     if (error != 0) return fail(start_error(spec, directory, error));
     reset_oom_protection(out.pid);
+    reset_real_time_limit(out.pid);
     // The pid is ours until we have waited for it, so this cannot name another process.
     out.exit = Descriptor(static_cast<int>(::syscall(SYS_pidfd_open, out.pid, 0)));
     if (!out.exit) {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <array>
+#include <limits>
 #include <vector>
 
 namespace understudy::runtime {
@@ -74,6 +75,20 @@ std::string common_name(X509* certificate) {
     std::string name(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(length));
     OPENSSL_free(utf8);
     return name.find('\0') == std::string::npos ? name : std::string();
+}
+
+/// Which certificate of its name it is; those of the first release do not say it.
+std::uint32_t issue_of(X509* certificate) {
+    const X509_NAME* subject = X509_get_subject_name(certificate);
+    const int at = X509_NAME_get_index_by_NID(subject, NID_serialNumber, -1);
+    if (at < 0) return 1;
+    const ASN1_STRING* value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+    const std::string_view digits(reinterpret_cast<const char*>(ASN1_STRING_get0_data(value)),
+                                  static_cast<std::size_t>(ASN1_STRING_length(value)));
+    const auto number = text::to_int(digits);
+    // What cannot be read is the oldest there can be.
+    if (!number || *number < 1 || *number > std::numeric_limits<std::uint32_t>::max()) return 1;
+    return static_cast<std::uint32_t>(*number);
 }
 
 /// A host with a wrong clock must still take over, so no certificate is refused for its dates; a cluster is
@@ -184,6 +199,16 @@ Result<> check_own(const CredentialPaths& paths, X509* certificate, EVP_PKEY* ke
 
 }  // namespace
 
+Result<> TlsCredentials::read_removed() {
+    if (paths_.removed.empty()) return {};
+    auto text = files_.read(paths_.removed);
+    if (!text && text.error().code == Code::not_found) text = std::string();
+    if (!text) return fail(text.error());
+    UNDERSTUDY_TRY(auto set, RemovedNodes::parse(*text));
+    removed_ = std::make_shared<const RemovedNodes>(std::move(set));
+    return {};
+}
+
 Result<> TlsCredentials::load() {
     auto result = read_and_check();
     problem_.reset();
@@ -192,6 +217,7 @@ Result<> TlsCredentials::load() {
 }
 
 Result<> TlsCredentials::read_and_check() {
+    UNDERSTUDY_CHECK(read_removed());
     const std::array wanted{&paths_.ca_certificate, &paths_.certificate, &paths_.private_key};
     std::array<std::string, wanted.size()> pem;
     std::vector<std::string> missing;
@@ -260,6 +286,7 @@ Result<std::unique_ptr<TlsSession>> TlsCredentials::session(int fd, Security sec
     out->is_server = is_server;
     out->security = security;
     out->pinned_ca = text::lower(pinned_ca);
+    out->removed = removed_;
     if (!out->ssl || SSL_set_fd(out->ssl.get(), fd) != 1)
         return fail(Code::failure, "cannot set up TLS: {}", last_openssl_error());
     SSL_set_app_data(out->ssl.get(), out.get());
@@ -278,6 +305,10 @@ Result<PeerIdentity> peer_identity(const TlsSession& session) {
     identity.common_name = common_name(leaf.get());
     if (identity.common_name.empty())
         return fail(Code::failure, "the peer's certificate has no single common name");
+    identity.issue = issue_of(leaf.get());
+    if (session.removed != nullptr)
+        if (const auto why = session.removed->why_not(identity); !why.empty())
+            return fail(Code::failure, "{}", why);
     if (session.security == Security::enrolment) {
         identity.ca_fingerprint = session.found_ca;
         return identity;

@@ -11,6 +11,7 @@
 #include "runtime/files.h"
 #include "runtime/network.h"
 #include "runtime/posix/posix_world.h"
+#include "runtime/removed_nodes.h"
 
 #include <memory>
 #include <optional>
@@ -35,6 +36,7 @@ struct TlsSession {
     Security security = Security::cluster;
     std::string pinned_ca;  // enrolment client: lower-case hex, empty accepts any
     std::string found_ca;   // enrolment client: the CA that issued the server's certificate
+    std::shared_ptr<const RemovedNodes> removed;  // null: not judged here
 };
 
 class TlsCredentials {
@@ -56,10 +58,12 @@ class TlsCredentials {
   private:
     struct Loaded;
     Result<> read_and_check();
+    Result<> read_removed();
 
     CredentialPaths paths_;
     const Files& files_;
-    std::unique_ptr<Loaded> loaded_;          // null: none
+    std::unique_ptr<Loaded> loaded_;  // null: none
+    std::shared_ptr<const RemovedNodes> removed_;
     std::optional<Error> problem_;            // why not, when load() has failed
     mutable SslContextPtr enrolment_client_;  // needs no credentials; made on first use
 };
