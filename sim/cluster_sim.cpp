@@ -11,6 +11,8 @@ constexpr std::string_view kNames[] = {"alpha", "beta", "gamma", "delta", "epsil
 constexpr int kFirstPort = 1500;
 constexpr int kPortsPerNetwork = 100;
 constexpr int kPriorityStep = 10;
+constexpr int kDiskPriority = 61;
+constexpr std::string_view kSharedDevice = "/dev/shared";
 
 std::string address(int network, std::size_t node) {
     return fmt::format("10.{}.0.{}", network, node + 1);
@@ -24,7 +26,8 @@ struct SimulatedCluster::Daemon {
         : cluster(owner),
           member(owner.members_.at(name)),
           store(world, member.disk),
-          storage(owner.storage_, name, world.tasks) {
+          storage(owner.storage_, name, world.tasks),
+          disks(*member.host, world.tasks, {{std::string(kSharedDevice), &owner.shared_disk_}}) {
         member.daemon = this;
     }
     Daemon(const Daemon&) = delete;
@@ -35,6 +38,7 @@ struct SimulatedCluster::Daemon {
     Member& member;
     SimulatedStore store;
     StorageClient storage;
+    runtime::SimulatedDisks disks;
     std::unique_ptr<daemons::Node> node;
 };
 
@@ -44,6 +48,11 @@ SimulatedCluster::SimulatedCluster(runtime::Simulation& simulation, ClusterOptio
     messages::configure({.process = "simulation",
                          .file = "",
                          .least = options_.log ? messages::Severity::debug : messages::Severity::critical});
+    if (options_.disk_path) {
+        assert(options_.nodes == 2);
+        const auto pair = comm::disk::Pair::of(NodeName(kNames[0]), NodeName(kNames[1]));
+        shared_disk_.content().replace(0, comm::disk::kBlockBytes, comm::disk::encode_header(pair, 0));
+    }
     for (int i = 0; i < options_.hierarchies; ++i) {
         hierarchies_.push_back({Tag(fmt::format("app{}", i)), Tag(fmt::format("ip{}", i))});
         kits_.needs(hierarchies_.back().root, hierarchies_.back().child);
@@ -140,6 +149,15 @@ void SimulatedCluster::add_paths(std::size_t index, config::NodeConfig& config) 
                 path.remote_address = address(network, other);
                 config.paths.push_back(path);
             }
+            if (!options_.disk_path) continue;
+            config::Path path;
+            path.remote = names_[other];
+            path.device = fmt::format("DISK:{}", kSharedDevice);
+            path.transport = "DISK";
+            path.priority = kDiskPriority;
+            path.interval_ms = static_cast<int>(options_.interval.count());
+            path.misses = options_.misses;
+            config.paths.push_back(path);
         }
 }
 
@@ -204,6 +222,8 @@ void SimulatedCluster::power_on(const NodeName& name) {
         options.self = name;
         options.quorum_storage = &daemon->storage;
         options.watchdog = here.watchdog.get();
+        options.shared_disks = &daemon->disks;
+        options.protocol = here.protocol;
         options.host_rebooted = std::exchange(here.boot, here.host->boots()) != here.host->boots();
         auto opened = daemons::Node::open(world, daemon->store, std::move(options));
         if (!opened) {
@@ -315,6 +335,7 @@ std::optional<config::State> SimulatedCluster::state(const NodeName& name, const
 }
 
 bool SimulatedCluster::separated(const NodeName& a, const NodeName& b) {
+    if (options_.disk_path && shared_disk_.reached(a.str()) && shared_disk_.reached(b.str())) return false;
     const auto& ours = host(a).addresses();
     const auto& theirs = host(b).addresses();
     for (std::size_t i = 0; i < ours.size(); ++i)

@@ -11,7 +11,9 @@
 // Hierarchy number i is the application "app<i>" on the address "ip<i>"; its best node is number i modulo the
 // number of nodes. Every pair of nodes has its paths on networks of their own.
 
+#include "comm/disk_format.h"
 #include "daemons/node.h"
+#include "runtime/simulated/shared_disk.h"
 #include "runtime/simulated/simulated_world.h"
 #include "sim/kit_model.h"
 #include "sim/quorum_model.h"
@@ -28,7 +30,8 @@ namespace understudy::sim {
 struct ClusterOptions {
     int nodes = 2;  // 2 to 8
     int hierarchies = 2;
-    int paths = 2;  // between each pair
+    int paths = 2;           // between each pair
+    bool disk_path = false;  // a DISK path beside them; two nodes only
     std::chrono::milliseconds interval{1000};
     int misses = 3;
     config::Switchback switchback = config::Switchback::intelligent;
@@ -74,6 +77,8 @@ class SimulatedCluster {
     /// Whether the host's disk is full, for its database and for its other files.
     void fill_disk(const NodeName& name, bool full);
     [[nodiscard]] SharedStorage& storage() { return storage_; }
+    /// The device of the DISK path.
+    [[nodiscard]] runtime::SimulatedDisk& shared_disk() { return shared_disk_; }
     [[nodiscard]] HostWatchdog& watchdog(const NodeName& name) { return *members_.at(name).watchdog; }
     /// How often a node has begun a quarantine.
     [[nodiscard]] int quarantines(const NodeName& name) const { return members_.at(name).quarantines; }
@@ -81,6 +86,11 @@ class SimulatedCluster {
     void configure_settings(const NodeName& name, const std::string& text);
     /// Whether quorum promises that nothing runs twice, whatever happens.
     [[nodiscard]] bool fenced() const { return options_.quorum != quorum::Mode::none; }
+
+    /// The release that the node's next daemon is of; every one speaks version 1 at least.
+    void set_release(const NodeName& name, const comm::Protocol& protocol) {
+        members_.at(name).protocol = protocol;
+    }
 
     /// Boots the host when it is off and starts its daemon when it does not run.
     void power_on(const NodeName& name);
@@ -115,7 +125,7 @@ class SimulatedCluster {
     /// The time after which a silent peer is taken for dead.
     [[nodiscard]] runtime::Duration detection() const { return options_.interval * options_.misses; }
 
-    /// Whether every network between the two is cut, one way or both.
+    /// Whether every network between the two is cut, one way or both, and no disk joins them.
     [[nodiscard]] bool separated(const NodeName& a, const NodeName& b);
 
     using PeerObserver = std::function<void(const NodeName& at, const comm::PeerEvent& event)>;
@@ -133,6 +143,7 @@ class SimulatedCluster {
         std::unique_ptr<HostWatchdog> watchdog;
         int quarantines = 0;
         bool kept_off = false;
+        comm::Protocol protocol;
     };
     void configure(std::size_t index);
     void add_paths(std::size_t index, config::NodeConfig& config) const;
@@ -145,6 +156,7 @@ class SimulatedCluster {
     ClusterOptions options_;
     KitModel kits_;
     SharedStorage storage_{simulation_};
+    runtime::SimulatedDisk shared_disk_{simulation_, comm::disk::kProbeBytes};
     std::vector<NodeName> names_;
     std::map<NodeName, Member> members_;
     std::vector<Hierarchy> hierarchies_;

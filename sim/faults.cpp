@@ -34,6 +34,8 @@ bool excuses_a_split(Fault fault) {
         case Fault::host_pause:
         case Fault::isolation:
             return true;
+        case Fault::disk_trouble:
+        case Fault::upgrade:
         case Fault::storage_cut:
         case Fault::storage_slow:
         case Fault::power_off:
@@ -107,6 +109,10 @@ std::string_view to_string(Fault fault) {
             return "slow disk";
         case Fault::full_disk:
             return "full disk";
+        case Fault::disk_trouble:
+            return "disk trouble";
+        case Fault::upgrade:
+            return "upgrade";
         case Fault::storage_cut:
             return "storage cut";
         case Fault::storage_slow:
@@ -185,7 +191,7 @@ void FaultInjector::stop() {
     simulation_.note("faults", "end");
     for (const auto& a : cluster_.nodes())
         for (const auto& b : cluster_.nodes())
-            if (a < b && cluster_.separated(a, b)) invariants_.disturbed(a, b);
+            if (a < b) note_if_separated(a, b);
     simulation_.heal_all();
     simulation_.set_connection_loss(0);
     simulation_.set_delay(100us, 1ms);
@@ -195,6 +201,7 @@ void FaultInjector::stop() {
         cluster_.disk(name).most_write = StoreDisk::kMostWrite;
         cluster_.fill_disk(name, false);
     }
+    cluster_.shared_disk().all_reach();
     for (const auto& name : cluster_.nodes())
         if (cluster_.host(name).paused()) invariants_.disturbed(name);
     cluster_.resume_all();
@@ -232,15 +239,38 @@ void FaultInjector::isolate(const NodeName& node) {
         cluster_.storage().reachable(node, true);
         for (const auto& other : cluster_.nodes()) {
             if (other == node) continue;
-            if (cluster_.separated(node, other)) invariants_.disturbed(node, other);
+            note_if_separated(node, other);
             simulation_.heal(node.str(), other.str());
         }
     });
 }
 
+void FaultInjector::lose_disk(const NodeName& node) {
+    using Link = runtime::SimulatedDisk::Link;
+    cluster_.shared_disk().set_link(node.str(), fault_.chance(0.5) ? Link::fails : Link::hangs);
+    later(duration(100ms, 60s), [this, node] {
+        for (const auto& other : cluster_.nodes())
+            if (other != node) note_if_separated(node, other);
+        cluster_.shared_disk().set_link(node.str(), Link::works);
+    });
+}
+
+/// Any order, back and forth: an administrator also takes an upgrade back.
+void FaultInjector::upgrade(const NodeName& node) {
+    constexpr std::uint64_t kLaterFeature = 1ULL << 40;
+    const comm::Protocol releases[] = {
+        {1, 1, 0}, {}, {1, comm::kHighestProtocol + 1, comm::kFeatures | kLaterFeature, true}};
+    cluster_.set_release(node, releases[fault_.below(std::size(releases))]);
+    crash_daemon(node);
+}
+
+void FaultInjector::note_if_separated(const NodeName& a, const NodeName& b) {
+    if (cluster_.separated(a, b)) invariants_.disturbed(a, b);
+}
+
 void FaultInjector::heal_later(const NodeName& a, const NodeName& b) {
     later(duration(100ms, 60s), [this, a, b] {
-        if (cluster_.separated(a, b)) invariants_.disturbed(a, b);
+        note_if_separated(a, b);
         simulation_.heal(a.str(), b.str());
     });
 }
@@ -396,6 +426,10 @@ void FaultInjector::strike(Fault fault) {
             return slow_disk(node);
         case Fault::full_disk:
             return full_disk(node);
+        case Fault::disk_trouble:
+            return lose_disk(node);
+        case Fault::upgrade:
+            return upgrade(node);
         case Fault::storage_cut:
             cluster_.storage().reachable(node, false);
             return later(duration(1s, 60s), [this, node] { cluster_.storage().reachable(node, true); });

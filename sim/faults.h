@@ -36,13 +36,15 @@ enum class Fault {
     host_pause,       // VM freeze
     slow_disk,        // what a host writes into its database takes seconds
     full_disk,        // a host can write nothing
+    disk_trouble,     // a host does not reach the disk of its DISK path, or waits for it
+    upgrade,          // not one either: a node runs another release from now on, with a short restart
     storage_cut,      // a host does not reach the quorum storage
     storage_slow,     // the storage is slow, and what is read from it is old
     isolation,        // a host loses every network, and perhaps the storage
 };
 inline constexpr int kFaultKinds = static_cast<int>(Fault::isolation) + 1;
 /// Kinds that every cluster knows; the others need quorum.
-inline constexpr int kFaultKindsWithoutQuorum = static_cast<int>(Fault::full_disk) + 1;
+inline constexpr int kFaultKindsWithoutQuorum = static_cast<int>(Fault::upgrade) + 1;
 std::string_view to_string(Fault fault);
 
 /// What a run suffers.
@@ -90,6 +92,10 @@ class FaultInjector {
     void crash_daemon(const NodeName& node);
     void pause(const NodeName& node, runtime::Pause what);
     void isolate(const NodeName& node);
+    void lose_disk(const NodeName& node);
+    void upgrade(const NodeName& node);
+    /// What ends now may have kept the two apart: a takeover is excused then.
+    void note_if_separated(const NodeName& a, const NodeName& b);
     void heal_later(const NodeName& a, const NodeName& b);
     void kits_later(KitModel::Trouble trouble);
     void break_an_application();

@@ -13,6 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr double kQuorumChance = 0.35;
+constexpr double kDiskPathChance = 0.3;  // of two nodes
 constexpr double kSurvivorChance = 0.4;
 constexpr double kAutomaticChance = 0.4;
 constexpr double kSwitchoverChance = 0.5;
@@ -51,6 +52,7 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
     result.check_interval = kCheckIntervals[simulation.random_below(std::size(kCheckIntervals))];
     result.local_recovery = simulation.chance(0.5);
     result.log = options.log;
+    result.disk_path = result.nodes == 2 && simulation.chance(kDiskPathChance);
     const bool quorum = options.quorum == 1 || (options.quorum == 0 && simulation.chance(kQuorumChance));
     if (!quorum) return result;
     // Storage is for up to four; of two a majority is both.
@@ -200,13 +202,14 @@ class Run {
     [[nodiscard]] std::string describe() const {
         const auto& options = cluster_.options();
         return fmt::format(
-            "{} nodes, quorum {}, {} hierarchies {}, heartbeat {} ms x {}{}, checks every {} s, {} local "
+            "{} nodes{}, quorum {}, {} hierarchies {}, heartbeat {} ms x {}{}, checks every {} s, {} local "
             "recovery, {} "
             "faults of: {}",
-            options.nodes, quorum::to_string(options.quorum), options.hierarchies,
-            config::to_string(options.switchback), options.interval.count(), options.misses,
-            options.shutdown_switchover ? ", shutdown switches over" : "", options.check_interval.count(),
-            options.local_recovery ? "with" : "without", injector_.struck(), profile_.describe());
+            options.nodes, options.disk_path ? " with a DISK path" : "", quorum::to_string(options.quorum),
+            options.hierarchies, config::to_string(options.switchback), options.interval.count(),
+            options.misses, options.shutdown_switchover ? ", shutdown switches over" : "",
+            options.check_interval.count(), options.local_recovery ? "with" : "without", injector_.struck(),
+            profile_.describe());
     }
 
     runtime::Simulation simulation_;

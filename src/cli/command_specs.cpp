@@ -11,6 +11,7 @@ constexpr OptionSpec kDest{"d", "destsys", "act on this system's database instea
 constexpr OptionSpec kSeparator{"f", "C", "separate fields by the character C instead of the byte 0x01"};
 /// Paths need time to come up, and every member is asked.
 constexpr int kIntroductionLimit_s = 300;
+constexpr int kRotationLimit_s = 600;
 constexpr OptionSpec kJson{"json", "", "print JSON for programs"};
 constexpr OptionSpec kDryRun{"dry-run", "", "only show what would be done, where and in which order"};
 
@@ -363,6 +364,21 @@ std::vector<CommandSpec> make_command_table() {
          Server::daemon,
          {},
          kIntroductionLimit_s},
+        {"understudy remove",
+         "NODE",
+         "Take a stopped node out of the cluster: its certificate is void from now on.",
+         {},
+         1,
+         1},
+        {"understudy keys rotate",
+         "",
+         "Give every node a new key and certificate, of a new certificate authority.",
+         {},
+         0,
+         0,
+         Server::daemon,
+         {},
+         kRotationLimit_s},
         {"understudy invite",
          "",
          "Print a token with which one host can join; the same as understudy token.",

@@ -7,6 +7,8 @@ namespace understudy::comm {
 
 namespace {
 
+constexpr std::string_view kDiskDevice = "DISK:";
+
 PathLimits limits_of(const config::Path& path) {
     return {std::chrono::milliseconds(path.interval_ms), path.misses};
 }
@@ -83,9 +85,12 @@ void Cluster::Impl::set_paths(const std::vector<config::Path>& wanted) {
 void Cluster::Impl::add_path(const config::Path& config) {
     const auto id = next_id++;
     auto& path = paths.emplace(id, PathEnd{id, config, PathMonitor(limits_of(config), now())}).first->second;
-    if (config.transport == "DISK" || config.device.starts_with("DISK:")) {
-        path.problem = fmt::format("{}: this version has no DISK paths, only TCP ones", config.device);
-    } else if (config.port() == 0) {
+    const bool on_disk = config.transport == "DISK";
+    if (on_disk && options.disks == nullptr) {
+        path.problem = fmt::format("{}: this program has no access to disks", config.device);
+    } else if (on_disk && !config.device.starts_with(kDiskDevice)) {
+        path.problem = fmt::format("\"{}\" is no disk: use DISK:<block device>", config.device);
+    } else if (!on_disk && config.port() == 0) {
         path.problem = fmt::format("\"{}\" is no TCP device: use TCP:<port>", config.device);
     } else if (config.remote == options.self) {
         path.problem = fmt::format("{} is this node itself: a path needs another node", config.remote.str());
@@ -100,6 +105,11 @@ void Cluster::Impl::add_path(const config::Path& config) {
     peer.membership.on_path(id, PathState::dead);
     path.problem = fmt::format("not connected to {} yet", config.remote.str());
     path.next_attempt = now();
+    if (on_disk)
+        path.disk =
+            std::make_unique<DiskEnd>(DiskEnd{options.disks->open(config.device.substr(kDiskDevice.size()),
+                                                                  runtime::SharedDisks::Use::heartbeats),
+                                              DiskExchange(options.self, config.remote, incarnation)});
     tick(path);
 }
 
@@ -118,7 +128,7 @@ void Cluster::Impl::remove_path(std::uint64_t id) {
         peer->second.membership.remove_path(id);
         paths.erase(id);
         // Nothing failed, so nothing is declared dead; but nothing can be carried either.
-        if (before == PeerState::alive && peer->second.membership.state() != PeerState::alive)
+        if (before == PeerState::alive && !carries_calls(remote))
             finish_all(peer->second.calls.take_all(),
                        Error{Code::unreachable,
                              fmt::format("the last working path to {} was deleted", remote.str())});
@@ -143,6 +153,20 @@ void Cluster::Impl::emit(PeerEvent::Kind kind, const NodeName& peer, const std::
                 handler(event);
             }
             if (!self.events.empty()) self.events.pop_front();
+        }
+    }));
+}
+
+void Cluster::Impl::note_late(runtime::Duration late) {
+    // Every path notices the same, and an absence tells more.
+    if (present_since && now() - late < *present_since) return;
+    present_since = now();
+    messages::warning("a heartbeat was {} ms late: this host is short of processor time or memory",
+                      std::chrono::duration_cast<std::chrono::milliseconds>(late).count());
+    world.tasks.post(guarded([late](Impl& self) {
+        for (std::size_t i = 0; i < self.late_handlers.size() && !self.stopped; ++i) {
+            const auto handler = self.late_handlers[i];
+            handler(late);
         }
     }));
 }
@@ -194,6 +218,10 @@ std::vector<NodeName> Cluster::alive_peers() const {
     return names;
 }
 
+bool Cluster::carries_calls(const NodeName& peer) const {
+    return peer == impl_->options.self || impl_->carries_calls(peer);
+}
+
 std::vector<PathStatus> Cluster::paths() const {
     std::vector<PathStatus> result;
     for (const auto& [id, path] : impl_->paths) {
@@ -217,6 +245,10 @@ void Cluster::on_peer_event(PeerHandler handler) {
 
 void Cluster::on_absence(AbsenceHandler handler) {
     impl_->absence_handlers.push_back(std::move(handler));
+}
+
+void Cluster::on_late_heartbeat(AbsenceHandler handler) {
+    impl_->late_handlers.push_back(std::move(handler));
 }
 
 void Cluster::call(const NodeName& peer, std::string_view method, std::string payload,
@@ -275,6 +307,29 @@ std::optional<runtime::Duration> Cluster::round_trip(const NodeName& peer) const
             if (const auto sample = path.clock.best(); sample && (!best || sample->round_trip < *best))
                 best = sample->round_trip;
     return best;
+}
+
+std::optional<Agreed> Cluster::agreed_with(const NodeName& peer) const {
+    const auto at = impl_->peers.find(peer);
+    return at == impl_->peers.end() ? std::nullopt : at->second.agreed;
+}
+
+bool Cluster::has_feature(const NodeName& peer, Feature feature) const {
+    const auto agreed = agreed_with(peer);
+    return agreed && (agreed->features & static_cast<std::uint64_t>(feature)) != 0;
+}
+
+void Cluster::judge_certificates(CertificateJudge judge) {
+    impl_->judge = std::move(judge);
+}
+
+void Cluster::recheck_certificates() {
+    std::vector<std::pair<std::uint64_t, std::string>> refused;
+    for (const auto& [id, connection] : impl_->connections)
+        if (auto why = impl_->judged(connection.channel->peer()); !why.empty())
+            refused.emplace_back(id, std::move(why));
+    for (const auto& [id, why] : refused)
+        impl_->refuse(id, why);
 }
 
 std::string Cluster::software_of(const NodeName& peer) const {

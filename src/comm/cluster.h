@@ -4,14 +4,16 @@
 //   node A  ==path TCP:1500 (priority 1)==  node B      heartbeats on every path, calls on the best ALIVE one
 //           ==path TCP:1510 (priority 2)==
 //
-// Every path is one TLS connection: the node whose name sorts first dials, the other listens on the path's
-// port. Liveness is decided by PathMonitor (a state machine without I/O); this class is its driver.
-// Threading: loop thread only.
+// Every TCP path is one TLS connection: the node whose name sorts first dials, the other listens on the
+// path's port. A DISK path is two slots on a shared block device and carries heartbeats only. Liveness is
+// decided by PathMonitor (a state machine without I/O); this class is its driver. Threading: loop thread
+// only.
 
 #include "base/result.h"
 #include "comm/protocol.h"
 #include "comm/states.h"
 #include "config/model.h"
+#include "runtime/shared_disk.h"
 #include "runtime/task.h"
 #include "runtime/world.h"
 
@@ -38,7 +40,8 @@ struct ClockEstimate {
     runtime::Duration uncertainty{};  // the truth lies within offset +- this
 };
 
-/// COMM_UP: the first path to a peer came ALIVE. COMM_DOWN: the last one went DEAD. Spec: CLU-078, CLU-079.
+/// COMM_UP: the first path to a peer came ALIVE, or the first that carries calls beside a DISK path.
+/// COMM_DOWN: the last one went DEAD. Spec: CLU-078, CLU-079.
 struct PeerEvent {
     enum class Kind { comm_up, comm_down, path_up, path_down } kind;
     NodeName peer;
@@ -52,6 +55,8 @@ class Cluster {
         NodeName self;
         std::string software_version;
         std::size_t max_calls_in_flight = 256;  // per peer; more are refused with Code::failure
+        runtime::SharedDisks* disks = nullptr;  // outlives this object; null: no DISK paths
+        Protocol protocol = {};
     };
     Cluster(runtime::World world, Options options);
     Cluster(const Cluster&) = delete;
@@ -66,6 +71,9 @@ class Cluster {
     [[nodiscard]] PeerState peer_state(const NodeName& peer) const;
     [[nodiscard]] std::vector<NodeName> peers() const;
     [[nodiscard]] std::vector<NodeName> alive_peers() const;
+    /// Whether calls can reach it: one of its TCP paths is ALIVE. A peer that only a DISK path keeps ALIVE is
+    /// not dead, but nothing can be asked of it. Spec: CLU-052.
+    [[nodiscard]] bool carries_calls(const NodeName& peer) const;
     [[nodiscard]] std::vector<PathStatus> paths() const;
     /// Whether every configured path has had interval x misses to come up since start or set_paths. Spec:
     /// CLU-127.
@@ -80,6 +88,10 @@ class Cluster {
     /// peer that had declared this node dead causes another comm_up when it hears it again.
     using AbsenceHandler = std::function<void(runtime::Duration absent)>;
     void on_absence(AbsenceHandler handler);
+    /// Called when this process was late for a heartbeat by more than its interval, but not by so much that
+    /// it counts as absence: the host is short of processor time or memory. Told once per occurrence. Spec:
+    /// CLU-029.
+    void on_late_heartbeat(AbsenceHandler handler);
 
     /// Calls `method` on a peer (or on this node itself) over the best ALIVE TCP path. Answers once, never on
     /// the caller's stack: the callee's result, or Code::unreachable when no path is ALIVE, the peer dies or
@@ -113,6 +125,17 @@ class Cluster {
     [[nodiscard]] std::optional<ClockEstimate> clock_of(const NodeName& peer) const;
     /// The shortest recent round trip of a heartbeat on an ALIVE path.
     [[nodiscard]] std::optional<runtime::Duration> round_trip(const NodeName& peer) const;
+    /// What was agreed on with the peer when it was last greeted; empty when never. Spec: CLU-256.
+    [[nodiscard]] std::optional<Agreed> agreed_with(const NodeName& peer) const;
+    [[nodiscard]] bool has_feature(const NodeName& peer, Feature feature) const;
+
+    /// Asked for every connection, beside what the transport has proven: why the peer's certificate is not
+    /// accepted (any more); empty when it is. Spec: CLU-099.
+    using CertificateJudge = std::function<std::string(const runtime::PeerIdentity& peer)>;
+    void judge_certificates(CertificateJudge judge);
+    /// Judges the open connections again and closes those that are not accepted any more.
+    void recheck_certificates();
+
     /// The software version that the peer told when it was last greeted; empty when never.
     [[nodiscard]] std::string software_of(const NodeName& peer) const;
 

@@ -51,6 +51,13 @@ void Cluster::Impl::call(const NodeName& name, std::string_view method, std::str
     if (peer.membership.state() != PeerState::alive)
         return answer_later(
             Error{Code::unreachable, fmt::format("no communication path to {} is ALIVE", name.str())});
+    if (!carries_calls(name))
+        return answer_later(
+            Error{Code::unreachable,
+                  fmt::format(
+                      "{} is ALIVE, but by its DISK path only, which carries no commands: no TCP path to it "
+                      "is ALIVE",
+                      name.str())});
     if (peer.calls.size() >= options.max_calls_in_flight)
         return answer_later(Error{Code::failure, fmt::format("{} calls to {} are in flight already",
                                                              peer.calls.size(), name.str())});
@@ -113,6 +120,21 @@ void Cluster::Impl::notify(const NodeName& name, std::string_view method, std::s
     }
     if (auto* connection = best_connection(name))
         connection->send(wire::Notice{std::string(method), std::move(payload)});
+}
+
+bool Cluster::Impl::carries_calls(const NodeName& peer) const {
+    return std::any_of(paths.begin(), paths.end(), [&](const auto& entry) {
+        const auto& path = entry.second;
+        return path.config.remote == peer && !path.disk && path.monitor.state() == PathState::alive;
+    });
+}
+
+bool Cluster::Impl::is_only_carrier(const PathEnd& path) const {
+    return std::none_of(paths.begin(), paths.end(), [&](const auto& entry) {
+        const auto& other = entry.second;
+        return other.id != path.id && other.config.remote == path.config.remote && !other.disk &&
+               other.monitor.state() == PathState::alive;
+    });
 }
 
 Connection* Cluster::Impl::best_connection(const NodeName& peer) {
@@ -181,7 +203,8 @@ void Cluster::Impl::on_call(const NodeName& caller, std::uint64_t caller_incarna
     const auto at = methods.find(call.method);
     if (at == methods.end())
         return answered(caller, caller_incarnation, call.id,
-                        fail(Code::not_found, "{} serves no \"{}\"", options.self.str(), call.method));
+                        fail(Code::not_found, "{} (software {}) does not support \"{}\"", options.self.str(),
+                             options.software_version, call.method));
     const auto handler = at->second;
     handler(caller, call.payload,
             answer_once(call.method, guarded([caller, caller_incarnation, id = call.id](
@@ -204,7 +227,10 @@ void Cluster::Impl::answered(const NodeName& caller, std::uint64_t caller_incarn
         answer.number = result.error().number;
         answer.text = std::move(result.error().text);
     }
-    auto bytes = wire::encode(answer);
+    const auto peer_now = peers.find(caller);
+    auto bytes = wire::encode(answer, peer_now == peers.end() || !peer_now->second.agreed
+                                          ? options.protocol.lowest
+                                          : peer_now->second.agreed->version);
     // Remembered first: if it does not get through, the repeated call finds it.
     const auto asked_on = served[caller].on_answer(caller_incarnation, id, bytes);
     if (!asked_on) return;

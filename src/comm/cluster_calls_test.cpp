@@ -19,7 +19,8 @@ TEST_F(ClusterCalls, AreAnsweredByThePeersMethod) {
 
 TEST_F(ClusterCalls, OfUnknownMethodsAndForgetfulOnesAreAnsweredToo) {
     start();
-    EXPECT_EQ(call(a, kB, "nothing", "").error(), (Error{Code::not_found, "B serves no \"nothing\"", 0}));
+    EXPECT_EQ(call(a, kB, "nothing", "").error(),
+              (Error{Code::not_found, "B (software 1.0) does not support \"nothing\"", 0}));
     EXPECT_EQ(call(a, kB, "drop", "").error().text, "method \"drop\" ended without an answer");
 }
 

@@ -22,17 +22,17 @@ class Greeting : public TwoNodes {
     ScriptedPeer* peer = nullptr;
 };
 
-TEST_F(Greeting, APeerOfAnotherMajorVersionIsRefusedWithTheReasonOnBothSides) {
+TEST_F(Greeting, APeerWithoutACommonVersionIsRefusedWithTheReasonOnBothSides) {
     start_scripted();
     auto hello = ScriptedPeer::hello();
     hello.major = 2;
+    hello.highest = 3;
     hello.software = "9.0";
     peer->send(hello);
     sim.run_for(100ms);
     const std::string reason =
-        "B speaks protocol version 2.0 (software 9.0), A version 1.0 (software 1.0): run the same major "
-        "version on both "
-        "nodes";
+        "B speaks protocol versions 2 to 3 (software 9.0), A versions 1 to 1 (software 1.0), and none is "
+        "common: upgrade the older one, by way of a release between the two";
     EXPECT_EQ(a.problem(), reason);
     ASSERT_EQ(peer->received<wire::Refusal>().size(), 1U);
     EXPECT_EQ(peer->received<wire::Refusal>()[0].reason, reason);
@@ -119,7 +119,7 @@ TEST_F(Greeting, FramesOfAnotherVersionAfterTheGreetingAreRefused) {
     peer->send_bytes(envelope.SerializeAsString());
     sim.run_for(50ms);
     ASSERT_EQ(peer->received<wire::Refusal>().size(), 1U);
-    EXPECT_EQ(a.problem(), "frame of protocol version 7; this node speaks version 1");
+    EXPECT_EQ(a.problem(), "frame of protocol version 7; this node speaks versions 1 to 1");
 }
 
 TEST_F(Greeting, EnrolmentMessagesAndSecondGreetingsAreRefused) {
@@ -161,6 +161,79 @@ TEST_F(Greeting, TheFirstHeartbeatFollowsTheGreetingAtOnce) {
     EXPECT_LE(sim.now() - greeted, 3ms);
     EXPECT_EQ(peer->received<wire::Hello>().at(0).interval_ms, 200U);
     EXPECT_EQ(peer->received<wire::Heartbeat>()[0].view, wire::View::unknown);
+}
+
+/// Two nodes of different releases.
+class Releases : public TwoNodes {
+  protected:
+    static Protocol first_release() { return {1, 1, 0}; }
+    static Protocol later_release() { return {1, 2, kFeatures | (1ULL << 40), true}; }
+    void begin(const Protocol& one, const Protocol& other) {
+        a.protocol = one;
+        b.protocol = other;
+        start();
+    }
+};
+
+TEST_F(Releases, AnOldAndALaterNodeWorkTogether) {
+    begin(first_release(), later_release());
+    EXPECT_EQ(a.cluster->agreed_with(kB), (Agreed{1, 0}));
+    EXPECT_EQ(b.cluster->agreed_with(kA), (Agreed{1, 0}));
+    EXPECT_EQ(call(a, kB, "echo", "x").value_or(""), "x");
+    EXPECT_EQ(call(b, kA, "echo", "y").value_or(""), "y");
+    sim.run_for(10s);
+    EXPECT_TRUE(all_alive());
+    EXPECT_EQ(a.count(Kind::path_down) + b.count(Kind::path_down), 0) << "what it does not know is ignored";
+}
+
+TEST_F(Releases, TwoLaterNodesSpeakTheLaterVersionAndKnowTheirCommonParts) {
+    begin(later_release(), {2, 7, 1ULL << 40});
+    EXPECT_EQ(a.cluster->agreed_with(kB), (Agreed{2, 1ULL << 40}));
+    EXPECT_EQ(call(b, kA, "echo", "y").value_or(""), "y");
+    EXPECT_FALSE(a.cluster->has_feature(kB, Feature::credentials));
+    sim.run_for(5s);
+    EXPECT_TRUE(all_alive());
+}
+
+// Spec: CLU-256
+TEST_F(Releases, AClusterIsUpgradedNodeByNodeWithoutLosingAPath) {
+    begin(first_release(), first_release());
+    for (auto* host : {&a, &b}) {
+        const auto& name = host == &a ? kA : kB;
+        host->protocol = later_release();
+        sim.node(name.str()).kill_program();
+        boot(name, *host);
+        ASSERT_TRUE(sim.run_until([&] { return all_alive(); }, 2s));
+        EXPECT_EQ(call(a, kB, "echo", name.str()).value_or(""), name.str());
+    }
+    EXPECT_EQ(a.cluster->agreed_with(kB)->version, 2U);
+    EXPECT_EQ(a.count(Kind::comm_down) + b.count(Kind::comm_down), 0);
+}
+
+TEST_F(Releases, ACallThatAPeerDoesNotKnowIsAnsweredWithThat) {
+    begin(later_release(), first_release());
+    const auto answer = call(a, kB, "invented.later", "x");
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code, Code::not_found);
+    EXPECT_EQ(answer.error().text, "B (software 1.0) does not support \"invented.later\"");
+}
+
+// Spec: CLU-099
+TEST_F(Releases, ACertificateThatIsNotAcceptedAnyMoreEndsItsConnections) {
+    start();
+    bool removed = false;
+    a.cluster->judge_certificates([&](const runtime::PeerIdentity& peer) {
+        return removed && peer.common_name == "B" ? std::string("B was removed") : std::string();
+    });
+    a.cluster->recheck_certificates();
+    sim.run_for(2s);
+    EXPECT_TRUE(all_alive());
+    removed = true;
+    a.cluster->recheck_certificates();
+    sim.run_for(5s);
+    EXPECT_EQ(a.cluster->peer_state(kB), PeerState::dead);
+    EXPECT_EQ(b.problem(), "A refuses: B was removed");
+    EXPECT_FALSE(call(b, kA, "echo", "x"));
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 //
 //   peers_[name]  membership, calls both ways          cluster.cpp        public functions, events
 //   paths_[id]    monitor, clock, current connection   cluster_paths.cpp  listen, dial, greet, heartbeats
-//   connections_[id]  channel, greeting                cluster_calls.cpp  calls, answers, notices
-//   listeners_[endpoint]
+//   connections_[id]  channel, greeting                cluster_disks.cpp  DISK paths: read, write, heartbeats
+//   listeners_[endpoint]                               cluster_calls.cpp  calls, answers, notices
 //
 // Objects refer to each other by id and are looked up in each callback: any callback may find that what it
 // was made for is gone. A connection is never destroyed on the stack of its own callback (retired_).
@@ -13,6 +13,7 @@
 #include "comm/clock_filter.h"
 #include "comm/cluster.h"
 #include "comm/connection.h"
+#include "comm/disk_exchange.h"
 #include "comm/path_monitor.h"
 #include "comm/peer_state.h"
 
@@ -33,6 +34,16 @@ inline constexpr int kSilentIntervals = 2;
 inline constexpr auto kDialAtLeast = std::chrono::seconds(1);
 inline constexpr auto kDialAtMost = std::chrono::seconds(5);
 
+/// What a DISK path has in place of a connection.
+struct DiskEnd {
+    std::unique_ptr<runtime::SharedDisk> disk;
+    DiskExchange exchange;
+    std::optional<runtime::TimePoint> busy_since{};  // an access is on its way
+    bool write_due = true;
+    runtime::TimePoint next_read{};
+    std::string trouble{};  // what was wrong with the last access; empty when nothing
+};
+
 struct PathEnd {
     std::uint64_t id = 0;
     config::Path config;
@@ -45,6 +56,7 @@ struct PathEnd {
     std::optional<std::uint64_t> connection{};
     std::optional<runtime::TimerId> timer{};
     std::string problem{};
+    std::unique_ptr<DiskEnd> disk{};  // null: a TCP path
 
     [[nodiscard]] runtime::Endpoint local() const {
         return {config.local_address, static_cast<std::uint16_t>(config.port())};
@@ -57,6 +69,7 @@ struct Peer {
     OutgoingCalls calls;
     std::uint64_t incarnation = 0;
     std::string software;
+    std::optional<Agreed> agreed;
     std::optional<runtime::TimePoint> last_heard;
     std::optional<runtime::TimePoint> confirmed;  // see Cluster::Contact
 };
@@ -73,6 +86,7 @@ struct Cluster::Impl : std::enable_shared_from_this<Cluster::Impl> {
     void remove_path(std::uint64_t id);
     void emit(PeerEvent::Kind kind, const NodeName& peer, const std::string& device);
     void note_absence(runtime::Duration absent);
+    void note_late(runtime::Duration late);
     [[nodiscard]] TimePoint now() const { return world.clock.now(); }
     /// Wraps a member call so that it is skipped when the object is gone.
     template <class Function>
@@ -97,6 +111,9 @@ struct Cluster::Impl : std::enable_shared_from_this<Cluster::Impl> {
     void on_closed(std::uint64_t connection, const Error& why);
     void on_hello(Connection& connection, const wire::Hello& hello);
     void on_heartbeat(PathEnd& path, const wire::Heartbeat& heartbeat);
+    [[nodiscard]] std::string judged(const runtime::PeerIdentity& peer) const {
+        return judge ? judge(peer) : std::string();
+    }
     [[nodiscard]] std::string objection(const PathEnd& path, const Connection& connection,
                                         const wire::Hello& hello) const;
     void attach(PathEnd& path, Connection& connection);
@@ -110,7 +127,17 @@ struct Cluster::Impl : std::enable_shared_from_this<Cluster::Impl> {
     [[nodiscard]] PathEnd* path_of(std::uint64_t id);
     [[nodiscard]] Connection* connection_of(const PathEnd& path);
 
+    // cluster_disks.cpp
+    void exchange(PathEnd& path);
+    void on_region(PathEnd& path, const Result<std::string>& region);
+    void on_disk_heartbeat(PathEnd& path, const disk::Record& record);
+    void write_slot(PathEnd& path);
+
     // cluster_calls.cpp
+    /// Whether an ALIVE path carries more than heartbeats. Spec: CLU-052.
+    [[nodiscard]] bool carries_calls(const NodeName& peer) const;
+    /// Whether no other path to the same peer carries calls.
+    [[nodiscard]] bool is_only_carrier(const PathEnd& path) const;
     void call(const NodeName& peer, std::string_view method, std::string payload, runtime::Duration deadline,
               std::function<void(Result<std::string>)> done);
     void call_self(std::string method, std::string payload, runtime::Duration deadline,
@@ -143,8 +170,10 @@ struct Cluster::Impl : std::enable_shared_from_this<Cluster::Impl> {
     std::map<std::string, Method> methods;
     std::vector<PeerHandler> peer_handlers;
     std::vector<AbsenceHandler> absence_handlers;
+    std::vector<AbsenceHandler> late_handlers;
+    CertificateJudge judge;
     std::deque<PeerEvent> events;
-    std::optional<TimePoint> present_since;  // end of the last absence that was reported
+    std::optional<TimePoint> present_since;  // end of the last absence or lateness that was reported
 };
 
 }  // namespace understudy::comm

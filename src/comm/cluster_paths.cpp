@@ -14,6 +14,10 @@ PathLimits limits_of(const wire::Hello& hello) {
     return {std::chrono::milliseconds(hello.interval_ms), static_cast<int>(hello.misses)};
 }
 
+Protocol spoken_by(const wire::Hello& hello) {
+    return {hello.major, std::max(hello.major, hello.highest), hello.features};
+}
+
 }  // namespace
 
 PathEnd* Cluster::Impl::path_of(std::uint64_t id) {
@@ -47,8 +51,9 @@ void Cluster::Impl::tick(PathEnd& path) {
 void Cluster::Impl::schedule(PathEnd& path) {
     if (path.timer) world.tasks.cancel(*path.timer);
     auto next = path.monitor.next_tick();
-    const bool waits_to_dial = dials(path) && !path.dialing && !path.connection;
-    const bool waits_to_listen = !dials(path) && !listeners.contains(path.local());
+    if (path.disk && !path.disk->busy_since) next = std::min(next, path.disk->next_read);
+    const bool waits_to_dial = !path.disk && dials(path) && !path.dialing && !path.connection;
+    const bool waits_to_listen = !path.disk && !dials(path) && !listeners.contains(path.local());
     if (waits_to_dial || waits_to_listen) next = std::min(next, path.next_attempt);
     path.timer =
         world.tasks.after(std::max(next - now(), runtime::Duration(0)), guarded([id = path.id](Impl& self) {
@@ -61,6 +66,10 @@ void Cluster::Impl::schedule(PathEnd& path) {
 
 // Spec: CLU-067: the path reconnects once per interval.
 void Cluster::Impl::attempt(PathEnd& path) {
+    if (path.disk) {
+        if (now() >= path.disk->next_read) exchange(path);
+        return;
+    }
     if (now() < path.next_attempt) return;
     if (!dials(path)) {
         if (!listeners.contains(path.local())) {
@@ -115,7 +124,8 @@ void Cluster::Impl::listen(PathEnd& path) {
 void Cluster::Impl::drop_unused_listeners() {
     std::erase_if(listeners, [&](const auto& entry) {
         return std::none_of(paths.begin(), paths.end(), [&](const auto& path) {
-            return path.second.usable && !dials(path.second) && path.second.local() == entry.first;
+            return path.second.usable && !path.second.disk && !dials(path.second) &&
+                   path.second.local() == entry.first;
         });
     });
 }
@@ -126,7 +136,8 @@ void Cluster::Impl::accepted(const runtime::Endpoint& at, std::unique_ptr<runtim
     if (static_cast<std::size_t>(greeting) >= kMaxGreeting) return channel->close();
     const auto& name = channel->peer().common_name;
     for (auto& [id, path] : paths)
-        if (path.usable && !dials(path) && path.config.remote.str() == name && path.local() == at)
+        if (path.usable && !path.disk && !dials(path) && path.config.remote.str() == name &&
+            path.local() == at)
             return greet(path, std::move(channel));
     const auto reason = fmt::format("{} has no path to \"{}\" at {} port {}: define both ends",
                                     options.self.str(), name, at.address, at.port);
@@ -145,10 +156,11 @@ void Cluster::Impl::greet(PathEnd& path, std::unique_ptr<runtime::Channel> chann
     connection.last_frame = now();
 
     const auto& limits = path.monitor.limits();
-    connection.send(wire::Hello{kProtocolMajor, kProtocolMinor, options.self.str(), options.software_version,
+    const auto& speaks = options.protocol;
+    connection.send(wire::Hello{speaks.lowest, kProtocolMinor, options.self.str(), options.software_version,
                                 path.config.device, incarnation,
                                 static_cast<std::uint32_t>(milliseconds(limits.interval)),
-                                static_cast<std::uint32_t>(limits.misses)});
+                                static_cast<std::uint32_t>(limits.misses), speaks.highest, speaks.features});
     world.tasks.after(kGreetingLimit, guarded([id](Impl& self) {
                           const auto at = self.connections.find(id);
                           if (at == self.connections.end() || at->second.greeting) return;
@@ -218,7 +230,7 @@ void Cluster::Impl::on_frame(std::uint64_t id, std::span<const std::byte> bytes)
     auto& connection = at->second;
     auto* path = path_of(connection.path);
     if (path == nullptr) return retire(id);
-    auto frame = wire::decode(bytes);
+    auto frame = wire::decode(bytes, options.protocol.lowest, options.protocol.highest);
     if (!frame) {
         messages::warning("path {} to {}: {}; the connection is closed", path->config.device,
                           path->config.remote.str(), frame.error().text);
@@ -237,6 +249,12 @@ void Cluster::Impl::on_frame(std::uint64_t id, std::span<const std::byte> bytes)
         return refuse(id, fmt::format("{} sent a frame before its greeting", remote.str()));
     const auto peer_incarnation = connection.greeting->incarnation;
 
+    if (std::holds_alternative<wire::Unknown>(*frame)) {
+        if (!std::exchange(connection.told_unknown, true))
+            messages::info("{} (software {}) sends frames that this release does not know; they are ignored",
+                           remote.str(), connection.greeting->software);
+        return;
+    }
     if (const auto* heartbeat = std::get_if<wire::Heartbeat>(&*frame)) return on_heartbeat(*path, *heartbeat);
     if (auto* call = std::get_if<wire::Call>(&*frame))
         return on_call(remote, peer_incarnation, id, std::move(*call));
@@ -249,12 +267,14 @@ std::string Cluster::Impl::objection(const PathEnd& path, const Connection& conn
                                      const wire::Hello& hello) const {
     const auto& certified = connection.channel->peer().common_name;
     if (connection.greeting) return fmt::format("{} greeted twice", certified);
-    if (hello.major != static_cast<std::uint32_t>(kProtocolMajor))
+    if (auto why = judged(connection.channel->peer()); !why.empty()) return why;
+    if (const auto theirs = spoken_by(hello); !agree(options.protocol, theirs))
         return fmt::format(
-            "{} speaks protocol version {}.{} (software {}), {} version {}.{} (software {}): run the "
-            "same major version on both nodes",
-            hello.node, hello.major, hello.minor, hello.software, options.self.str(), kProtocolMajor,
-            kProtocolMinor, options.software_version);
+            "{} speaks protocol versions {} to {} (software {}), {} versions {} to {} (software {}), and "
+            "none "
+            "is common: upgrade the older one, by way of a release between the two",
+            hello.node, theirs.lowest, theirs.highest, hello.software, options.self.str(),
+            options.protocol.lowest, options.protocol.highest, options.software_version);
     if (hello.node != certified)
         return fmt::format("the certificate there is of \"{}\", but the node calls itself \"{}\"", certified,
                            hello.node);
@@ -278,6 +298,8 @@ void Cluster::Impl::on_hello(Connection& connection, const wire::Hello& hello) {
         return schedule(*path);
     }
     connection.greeting = hello;
+    connection.agreed = *agree(options.protocol, spoken_by(hello));
+    if (options.protocol.sends_unknown_frames) connection.send(wire::Unknown{});
     attach(*path, connection);
 }
 
@@ -301,6 +323,7 @@ void Cluster::Impl::attach(PathEnd& path, Connection& connection) {
     }
     auto& peer = peers.at(remote);
     peer.software = hello.software;
+    peer.agreed = connection.agreed;
     if (peer.incarnation != hello.incarnation) {
         peer.incarnation = hello.incarnation;
         finish_all(
@@ -317,6 +340,10 @@ void Cluster::Impl::attach(PathEnd& path, Connection& connection) {
 // -----------------------------------------------------------------------------------------------------
 
 void Cluster::Impl::send_heartbeat(PathEnd& path) {
+    if (path.disk) {
+        path.disk->write_due = true;
+        return exchange(path);
+    }
     if (auto* connection = connection_of(path))
         connection->send(path.monitor.make_heartbeat(now(), world.clock.wall()));
 }
@@ -340,7 +367,10 @@ void Cluster::Impl::on_heartbeat(PathEnd& path, const wire::Heartbeat& heartbeat
 }
 
 void Cluster::Impl::apply(PathEnd& path, const PathMonitor::Outcome& outcome) {
-    if (outcome.absent) note_absence(*outcome.absent);
+    if (outcome.absent)
+        note_absence(*outcome.absent);
+    else if (outcome.late)
+        note_late(*outcome.late);
     // Also on a path that has just died: over a one-way failure this is how the peer learns of it.
     if (outcome.heartbeat_due || outcome.changed == PathState::dead) send_heartbeat(path);
     const auto remote = path.config.remote;
@@ -355,13 +385,22 @@ void Cluster::Impl::apply(PathEnd& path, const PathMonitor::Outcome& outcome) {
         if (change == PeerMembership::Change::comm_up) {
             messages::info("COMM_UP: {} is ALIVE", remote.str());
             emit(PeerEvent::Kind::comm_up, remote, {});
+        } else if (!path.disk && is_only_carrier(path)) {
+            // Until now nothing could be asked of it: whoever waits for its return looks again.
+            messages::info("COMM_UP: {} was ALIVE by a DISK path only and can be reached again",
+                           remote.str());
+            emit(PeerEvent::Kind::comm_up, remote, {});
         }
         pump(remote);
     } else if (outcome.changed == PathState::dead) {
         const auto heard = path.monitor.last_heard();
         const auto silence = heard ? now() - *heard : runtime::Duration{};
+        const bool disk_hangs = path.disk && path.disk->busy_since &&
+                                now() - *path.disk->busy_since > path.monitor.limits().interval;
         path.problem =
-            silence > path.monitor.limits().limit()
+            disk_hangs                                 ? fmt::format("{} does not answer this node", device)
+            : path.disk && !path.disk->trouble.empty() ? path.disk->trouble
+            : silence > path.monitor.limits().limit()
                 ? fmt::format("no heartbeat from {} for {} ms", remote.str(), milliseconds(silence))
                 : fmt::format("{} does not hear this node over it", remote.str());
         messages::warning("path {} to {} is DEAD: {}", device, remote.str(), path.problem);
@@ -373,6 +412,14 @@ void Cluster::Impl::apply(PathEnd& path, const PathMonitor::Outcome& outcome) {
             finish_all(peer.calls.take_all(),
                        Error{Code::unreachable,
                              fmt::format("{} died or became unreachable meanwhile", remote.str())});
+        } else if (peer.membership.state() == PeerState::alive && !carries_calls(remote)) {
+            messages::warning(
+                "{} is ALIVE by a DISK path only: it is not taken over, and nothing can be "
+                "asked of it until a TCP path is back",
+                remote.str());
+            finish_all(peer.calls.take_all(),
+                       Error{Code::unreachable,
+                             fmt::format("the last TCP path to {} died meanwhile", remote.str())});
         }
         // A connection that carried nothing for so long recovers slowly; a new one starts at once.
         if (path.connection) retire(*path.connection);

@@ -159,6 +159,27 @@ TEST_F(ClusterPaths, AStoppedProcessDeclaresNobodyDeadAndLearnsThatItWas) {
     EXPECT_TRUE(b.absences.empty());
 }
 
+// Spec: CLU-029
+TEST_F(ClusterPaths, ALateHeartbeatIsToldOnceForAllPaths) {
+    start();
+    sim.run_for(1s);
+    sim.node("A").pause();
+    sim.run_for(500ms);  // more than the interval, less than the limit
+    sim.node("A").resume();
+    sim.run_for(2s);
+    ASSERT_EQ(a.late.size(), 1U);
+    EXPECT_GE(a.late.front(), 200ms);
+    EXPECT_TRUE(a.absences.empty());
+    EXPECT_TRUE(b.late.empty());
+    EXPECT_EQ(a.count(Kind::path_down) + b.count(Kind::path_down), 0);
+    sim.node("A").pause();
+    sim.run_for(5s);
+    sim.node("A").resume();
+    sim.run_for(2s);
+    EXPECT_EQ(a.absences.size(), 1U);
+    EXPECT_EQ(a.late.size(), 1U) << "an absence tells more";
+}
+
 TEST_F(ClusterPaths, AFrozenHostDeclaresNobodyDead) {
     start();
     sim.run_for(1s);
@@ -222,6 +243,7 @@ TEST_F(ClusterPaths, AnUnchangedPathKeepsItsConnectionAndNewLimitsAreTakenOver) 
 TEST_F(ClusterPaths, APortThatIsTakenIsToldAndTriedAgain) {
     auto* node = &sim.node("B");
     std::unique_ptr<runtime::Listener> other;
+    b.node = node;
     node->boot([&](runtime::World world) {
         other = world.network.listen({"10.0.0.2", 1500}, runtime::Security::cluster, [](auto) {}).value();
         return std::make_unique<Daemon>(world, kB, b);
@@ -240,7 +262,7 @@ TEST_F(ClusterPaths, DevicesThatCannotWorkAreTold) {
     a.paths = {disk, path(kB, "TCP:x", "10.0.0.2", "10.0.0.1"), path(kA, "TCP:1600", "10.0.0.1", "10.0.0.1")};
     boot(kA, a);
     sim.run_for(1s);
-    EXPECT_EQ(a.problem("DISK:/dev/sdx1"), "DISK:/dev/sdx1: this version has no DISK paths, only TCP ones");
+    EXPECT_EQ(a.problem("DISK:/dev/sdx1"), "there is no such device");
     EXPECT_EQ(a.problem("TCP:x"), "\"TCP:x\" is no TCP device: use TCP:<port>");
     EXPECT_EQ(a.problem("TCP:1600"), "A is this node itself: a path needs another node");
     EXPECT_TRUE(a.cluster->settled());

@@ -3,6 +3,7 @@
 
 #include "comm/cluster.h"
 #include "comm/wire.h"
+#include "runtime/simulated/shared_disk.h"
 #include "runtime/simulated/simulated_world.h"
 
 #include <gtest/gtest.h>
@@ -38,12 +39,16 @@ inline config::Path path(const NodeName& remote, const std::string& device, cons
 struct Host {
     std::vector<config::Path> paths;
     std::string version = "1.0";
+    Protocol protocol;
     std::vector<PeerEvent> events;
     std::vector<runtime::TimePoint> event_times;
     std::vector<Duration> absences;
+    std::vector<Duration> late;
     std::map<std::string, int> runs;  // of the method "echo", by payload
     std::vector<std::string> notices;
     Duration answer_after{};  // of "echo"
+    std::map<std::string, runtime::SimulatedDisk*> disks;
+    const runtime::SimulatedNode* node = nullptr;
     Cluster* cluster = nullptr;
     runtime::World* world = nullptr;
 
@@ -67,7 +72,10 @@ struct Host {
 class Daemon {
   public:
     Daemon(runtime::World world, NodeName name, Host& host)
-        : world_(world), host_(host), cluster_(world, {std::move(name), host.version, 4}) {
+        : world_(world),
+          host_(host),
+          disks_(*host.node, world.tasks, host.disks),
+          cluster_(world, {std::move(name), host.version, 4, &disks_, host.protocol}) {
         host.cluster = &cluster_;
         host.world = &world_;
         cluster_.on_peer_event([this](const PeerEvent& event) {
@@ -75,6 +83,7 @@ class Daemon {
             host_.event_times.push_back(world_.clock.now());
         });
         cluster_.on_absence([this](Duration absent) { host_.absences.push_back(absent); });
+        cluster_.on_late_heartbeat([this](Duration late) { host_.late.push_back(late); });
         cluster_.serve("echo", [this](const NodeName&, std::string_view payload, Cluster::Answer answer) {
             ++host_.runs[std::string(payload)];
             world_.tasks.after(host_.answer_after,
@@ -100,6 +109,7 @@ class Daemon {
   private:
     runtime::World world_;
     Host& host_;
+    runtime::SimulatedDisks disks_;
     Cluster cluster_;
 };
 
@@ -116,6 +126,7 @@ class TwoNodes : public ::testing::Test {
                    path(kA, "TCP:1510", "10.1.0.1", "10.1.0.2", 2)};
     }
     void boot(const NodeName& name, Host& host) {
+        host.node = &sim.node(name.str());
         sim.node(name.str()).boot([name, &host](runtime::World world) {
             return std::make_unique<Daemon>(world, name, host);
         });

@@ -18,9 +18,11 @@ struct Connection {
     std::uint64_t path = 0;  // PathEnd::id
     std::unique_ptr<runtime::Channel> channel;
     std::optional<wire::Hello> greeting;  // the peer's; empty until it came
+    Agreed agreed{kLowestProtocol, 0};    // with the greeting
+    bool told_unknown = false;            // that the peer sends frames which this release does not know
     runtime::TimePoint last_frame;
 
-    bool send(const wire::Frame& frame) { return send_encoded(wire::encode(frame)); }
+    bool send(const wire::Frame& frame) { return send_encoded(wire::encode(frame, agreed.version)); }
     bool send_encoded(const std::string& bytes) {
         return channel->send(std::as_bytes(std::span(bytes.data(), bytes.size())));
     }

@@ -6,6 +6,7 @@
 #include "comm/credentials.h"
 #include "comm/pki.h"
 #include "comm/proposals.h"
+#include "comm/rotation.h"
 #include "comm/wire.h"
 #include "messages/messages.h"
 
@@ -60,16 +61,16 @@ struct EnrolmentService::Impl : std::enable_shared_from_this<EnrolmentService::I
 };
 
 Result<KeyAndCertificate> EnrolmentService::Impl::ca() const {
-    KeyAndCertificate out;
-    UNDERSTUDY_TRY(out.certificate, world.files.read(files.ca_certificate));
-    auto key = world.files.read(files.ca_key);
-    if (!key && key.error().code == Code::not_found)
+    UNDERSTUDY_TRY(const auto trusted, world.files.read(files.ca_certificate));
+    auto out = load_ca(world, options.pki_directory);
+    // Who joins now would get a certificate of the authority that is being replaced.
+    if (split_certificates(trusted).size() > 1)
+        return fail(Code::failure, "new keys are being made for the cluster: try again when that is done");
+    if (!out && out.error().code == Code::not_found)
         return fail(Code::not_found,
                     "{} does not hold the key of the cluster's certificate authority ({}): it comes from the "
                     "first member that is ALIVE and has it; try again, or use another member",
                     options.self.str(), files.ca_key);
-    if (!key) return fail(std::move(key.error()));
-    out.private_key = std::move(*key);
     return out;
 }
 
@@ -157,7 +158,8 @@ Result<wire::JoinReply> EnrolmentService::Impl::admit(const wire::JoinRequest& r
     UNDERSTUDY_TRY(auto paths, member_ends(request.paths, node, channel));
     UNDERSTUDY_TRY(const auto issuer, ca());
     wire::JoinReply reply;
-    UNDERSTUDY_TRY(reply.certificate_pem, sign_request(issuer, node, request.request_pem));
+    UNDERSTUDY_TRY(reply.certificate_pem, sign_request(issuer, node, request.request_pem,
+                                                       hooks.next_issue ? hooks.next_issue(node) : 1));
     UNDERSTUDY_TRY(reply.cluster, cluster_name(issuer.certificate));
     reply.ca_pem = issuer.certificate;
     reply.member = options.self.str();

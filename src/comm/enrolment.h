@@ -74,6 +74,8 @@ class EnrolmentService {
         /// says which it created, perhaps changed. All or nothing.
         std::function<Result<std::vector<config::Path>>(const NodeName&, std::vector<config::Path>)>
             accept_paths;
+        /// The number of the node's certificate (runtime/removed_nodes.h); empty: 1.
+        std::function<std::uint32_t(const NodeName&)> next_issue = {};
     };
     struct Options {
         NodeName self;

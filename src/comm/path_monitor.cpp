@@ -78,6 +78,7 @@ void PathMonitor::on_greeting(std::uint64_t peer_incarnation, PathLimits peer_li
 void PathMonitor::notice_absence(TimePoint now, Outcome& outcome) {
     const auto late = now - next_tick();
     if (late <= limits_.interval) return;
+    outcome.late = late;
     const bool long_absence = late > limits_.limit();
     // At least one interval, so that what lies in the sockets is read before the verdict.
     const auto pardon = [&](TimePoint& by) {

@@ -45,6 +45,7 @@ class PathMonitor {
         std::optional<PathState> changed;
         bool heartbeat_due = false;
         std::optional<Duration> absent;  // set once per absence longer than interval x misses
+        std::optional<Duration> late;    // the same for any that is longer than the interval
         bool peer_returned = false;      // a peer that had given this node up hears it again
     };
 

@@ -187,8 +187,8 @@ Result<KeyAndCertificate> make_request(const NodeName& node) {
     return out;
 }
 
-Result<std::string> sign_request(const KeyAndCertificate& ca, const NodeName& node,
-                                 std::string_view csr_pem) {
+Result<std::string> sign_request(const KeyAndCertificate& ca, const NodeName& node, std::string_view csr_pem,
+                                 std::uint32_t issue) {
     UNDERSTUDY_CHECK(check_node_name(node));
     const Owned<X509_REQ> request(
         PEM_read_bio_X509_REQ(reader(csr_pem).get(), nullptr, no_password, nullptr));
@@ -213,6 +213,7 @@ Result<std::string> sign_request(const KeyAndCertificate& ca, const NodeName& no
     // Only name and key are taken from the request; what the certificate allows is decided here.
     if (!certificate || !prepare(certificate.get(), kNodeDays) ||
         !add_text(X509_get_subject_name(certificate.get()), "CN", node.str()) ||
+        !add_text(X509_get_subject_name(certificate.get()), "serialNumber", std::to_string(issue)) ||
         X509_set_issuer_name(certificate.get(), X509_get_subject_name(issuer.get())) != 1 ||
         X509_set_pubkey(certificate.get(), wanted_key) != 1 ||
         !add_extension(certificate.get(), issuer.get(), NID_basic_constraints, "critical,CA:FALSE") ||
@@ -223,6 +224,19 @@ Result<std::string> sign_request(const KeyAndCertificate& ca, const NodeName& no
         X509_sign(certificate.get(), issuer_key.get(), EVP_sha256()) == 0)
         return openssl_error(fmt::format("cannot sign the certificate of {}", node.str()));
     return certificate_pem(certificate.get());
+}
+
+std::vector<std::string> split_certificates(std::string_view pem) {
+    constexpr std::string_view kBegin = "-----BEGIN CERTIFICATE-----";
+    constexpr std::string_view kEnd = "-----END CERTIFICATE-----";
+    std::vector<std::string> out;
+    for (std::size_t at = 0; (at = pem.find(kBegin, at)) != std::string_view::npos;) {
+        const auto end = pem.find(kEnd, at);
+        if (end == std::string_view::npos) break;
+        out.push_back(std::string(pem.substr(at, end + kEnd.size() - at)) + "\n");
+        at = end;
+    }
+    return out;
 }
 
 Result<std::string> fingerprint(std::string_view pem) {

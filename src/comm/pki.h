@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace understudy::comm {
 
@@ -19,7 +20,11 @@ Result<KeyAndCertificate> make_ca(std::string_view cluster_name);
 /// A key and a certificate signing request for a node; returned as (key, CSR).
 Result<KeyAndCertificate> make_request(const NodeName& node);
 /// Signs a request for `node`; refuses a request whose name or signature is wrong. Valid for 10 years.
-Result<std::string> sign_request(const KeyAndCertificate& ca, const NodeName& node, std::string_view csr_pem);
+/// `issue`: which certificate of that name it is (runtime/removed_nodes.h); in the subject's serialNumber.
+Result<std::string> sign_request(const KeyAndCertificate& ca, const NodeName& node, std::string_view csr_pem,
+                                 std::uint32_t issue = 1);
+/// The certificates of a PEM text, each by itself.
+std::vector<std::string> split_certificates(std::string_view pem);
 /// SHA-256 of the certificate's DER form, lower-case hex.
 Result<std::string> fingerprint(std::string_view certificate_pem);
 

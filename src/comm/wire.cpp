@@ -31,7 +31,10 @@ struct Encoder {
         to.set_incarnation(in.incarnation);
         to.set_interval_ms(in.interval_ms);
         to.set_misses(in.misses);
+        to.set_highest(in.highest);
+        to.set_features(in.features);
     }
+    void operator()(const Unknown&) {}
     void operator()(const Refusal& in) { out.mutable_refusal()->set_reason(in.reason); }
     void operator()(const Heartbeat& in) {
         auto& to = *out.mutable_heartbeat();
@@ -106,11 +109,17 @@ struct Reader {
             problem = fmt::format("{} is {}, legal are {} to {}", field, value, least, most);
         return value;
     }
-    Code code(std::uint32_t value) {
-        return static_cast<Code>(
-            number<std::uint32_t>(value, 0, static_cast<std::uint32_t>(Code::unreachable), "code"));
+    static Code code(std::uint32_t value) {
+        return value <= static_cast<std::uint32_t>(Code::unreachable) ? static_cast<Code>(value)
+                                                                      : Code::failure;
+    }
+    static View view(std::uint32_t value) {
+        return value <= static_cast<std::uint32_t>(View::silent) ? static_cast<View>(value) : View::unknown;
     }
 };
+
+// Field 1000, empty: no release will use it.
+constexpr std::string_view kUnknownField{"\xc2\x3e\0", 3};
 
 constexpr std::uint32_t kMaxIntervalMs = 3'600'000;
 constexpr std::uint32_t kMaxMisses = 1000;
@@ -139,7 +148,9 @@ Hello read_hello(Reader& reader, const pb::Hello& in) {
                  reader.name(in.device(), "device"),
                  in.incarnation(),
                  reader.number<std::uint32_t>(in.interval_ms(), 0, kMaxIntervalMs, "interval"),
-                 reader.number<std::uint32_t>(in.misses(), 0, kMaxMisses, "misses")};
+                 reader.number<std::uint32_t>(in.misses(), 0, kMaxMisses, "misses"),
+                 in.highest(),
+                 in.features()};
 }
 
 Frame read(Reader& reader, const pb::Envelope& in) {
@@ -150,12 +161,8 @@ Frame read(Reader& reader, const pb::Envelope& in) {
             return Refusal{reader.text(in.refusal().reason(), kMaxTextBytes, "reason")};
         case pb::Envelope::kHeartbeat: {
             const auto& from = in.heartbeat();
-            return Heartbeat{from.sequence(),
-                             from.last_seen(),
-                             static_cast<View>(reader.number<std::uint32_t>(from.view(), 0, 2, "view")),
-                             from.wall_us(),
-                             from.sent_ns(),
-                             from.echo_ns(),
+            return Heartbeat{from.sequence(), from.last_seen(), Reader::view(from.view()),
+                             from.wall_us(),  from.sent_ns(),   from.echo_ns(),
                              from.held_ns()};
         }
         case pb::Envelope::kCall: {
@@ -169,7 +176,7 @@ Frame read(Reader& reader, const pb::Envelope& in) {
         }
         case pb::Envelope::kAnswer: {
             const auto& from = in.answer();
-            return Answer{from.id(), reader.code(from.code()), from.number(),
+            return Answer{from.id(), Reader::code(from.code()), from.number(),
                           reader.text(from.text(), kMaxTextBytes, "text"), from.payload()};
         }
         case pb::Envelope::kNotice:
@@ -185,7 +192,7 @@ Frame read(Reader& reader, const pb::Envelope& in) {
         }
         case pb::Envelope::kJoinReply: {
             const auto& from = in.join_reply();
-            return JoinReply{reader.code(from.code()),
+            return JoinReply{Reader::code(from.code()),
                              reader.text(from.text(), kMaxTextBytes, "text"),
                              reader.text(from.certificate_pem(), kMaxTextBytes, "certificate"),
                              reader.text(from.ca_pem(), kMaxTextBytes, "CA certificate"),
@@ -196,27 +203,31 @@ Frame read(Reader& reader, const pb::Envelope& in) {
         case pb::Envelope::FRAME_NOT_SET:
             break;
     }
-    reader.problem = "its kind is unknown";
-    return Refusal{};
+    pb::Envelope known;
+    known.set_major(in.major());
+    if (in.ByteSizeLong() <= known.ByteSizeLong()) reader.problem = "it is empty";
+    return Unknown{};
 }
 
 }  // namespace
 
-std::string encode(const Frame& frame) {
+std::string encode(const Frame& frame, std::uint32_t version) {
     pb::Envelope out;
-    out.set_major(kProtocolMajor);
+    out.set_major(version);
     std::visit(Encoder{out}, frame);
-    return out.SerializeAsString();
+    auto bytes = out.SerializeAsString();
+    if (std::holds_alternative<Unknown>(frame)) bytes += kUnknownField;
+    return bytes;
 }
 
-Result<Frame> decode(std::span<const std::byte> bytes) {
+Result<Frame> decode(std::span<const std::byte> bytes, std::uint32_t lowest, std::uint32_t highest) {
     pb::Envelope in;
     if (bytes.size() > (64UL << 20) || !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
         return fail(Code::internal, "malformed frame of {} bytes", bytes.size());
     const bool for_ever = in.has_hello() || in.has_refusal();
-    if (!for_ever && in.major() != static_cast<std::uint32_t>(kProtocolMajor))
-        return fail(Code::internal, "frame of protocol version {}; this node speaks version {}", in.major(),
-                    kProtocolMajor);
+    if (!for_ever && (in.major() < lowest || in.major() > highest))
+        return fail(Code::internal, "frame of protocol version {}; this node speaks versions {} to {}",
+                    in.major(), lowest, highest);
     Reader reader;
     auto frame = read(reader, in);
     if (!reader.problem.empty()) return fail(Code::internal, "illegal frame: {}", reader.problem);

@@ -4,6 +4,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "comm/protocol.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -31,6 +32,8 @@ struct Hello {
     std::uint64_t incarnation = 0;
     std::uint32_t interval_ms = 0;
     std::uint32_t misses = 0;
+    std::uint32_t highest = 0;  // 0: of a release that speaks one version
+    std::uint64_t features = 0;
     friend bool operator==(const Hello&, const Hello&) = default;
 };
 
@@ -115,14 +118,22 @@ struct JoinReply {
     friend bool operator==(const JoinReply&, const JoinReply&) = default;
 };
 
-using Frame = std::variant<Hello, Refusal, Heartbeat, Call, Answer, Notice, JoinRequest, JoinReply>;
+/// A frame of a later release, which may be ignored.
+struct Unknown {
+    friend bool operator==(const Unknown&, const Unknown&) = default;
+};
 
-/// The frame's bytes, under this node's protocol version.
-std::string encode(const Frame& frame);
+using Frame = std::variant<Hello, Refusal, Heartbeat, Call, Answer, Notice, JoinRequest, JoinReply, Unknown>;
 
-/// Hello and Refusal are decoded whatever the sender's version; another frame of another major version is
-/// Code::internal with both numbers. Anything that encode() cannot have made is Code::internal too.
-Result<Frame> decode(std::span<const std::byte> bytes);
+/// The frame's bytes, under a protocol version.
+std::string encode(const Frame& frame, std::uint32_t version = kLowestProtocol);
+
+/// Hello and Refusal are decoded whatever the sender's version; another frame of a version that is not within
+/// these limits is Code::internal with the numbers. Values that only a later release can have made are taken
+/// for the most careful one that is known (a view for unknown, a code for failure); anything else that
+/// encode() cannot have made is Code::internal.
+Result<Frame> decode(std::span<const std::byte> bytes, std::uint32_t lowest = kLowestProtocol,
+                     std::uint32_t highest = kHighestProtocol);
 
 /// Whether `name` can be a node's name: 1 to 63 of letters, digits, '.', '-', '_', starting with a letter or
 /// digit. It stands in certificates, file names and logs.

@@ -142,6 +142,11 @@ bool matches_selectors(const Context& context, const Instance& instance) {
 
 }  // namespace lcdi
 
+Result<Path> new_path(Database& database, const LiveView& live, const Command& command) {
+    lcdi::Context context{database, live, command};
+    return lcdi::checked_path(context);
+}
+
 std::optional<Reply> run_lcdi(Database& database, const LiveView& live, const Command& command) {
     const auto at = std::find_if(lcdi::kHandlers.begin(), lcdi::kHandlers.end(),
                                  [&](const auto& entry) { return entry.name == command.name; });

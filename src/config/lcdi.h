@@ -28,7 +28,6 @@ struct LiveView {
         has_action;  // script exists
     std::int64_t now_s = 0;
     bool allow_fast_heartbeats = false;
-    bool disk_paths = true;  // whether the communication can run paths over a shared disk
     /// What is wrong with the paths to the node, for sys_getds; empty when nothing is.
     std::function<std::string(const NodeName&)> node_reason = {};
     /// Whether the instance is a replicated volume (CMD-071). Empty: every filesys/volume is.
@@ -40,6 +39,10 @@ struct LiveView {
 
 /// nullopt when the command is not one of this group.
 std::optional<Reply> run_lcdi(Database& database, const LiveView& live, const Command& command);
+
+/// The path that net_create would define, checked against everything but the device itself: a DISK path's
+/// device is looked at by the daemon, before it runs the command. Codes 2, 4, 5.
+Result<Path> new_path(Database& database, const LiveView& live, const Command& command);
 
 /// Two instances on two systems that are the same thing, as eqv_create and eqv_remove name them.
 struct EquivalencyPair {

@@ -106,6 +106,7 @@ Result<Reply> sys_getds(Context&);
 Result<Reply> sys_remove(Context&);
 Result<Reply> lcduname(Context&);
 Result<Reply> delallsys(Context&);
+Result<Path> checked_path(Context&);  // what net_create defines
 Result<Reply> net_create(Context&);
 Result<Reply> net_list(Context&);
 Result<Reply> net_remove(Context&);

@@ -84,11 +84,21 @@ Result<> fill_disk(const Context& context, Path& path) {
         if (other.transport == "DISK" && other.remote == path.remote && other.device != path.device)
             return fail(Code::bad_argument, "there already is a DISK path to {}: {}", path.remote.str(),
                         other.device);
-    if (!context.live.disk_paths)
-        return fail(Code::failure,
-                    "{} is a legal path, but this version cannot send heartbeats over a disk; use a TCP path",
-                    path.device);
     return {};
+}
+
+/// A DISK path is for two systems: a third one must not come while there is one. Spec: CLU-046, AS-29.
+Result<> check_not_third(const NodeConfig& own, const NodeName& system, const NodeName& self) {
+    if (own.systems.contains(system)) return {};
+    const bool full = own.systems.size() >= (own.systems.contains(self) ? 2U : 1U);
+    const auto disk = std::find_if(own.paths.begin(), own.paths.end(),
+                                   [](const Path& path) { return path.transport == "DISK"; });
+    if (!full || disk == own.paths.end()) return {};
+    return fail(
+        Code::bad_argument,
+        "{} would be a third system, and {} has the DISK path {} to {}, which works between two only: "
+        "remove it on both first",
+        system.str(), self.str(), disk->device, disk->remote.str());
 }
 
 /// The system that -s names, which must be known.
@@ -137,6 +147,7 @@ Result<Reply> sys_create(Context& context) {
     const NodeName system(name);
     if (system == context.self() || context.own().systems.contains(system))
         return fail(Code::exists, "system \"{}\" is already known to {}", name, context.self().str());
+    UNDERSTUDY_CHECK(check_not_third(context.own(), system, context.self()));
     context.database.commit({PutSystem{system}});
     return success();
 }
@@ -233,7 +244,7 @@ Result<Reply> delallsys(Context& context) {
     return reply;
 }
 
-Result<Reply> net_create(Context& context) {
+Result<Path> checked_path(Context& context) {
     const auto& command = context.command;
     const auto& own = context.own();
     Path path;
@@ -262,16 +273,31 @@ Result<Reply> net_create(Context& context) {
         return fail(Code::bad_argument, "device {} needs -n {}, not \"{}\"", path.device,
                     tcp ? "TLI" : "DISK", path.transport);
     UNDERSTUDY_CHECK(tcp ? fill_tcp(context, path) : fill_disk(context, path));
+    UNDERSTUDY_CHECK(check_not_third(own, path.remote, context.self()));
     if (const auto* existing = own.find_path(path.device))
         return fail(Code::exists, "{} is already the communication path to {}{}", path.device,
                     existing->remote.str(), tcp ? "; each path has a port of its own" : "");
+    return path;
+}
 
+Result<Reply> net_create(Context& context) {
+    UNDERSTUDY_TRY(auto path, checked_path(context));
     std::vector<Edit> edits;
     // The first path to a system makes it known. Spec: CLU-100.
-    if (!own.systems.contains(path.remote)) edits.emplace_back(PutSystem{path.remote});
+    if (!context.own().systems.contains(path.remote)) edits.emplace_back(PutSystem{path.remote});
+    auto reply = success();
+    // Spec: CLU-049.
+    for (const auto& other : context.own().paths)
+        if (other.transport == path.transport && other.remote == path.remote &&
+            other.local_address == path.local_address && other.remote_address == path.remote_address)
+            reply.err = fmt::format(
+                "*WARNING* {} uses the same addresses as {}: when that network fails, both fail. A second "
+                "path "
+                "is worth something on a network of its own",
+                path.device, other.device);
     edits.emplace_back(PutPath{std::move(path)});
     context.database.commit(std::move(edits));
-    return success();
+    return reply;
 }
 
 Result<Reply> net_list(Context& context) {

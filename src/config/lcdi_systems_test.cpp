@@ -127,15 +127,6 @@ TEST_F(Systems, ALostSystemGoesWithItsPathsAndEquivalencies) {
     expect("delallsys", 2);
 }
 
-// Spec: CLU-046, CMD-134
-TEST_F(Systems, ADiskPathThatCannotRunIsRefusedAfterItsArgumentsWereChecked) {
-    shell.live.disk_paths = false;
-    expect("net_create -s nodeB -D DISK:/dev/sdx1 -n DISK -r 10.0.0.2 -p 61", 2);
-    expect("net_create -s nodeB -D DISK: -n DISK -p 61", 5);
-    expect("net_create -s nodeB -D DISK:/dev/sdx1 -n DISK -p 61", 1);
-    expect("sys_list", 0, "nodeA\n");
-}
-
 // Spec: CLU-056, CLU-057, CLU-100
 TEST_F(Systems, TheFirstPathMakesASystemKnownAndRemovalKeepsIt) {
     expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0);
@@ -260,6 +251,32 @@ TEST_F(Systems, ADiskPathIsTheOnlyOneBetweenTwoSystems) {
     expect("net_create -s nodeB -D DISK: -n DISK -p 61", 5);
     expect("net_create -s nodeB -D DISK:/dev/z -n DISK -p 61 -r 10.0.0.2", 2);
     expect("net_create -s nodeC -D DISK:/dev/z -n DISK -p 61", 5);  // three systems
+}
+
+// Spec: CLU-046, CLU-053
+TEST_F(Systems, NoThirdSystemComesWhileThereIsADiskPath) {
+    expect("net_create -s nodeB -D DISK:/dev/disk/by-id/x -n DISK -p 61", 0);
+    const auto refused = expect("net_create -s nodeC -D TCP:1500 -n TLI -r 10.0.0.3 -l 10.0.0.1 -p 1", 5);
+    EXPECT_NE(refused.err.find("DISK:/dev/disk/by-id/x to nodeB"), std::string::npos) << refused.err;
+    expect("sys_create -s nodeC", 5);
+    expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0);
+    expect("net_remove -D DISK:/dev/disk/by-id/x", 0);
+    expect("net_create -s nodeC -D TCP:1510 -n TLI -r 10.0.0.3 -l 10.0.0.1 -p 1", 0);
+}
+
+// Spec: CLU-049
+TEST_F(Systems, ASecondPathOverTheSameNetworkIsWarnedOf) {
+    EXPECT_EQ(expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0).err, "");
+    const auto same = expect("net_create -s nodeB -D TCP:1510 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 2", 0);
+    EXPECT_NE(same.err.find("TCP:1510 uses the same addresses as TCP:1500"), std::string::npos) << same.err;
+    EXPECT_EQ(expect("net_create -s nodeB -D TCP:1520 -n TLI -r 10.1.0.2 -l 10.1.0.1 -p 2", 0).err, "");
+}
+
+// Spec: CLU-047, CLU-059
+TEST_F(Systems, ThereAreTwoKindsOfPathsAndNoSerialOne) {
+    expect("net_create -s nodeB -D TTY:/dev/ttyS0 -n TTY -p 31", 5);
+    expect("net_create -s nodeB -D TTY:/dev/ttyS0 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 31", 5);
+    expect("net_list", 0, "");
 }
 
 // Spec: CMD-098, CMD-099

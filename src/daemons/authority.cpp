@@ -1,6 +1,7 @@
 #include "daemons/authority.h"
 
 #include "comm/pki.h"
+#include "comm/rotation.h"
 #include "messages/messages.h"
 
 namespace understudy::daemons {
@@ -33,7 +34,13 @@ void Authority::start() {
 bool Authority::wanted() const {
     return options_.settings.boolean("SHARE_CA_KEY") &&
            world_.files.exists(options_.layout.pki() + "/node.pem") &&
-           !world_.files.exists(key_file(options_));
+           !comm::load_ca(world_, options_.layout.pki());
+}
+
+void Authority::ask_all() {
+    if (!wanted()) return;
+    for (const auto& peer : cluster_.alive_peers())
+        ask(peer);
 }
 
 Result<std::string> Authority::give(const NodeName& caller) const {
@@ -58,13 +65,13 @@ void Authority::ask(const NodeName& peer) {
         });
 }
 
-/// Only what belongs to this cluster's certificate.
+/// Only what belongs to an authority that this node trusts.
 Result<> Authority::keep(const std::string& key) {
-    comm::KeyAndCertificate pair;
-    pair.private_key = key;
-    UNDERSTUDY_TRY(pair.certificate, world_.files.read(options_.layout.pki() + "/ca.pem"));
-    UNDERSTUDY_CHECK(comm::check_pair(pair));
-    return world_.files.write_atomic(key_file(options_), key, kKeyMode);
+    UNDERSTUDY_TRY(const auto trusted, world_.files.read(options_.layout.pki() + "/ca.pem"));
+    for (const auto& certificate : comm::split_certificates(trusted))
+        if (comm::check_pair({key, certificate}))
+            return world_.files.write_atomic(key_file(options_), key, kKeyMode);
+    return fail(Code::internal, "it is not the key of a certificate authority that this node trusts");
 }
 
 }  // namespace understudy::daemons

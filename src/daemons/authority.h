@@ -19,6 +19,8 @@ class Authority {
     ~Authority() { *alive_ = false; }
     /// Gives the key to members that ask, and asks each peer that comes up while this node has none.
     void start();
+    /// Asks every living peer for the key, if this node lacks the one of the authority that it trusts.
+    void ask_all();
 
   private:
     [[nodiscard]] bool wanted() const;

@@ -31,7 +31,7 @@ Result<std::chrono::seconds> lifetime_of(const Command& command) {
 }  // namespace
 
 Membership::Membership(runtime::World world, config::Database& database, Introduction& introduction,
-                       const NodeOptions& options)
+                       const Credentials& credentials, const NodeOptions& options)
     : world_(world),
       database_(database),
       introduction_(introduction),
@@ -46,7 +46,8 @@ Membership::Membership(runtime::World world, config::Database& database, Introdu
                        database_.journal(0, "node", joiner.str(),
                                          fmt::format("{} has joined the cluster", joiner.str()));
                    return made;
-               }}) {}
+               },
+           .next_issue = [&credentials](const NodeName& node) { return credentials.next_issue(node); }}) {}
 
 void Membership::start() {
     if (!world_.files.exists(options_.layout.pki() + "/node.pem")) return;

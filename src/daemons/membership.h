@@ -5,6 +5,7 @@
 #include "comm/enrolment.h"
 #include "config/command.h"
 #include "config/database.h"
+#include "daemons/credentials.h"
 #include "daemons/introduction.h"
 #include "daemons/node.h"
 
@@ -17,7 +18,7 @@ class Membership {
   public:
     using Done = std::function<void(config::Reply)>;
     Membership(runtime::World world, config::Database& database, Introduction& introduction,
-               const NodeOptions& options);
+               const Credentials& credentials, const NodeOptions& options);
     Membership(const Membership&) = delete;
     Membership& operator=(const Membership&) = delete;
     /// Serves enrolment when this node belongs to a cluster.

@@ -28,6 +28,8 @@ using namespace mirror::control;
 
 // Credentials come with init or join, which may be after the start of this daemon.
 constexpr auto kCredentialsRetry = std::chrono::milliseconds(250);
+/// How soon new keys and removed nodes are noticed.
+constexpr auto kCredentialsPoll = std::chrono::seconds(2);
 
 struct Arguments {
     config::Layout layout;
@@ -77,8 +79,15 @@ Result<std::string> node_name(const runtime::Files& files, const config::Layout&
     return std::string(host);
 }
 
+std::string credential_files(const runtime::Files& files, const std::string& pki) {
+    std::string text;
+    for (const auto* name : {"/ca.pem", "/node.pem", "/removed"})
+        text += files.read(pki + name).value_or("") + '\0';
+    return text;
+}
+
 /// Serves peers as soon as there is a certificate, and goes on trying until then.
-runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string address) {
+runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string pki, std::string address) {
     std::string told;
     for (;;) {
         auto loaded = world.network.reload_credentials();
@@ -96,6 +105,17 @@ runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string 
         co_await runtime::sleep_for(world.tasks, kCredentialsRetry);
     }
     messages::info("peers are served on port {}", manager.options().dispatch_port);
+    // understudyd replaces keys and takes out nodes while this process runs.
+    for (auto before = credential_files(world.files, pki);;) {
+        co_await runtime::sleep_for(world.tasks, kCredentialsPoll);
+        auto now = credential_files(world.files, pki);
+        if (now == before) continue;
+        auto loaded = world.network.reload_credentials();
+        // A moment between two of the files: they fit together the next time.
+        if (!loaded) continue;
+        before = std::move(now);
+        messages::info("the cluster's keys have changed: new connections use them");
+    }
 }
 
 runtime::Task<> stop(runtime::PosixWorld& posix, Manager& manager) {
@@ -108,8 +128,8 @@ Result<> serve(const Arguments& arguments) {
     if (const auto guarded = protect_from_memory_pressure(); !guarded)
         messages::warning("{}", guarded.error().text);
 
-    runtime::PosixWorld posix(
-        {layout.pki() + "/ca.pem", layout.pki() + "/node.pem", layout.pki() + "/node.key"});
+    runtime::PosixWorld posix({layout.pki() + "/ca.pem", layout.pki() + "/node.pem",
+                               layout.pki() + "/node.key", layout.pki() + "/removed"});
     auto world = posix.world();
     for (const auto& directory : {layout.state(), layout.run(), layout.log()})
         UNDERSTUDY_CHECK(world.files.make_directories(directory));
@@ -182,8 +202,9 @@ Result<> serve(const Arguments& arguments) {
         messages::info("no credentials yet: {}", loaded.error().text);
     manager.start();
     service.start();
-    tasks.spawn(serve_peers(
-        world, manager, arguments.listen.empty() ? settings.text("MirrorListenAddress") : arguments.listen));
+    tasks.spawn(
+        serve_peers(world, manager, layout.pki(),
+                    arguments.listen.empty() ? settings.text("MirrorListenAddress") : arguments.listen));
     bool stopping = false;
     posix.on_terminate([&] {
         if (!std::exchange(stopping, true)) tasks.spawn(stop(posix, manager));

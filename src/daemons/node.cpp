@@ -5,7 +5,9 @@
 #include "config/settings_file.h"
 #include "daemons/authority.h"
 #include "daemons/config_replication.h"
+#include "daemons/credentials.h"
 #include "daemons/definition.h"
+#include "daemons/disk_paths.h"
 #include "daemons/equivalency.h"
 #include "daemons/hierarchy.h"
 #include "daemons/history.h"
@@ -47,6 +49,10 @@ constexpr std::string_view kReadOnly[] = {"app_list",           "typ_list",
                                           "understudy plan",    "understudy policy show",
                                           "understudy history", "understudy config export"};
 
+std::int64_t milliseconds(runtime::Duration duration) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
 }  // namespace
 
 Role role_needed(const Command& command) {
@@ -79,8 +85,10 @@ struct Node::Impl {
     QuorumService quorum;
     ConfigReplication replication;
     Authority authority;
+    Credentials credentials;
     Introduction introduction;
     Membership membership;
+    DiskPaths disk_paths;
     StatusService status;
     IncidentService incidents;
     MaintenanceService maintenance;
@@ -105,14 +113,19 @@ struct Node::Impl {
           options(std::move(o)),
           database(std::move(d)),
           settings(world, options.layout.settings(), options.settings),
-          cluster(world, {.self = options.self, .software_version = "0.1.0"}),
+          cluster(world, {.self = options.self,
+                          .software_version = "0.1.0",
+                          .disks = options.shared_disks,
+                          .protocol = options.protocol}),
           safety_check(world, *database, cluster, safety_options(options), recovery::ping_probe(world)),
           engine(world, *database, cluster, engine_options(options, *database, settings)),
           quorum(world, *database, cluster, engine, options.layout, options.quorum_storage, options.watchdog),
           replication(world, *database, cluster),
           authority(world, *database, cluster, options),
+          credentials(world, *database, cluster, options, [this] { authority.ask_all(); }),
           introduction(world, *database, cluster, options),
-          membership(world, *database, introduction, options),
+          membership(world, *database, introduction, credentials, options),
+          disk_paths(world, *database, options, [this] { return live_view(); }),
           status(world, *database, cluster, engine, quorum, options),
           incidents(world, *database, cluster,
                     [this](std::function<void(Result<std::string>)> answer) {
@@ -212,7 +225,6 @@ struct Node::Impl {
             return world.files.make_directories(options.layout.lkroot() + "/" + below_lkroot);
         };
         live.now_s = std::chrono::floor<std::chrono::seconds>(world.clock.wall()).time_since_epoch().count();
-        live.disk_paths = false;
         live.allow_fast_heartbeats = options.settings.boolean("ALLOW_FAST_HEARTBEATS");
         return live;
     }
@@ -232,6 +244,13 @@ struct Node::Impl {
     }
 
     void apply_paths() { cluster.set_paths(effective_paths(options, *database)); }
+
+    /// Spec: CLU-069.
+    void log_limits() const {
+        for (const auto& path : effective_paths(options, *database))
+            messages::info("heartbeats of path {} to {}: every {} ms, DEAD after {} missed", path.device,
+                           path.remote.str(), path.interval_ms, path.misses);
+    }
 
     /// A kit that is installed is known: its application and type need no command. Spec: CMD-057, README
     /// ruling 9.
@@ -270,6 +289,17 @@ struct Node::Impl {
             if (change.owner == options.self && touches_paths(change)) apply_paths();
         });
         cluster.on_peer_event([this](const comm::PeerEvent& event) { journal_path(event); });
+        // Spec: CLU-029.
+        cluster.on_absence([this](runtime::Duration absent) {
+            journal_heartbeat(
+                fmt::format("understudyd did not run for {} ms: its peers may have declared {} dead",
+                            milliseconds(absent), options.self.str()));
+        });
+        cluster.on_late_heartbeat([this](runtime::Duration late) {
+            journal_heartbeat(
+                fmt::format("a heartbeat was {} ms late: {} is short of processor time or memory",
+                            milliseconds(late), options.self.str()));
+        });
         cluster.serve("command", [this](const NodeName& caller, std::string_view payload,
                                         comm::Cluster::Answer answer) {
             auto command = config::decode_command(payload);
@@ -297,6 +327,7 @@ struct Node::Impl {
         if (options.settings.text("SAFETY_CHECK_MODE") != "off") engine.add_gate(safety_check);
         register_kits();
         replication.start();
+        credentials.start();
         authority.start();
         introduction.start();
         membership.start();
@@ -309,7 +340,12 @@ struct Node::Impl {
         hierarchy_steps.start();
         remote.start();
         engine.start();
+        log_limits();
         apply_paths();
+    }
+
+    void journal_heartbeat(const std::string& text) {
+        database->journal(0, "heartbeat", options.self.str(), text);
     }
 
     /// Peers going and coming are told by the engine; paths by nobody else.
@@ -355,7 +391,7 @@ struct Node::Impl {
             return forward(command, destination, done);
         if (command.name == "lcdrecover" && (command.has("g") || command.has("G")))
             return engine.lcdrecover(command, done);
-        if (removal.run(command, done)) return;
+        if (removal.run(command, done) || disk_paths.run(command, done)) return;
         if (auto reply = config::run_lcdi(*database, live_view(), command)) {
             if (command.name != "delallsys" || reply->exit_code != 0) return done(*reply);
             return database->sync([done, result = *reply](const Result<>& synced) {
@@ -365,10 +401,10 @@ struct Node::Impl {
         if (plans.run(command, done) || policy.run(command, done) || quorum.run(command, progress, done))
             return;
         if (equivalencies.run(command, done) || membership.run(command, done) ||
-            introduction.run(command, done) || status.run(command, done) || incidents.run(command, done) ||
-            maintenance.run(command, done) || history.run(command, done) || locks.run(command, done) ||
-            priorities.run(command, done) || definition.run(command, progress, done) ||
-            hierarchies.run(command, progress, done))
+            credentials.run(command, done) || introduction.run(command, done) || status.run(command, done) ||
+            incidents.run(command, done) || maintenance.run(command, done) || history.run(command, done) ||
+            locks.run(command, done) || priorities.run(command, done) ||
+            definition.run(command, progress, done) || hierarchies.run(command, progress, done))
             return;
         if (command.name == "lcdsync")
             return replication.sync([done](const Result<>& synced, const std::vector<NodeName>& unconfirmed) {

@@ -15,6 +15,7 @@
 #include "config/settings.h"
 #include "quorum/storage.h"
 #include "recovery/engine.h"
+#include "runtime/shared_disk.h"
 
 #include <functional>
 #include <memory>
@@ -30,6 +31,8 @@ struct NodeOptions {
     // Both outlive the node; null: no storage quorum, nothing resets this host.
     quorum::Storage* quorum_storage = nullptr;
     quorum::Watchdog* watchdog = nullptr;
+    runtime::SharedDisks* shared_disks = nullptr;  // null: no DISK paths
+    comm::Protocol protocol = {};                  // another one than this release's: for tests
 };
 
 class Node {

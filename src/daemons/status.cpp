@@ -242,7 +242,8 @@ struct StatusService::Impl {
 
     json cell_of(const NodeName& node, const config::Instance& instance,
                  const std::optional<Priority>& priority) {
-        const bool known = node == database.self() || cluster.peer_state(node) == comm::PeerState::alive;
+        // A node that only a DISK path keeps ALIVE tells nothing of its resources. Spec: CLU-052.
+        const bool known = cluster.carries_calls(node);
         json value{{"state", known ? std::string(config::to_string(instance.state)) : "UNKNOWN"},
                    {"reason", instance.reason}};
         value["shown"] = known ? std::string(cell(instance.state)) : "Unknown";

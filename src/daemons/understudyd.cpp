@@ -8,6 +8,7 @@
 #include "messages/messages.h"
 #include "quorum/helper_storage.h"
 #include "runtime/posix/daemon_protection.h"
+#include "runtime/posix/posix_shared_disk.h"
 #include "runtime/posix/posix_world.h"
 #include "runtime/posix/watchdog.h"
 
@@ -142,7 +143,8 @@ class Daemon {
           layout_(std::move(layout)),
           self_(std::move(self)),
           storage_(world_, beside("understudy-qwk"),
-                   [this] { return storage_environment(world_.files, layout_); }) {}
+                   [this] { return storage_environment(world_.files, layout_); }),
+          disks_(world_.tasks) {}
     Daemon(const Daemon&) = delete;
     Daemon& operator=(const Daemon&) = delete;
 
@@ -160,7 +162,8 @@ class Daemon {
                                               .host_rebooted = rebooted,
                                               .pid = static_cast<int>(getpid()),
                                               .quorum_storage = &storage_,
-                                              .watchdog = watchdog_.get()}));
+                                              .watchdog = watchdog_.get(),
+                                              .shared_disks = &disks_}));
         life.server = std::make_unique<CommandServer>(world_, *life.node, layout_, settings);
         UNDERSTUDY_CHECK(life.server->listen());
         life.node->on_stopped([this] {
@@ -231,6 +234,7 @@ class Daemon {
     config::Layout layout_;
     NodeName self_;
     quorum::HelperStorage storage_;
+    runtime::PosixSharedDisks disks_;
     std::unique_ptr<ProcessWatchdog> watchdog_;
     Life life_;
 };
@@ -247,6 +251,8 @@ Result<> serve(const Arguments& arguments) {
     messages::configure({.process = "understudyd", .file = layout.log() + "/understudyd.log"});
     if (const auto locked = runtime::lock_memory_and_raise_priority(); !locked)
         messages::warning("{}; heartbeats may be late when memory is short", locked.error().text);
+    if (const auto raised = runtime::raise_to_real_time(); !raised)
+        messages::warning("{}; heartbeats may be late when the processors are busy", raised.error().text);
 
     UNDERSTUDY_TRY(const bool rebooted, mark_boot(world.files, layout));
     // What an earlier process left of a quarantine that it did not wait for.

@@ -391,7 +391,7 @@ def test_a_system_is_known_by_its_first_path_and_goes_with_its_paths(scratch: Ho
 
 
 # Spec: CMD-134
-def test_disk_paths_are_checked_and_then_refused_with_the_reason(scratch: Host) -> None:
+def test_a_disk_path_between_more_than_two_systems_is_refused(scratch: Host) -> None:
     words = ("net_create", "-s", "nodeX", "-D", "DISK:/dev/sdx1", "-n", "DISK", "-p", "61")
     assert code(scratch, *words, "-r", "10.9.0.2") == 2
     assert code(scratch, *words) == 5, "three systems"
