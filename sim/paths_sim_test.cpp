@@ -21,6 +21,7 @@ const Tag kApp("app0");
 class Paths : public testing::Test {
   protected:
     void start(ClusterOptions options) {
+        sim.set_trace_detail(runtime::TraceDetail::notes);
         options.hierarchies = 1;
         cluster.emplace(sim, options);
         invariants.emplace(*cluster);
@@ -147,9 +148,10 @@ TEST_F(Paths, AClusterIsUpgradedNodeByNodeWhileItsApplicationRuns) {
         cluster->host(name).kill_program();
         sim.run_for(200ms);
         cluster->power_on(name);
-        ASSERT_TRUE(cluster->wait_in_service(20s)) << name.str();
-        EXPECT_THAT(running(), ElementsAre(kAlpha));
+        sim.run_for(20s);
+        EXPECT_THAT(running(), ElementsAre(kAlpha)) << name.str();
     }
+    ASSERT_TRUE(cluster->wait_in_service(20s));
     EXPECT_EQ(cluster->daemon(kAlpha)->cluster().agreed_with(kBeta)->version, comm::kHighestProtocol + 1);
     const auto moved = cluster->run(kAlpha, SimulatedCluster::switchover(kApp, kBeta));
     ASSERT_TRUE(moved);
