@@ -106,6 +106,18 @@ TEST_F(ClusterScenario, ReturningNodeBecomesStandbyAndDoesNotDisturbTheApplicati
     invariants.check_calm();
 }
 
+TEST_F(ClusterScenario, ADaemonKilledJustAfterAStartOnASlowDiskStillKnowsOfIt) {
+    start_in_service();
+    cluster.disk(beta).most_write = 2s;
+    cluster.host(alpha).power_off();
+    ASSERT_TRUE(sim.run_until([&] { return cluster.kits().runs(beta, app); }, 60s));
+    cluster.host(beta).kill_program();
+    cluster.power_on(beta);
+    cluster.power_on(alpha);  // it comes first, and would start what runs nowhere
+    sim.run_for(60s);
+    EXPECT_TRUE(cluster.wait_in_service(60s));
+}
+
 TEST_F(ClusterScenario, LoneSurvivorOfATotalBlackoutStartsEverything) {
     start_in_service();
     cluster.host(alpha).power_off();

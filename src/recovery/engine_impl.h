@@ -138,8 +138,11 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<std::vector<OperationResult>> operate_all(std::vector<Operation> operations);
     runtime::Task<> next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
                             std::size_t& open, runtime::OneShot<runtime::Done> all_ended);
-    /// Plan, reserve, ask, plan again, until the plan fits what is reserved.
     void add_peers(ClusterView& to) const;
+    /// What is reserved here is on the disk before its script starts: a daemon that is killed meanwhile finds
+    /// it at its next start, and knows that the resource may run. Waits for a bounded time.
+    runtime::Task<> note_on_disk();
+    /// Plan, reserve, ask, plan again, until the plan fits what is reserved.
     runtime::Task<Result<Plan>> plan_reserved(std::string& id, Needed& held, Operation& operation);
     [[nodiscard]] std::shared_ptr<Start> start_of(const Plan& plan, const Operation& operation) const;
     runtime::Task<> give_back(Tag tag, std::string why);

@@ -19,6 +19,14 @@ constexpr char kInitialising = 'i';  // a takeover that is being decided comes f
 constexpr char kReserved = 'r';      // it holds its reservations here: what is being decided waits for it
 constexpr char kOperating = 'o';
 
+/// A disk that takes longer does not hold up a takeover.
+constexpr auto kNoteLimit = std::chrono::seconds(10);
+
+bool starts_on(const NodeName& node, const Plan& plan) {
+    return std::any_of(plan.steps.begin(), plan.steps.end(),
+                       [&](const Step& step) { return step.node == node && step.action == Action::restore; });
+}
+
 }  // namespace
 
 std::vector<std::string> OperationResult::restored(const NodeName& self) const {
@@ -234,6 +242,22 @@ runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::C
     co_return config::success();
 }
 
+runtime::Task<> Engine::Impl::note_on_disk() {
+    const runtime::OneShot<Result<>> ended(world.tasks);
+    database.sync([ended](Result<> synced) { ended.set(std::move(synced)); });
+    const auto limit = world.tasks.after(kNoteLimit, [ended] {
+        ended.set(fail(Code::failure, "the disk has not answered within {} s", kNoteLimit.count()));
+    });
+    const auto noted = co_await ended;
+    world.tasks.cancel(limit);
+    if (!noted)
+        messages::warning(
+            "what is started now is not noted on the disk ({}): if this daemon is killed before it is, the "
+            "next "
+            "one will not know of it",
+            noted.error().text);
+}
+
 runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed& held, Operation& operation) {
     const auto give_up = world.clock.now() + reservation_limit();
     const auto let_go = [&] {
@@ -259,8 +283,10 @@ runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed&
         if (!held.empty()) let_go();
         held = needed;
         const auto reserved = co_await reserve(id, needed, operation, give_up);
+        const bool notes = reserved && *reserved != Waited::in_vain && starts_on(database.self(), *made);
+        if (notes) co_await note_on_disk();
         // Nothing can have happened since it was planned.
-        if (reserved && *reserved == Waited::no) co_return std::move(*made);
+        if (reserved && *reserved == Waited::no && !notes) co_return std::move(*made);
         made.reset();
         if (reserved && *reserved == Waited::in_vain) {
             let_go();
