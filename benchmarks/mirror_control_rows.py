@@ -43,7 +43,7 @@ def switchover(rows: list[Row], lab: EmcmdLab) -> None:
     whole, command = [], []
     try:
         for _ in range(ROUNDS):
-            wait_until(lambda n=target: n.state() == "2 1", "the target mirrors")
+            wait_until(lambda n=target: n.state() == "2 1", 30, "the target mirrors")
             start = time.monotonic()
             run("umount", place)
             asked = time.monotonic()
