@@ -72,7 +72,7 @@ def answers(rows: list[Row], lab: EmcmdLab, directory: pathlib.Path) -> None:
     for index in range(MIRRORS):
         lab.left.understudy("mirror", "create", f"v{index}", "--device", str(directory / f"left-{index}"), "--target", "right",
                             "--target-device", str(directory / f"right-{index}"), "--source-address", lab.left.address,
-                            "--target-address", lab.right.address, "--no-resync")
+                            "--target-address", lab.right.address, "--no-resync", "--export", "nbd")  # no loop devices
     for words in (("GETMIRRORVOLINFO", "E"), ("GETSOURCEMIRROREDVOLUMES",), ("GETCOMPLETEVOLUMELIST",)):
         times = []
         for _ in range(30):
