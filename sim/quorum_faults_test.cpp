@@ -379,6 +379,7 @@ TEST_F(ThirdNode, NodeThatWasAddedNeedsExitAndInitOnAll) {
     for (const auto& node : cluster.nodes())
         cluster.start(node, init);
     EXPECT_TRUE(wait_running(alpha, 60s)) << "quorum is there, and what was in service nowhere is started";
+    sim.run_for(15s);  // the others may still read each other's objects
     for (const auto& node : cluster.nodes())
         EXPECT_EQ(quorum_of(node), quorum::Quorum::have);
 }

@@ -171,7 +171,7 @@ struct Node::Impl {
         result.log_directory = options.layout.log();
         result.init_peer_wait = std::chrono::seconds(options.settings.integer("INIT_PEER_WAIT"));
         if (result.init_peer_wait <= runtime::Duration::zero())  // auto. Spec: CLU-127
-            for (const auto& path : effective_paths(options, database))
+            for (const auto& path : effective_paths(settings.now(), database))
                 result.init_peer_wait = std::max<runtime::Duration>(
                     result.init_peer_wait, std::chrono::milliseconds(path.interval_ms) * path.misses);
         result.host_rebooted = options.host_rebooted;
@@ -230,24 +230,24 @@ struct Node::Impl {
     }
 
     /// LCMHBEATTIME and LCMNUMHBEATS replace what a path left at its default. Spec: CLU-069.
-    static std::vector<config::Path> effective_paths(const NodeOptions& options,
+    static std::vector<config::Path> effective_paths(const config::Settings& settings,
                                                      const config::Database& database) {
         auto paths = database.own().paths;
         const config::Path defaults;
         for (auto& path : paths) {
-            if (options.settings.present("LCMHBEATTIME") && path.interval_ms == defaults.interval_ms)
-                path.interval_ms = static_cast<int>(options.settings.integer("LCMHBEATTIME")) * 1000;
-            if (options.settings.present("LCMNUMHBEATS") && path.misses == defaults.misses)
-                path.misses = static_cast<int>(options.settings.integer("LCMNUMHBEATS"));
+            if (settings.present("LCMHBEATTIME") && path.interval_ms == defaults.interval_ms)
+                path.interval_ms = static_cast<int>(settings.integer("LCMHBEATTIME")) * 1000;
+            if (settings.present("LCMNUMHBEATS") && path.misses == defaults.misses)
+                path.misses = static_cast<int>(settings.integer("LCMNUMHBEATS"));
         }
         return paths;
     }
 
-    void apply_paths() { cluster.set_paths(effective_paths(options, *database)); }
+    void apply_paths() { cluster.set_paths(effective_paths(settings.now(), *database)); }
 
     /// Spec: CLU-069.
-    void log_limits() const {
-        for (const auto& path : effective_paths(options, *database))
+    void log_limits() {
+        for (const auto& path : effective_paths(settings.now(), *database))
             messages::info("heartbeats of path {} to {}: every {} ms, DEAD after {} missed", path.device,
                            path.remote.str(), path.interval_ms, path.misses);
     }
