@@ -51,6 +51,45 @@ TEST_F(MajorityUnderFaults, RemoveThatFailsOnceIsTriedAgain) {
     EXPECT_EQ(cluster.quarantines(alpha), 1);
 }
 
+// A seed found it: all nodes recorded it as stopped while it ran on the target of the switchover, for good.
+TEST_F(MajorityUnderFaults, TargetThatIsKilledJustAfterASwitchoverStillKnowsWhatItStarted) {
+    start_in_service();
+    cluster.disk(beta).most_write = 2s;
+    for (int i = 0; i < 10; ++i) {
+        cluster.start(beta, SimulatedCluster::switchover(app, beta));
+        ASSERT_TRUE(sim.run_until([&] { return cluster.kits().runs(beta, app); }, 60s));
+        cluster.host(beta).kill_program();
+        cluster.power_on(beta);
+        ASSERT_TRUE(cluster.wait_in_service(60s));
+        sim.run_for(60s);
+        EXPECT_THAT(running(), ElementsAre(beta));
+        cluster.start(alpha, SimulatedCluster::switchover(app, alpha));
+        ASSERT_TRUE(wait_running(alpha, 60s));
+        sim.run_for(60s);
+    }
+}
+
+// The owner is killed right after a switchover has taken its application away, and is cut off from the node
+// that runs it now: what it stopped must be on its slow disk before another node starts it.
+TEST_F(MajorityUnderFaults, OwnerThatIsKilledJustAfterASwitchoverDoesNotTakeWhatItStoppedForRunning) {
+    start_in_service();
+    cluster.disk(alpha).most_write = 2s;
+    for (int i = 0; i < 10; ++i) {
+        cluster.start(beta, SimulatedCluster::switchover(app, beta));
+        ASSERT_TRUE(sim.run_until([&] { return cluster.kits().runs(beta, app); }, 60s));
+        cluster.host(alpha).kill_program();
+        cut(alpha, beta);
+        cluster.power_on(alpha);
+        sim.run_for(60s);
+        EXPECT_THAT(running(), ElementsAre(beta));
+        heal();
+        sim.run_for(60s);
+        cluster.start(alpha, SimulatedCluster::switchover(app, alpha));
+        ASSERT_TRUE(wait_running(alpha, 60s));
+        sim.run_for(60s);
+    }
+}
+
 TEST_F(MajorityUnderFaults, FrozenOwnerIsResetBeforeAnotherNodeStartsItsApplication) {
     for (const auto what : {runtime::Pause::program, runtime::Pause::host}) {
         cluster.power_on_all();

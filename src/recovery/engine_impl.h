@@ -139,9 +139,11 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
                             std::size_t& open, runtime::OneShot<runtime::Done> all_ended);
     void add_peers(ClusterView& to) const;
-    /// What is reserved here is on the disk before its script starts: a daemon that is killed meanwhile finds
-    /// it at its next start, and knows that the resource may run. Waits for a bounded time.
-    runtime::Task<> note_on_disk();
+    /// What was committed here is on the disk before what follows from it: what is marked as being started
+    /// before its script starts, what was stopped before another node starts it. A daemon that is killed
+    /// meanwhile finds it at its next start, and knows what may run here and what does not. Waits for a
+    /// bounded time.
+    runtime::Task<> note_on_disk(std::string what);
     /// Plan, reserve, ask, plan again, until the plan fits what is reserved.
     runtime::Task<Result<Plan>> plan_reserved(std::string& id, Needed& held, Operation& operation);
     [[nodiscard]] std::shared_ptr<Start> start_of(const Plan& plan, const Operation& operation) const;
@@ -198,6 +200,11 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> node_returned(NodeName peer);
     /// Whether `peer`, which an operation of this node took for absent, keeps what it starts.
     [[nodiscard]] bool keeps(const config::Equivalency& pair, const config::NodeConfig& theirs) const;
+    /// Cancels every start that counts on the absence of the pair's other node, which has it in service.
+    /// Whether there is one.
+    bool gives_back(const config::Equivalency& pair);
+    /// Asks the peers that were absent when it was planned and live now, before its first script.
+    runtime::Task<> hear_returned(std::shared_ptr<Start> start);
 
     // engine_commands.cpp
     runtime::Task<config::Reply> perform(config::Command command);

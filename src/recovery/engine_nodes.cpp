@@ -264,6 +264,30 @@ bool Engine::Impl::keeps(const config::Equivalency& pair, const config::NodeConf
            std::tie(pair.other_priority, pair.other_node) < std::tie(pair.priority, database.self());
 }
 
+bool Engine::Impl::gives_back(const config::Equivalency& pair) {
+    bool found = false;
+    for (const auto& start : starts) {
+        if (!start->absent.contains(pair.other_node) || !start->tags.contains(pair.tag)) continue;
+        found = true;
+        if (!start->cancelled.empty()) continue;
+        start->cancelled =
+            fmt::format("{} is alive and has {} in service", pair.other_node.str(), pair.other_tag.str());
+        start->give_back = true;
+    }
+    return found;
+}
+
+runtime::Task<> Engine::Impl::hear_returned(std::shared_ptr<Start> start) {
+    if (start->tags.empty()) co_return;
+    for (const auto& peer : start->absent) {
+        if (!alive(peer) || !start->cancelled.empty()) continue;
+        const auto config = co_await ask(peer);
+        if (!config) continue;
+        for (const auto& pair : database.own().equivalencies)
+            if (pair.other_node == peer && keeps(pair, *config)) gives_back(pair);
+    }
+}
+
 runtime::Task<> Engine::Impl::node_returned(NodeName peer) {
     messages::info("COMM_UP: {} is reachable", peer.str());
     events.raise({"lifekeeper", "comm_up", "LK:lcm", peer.str(), EventSeverity::informational});
@@ -276,15 +300,7 @@ runtime::Task<> Engine::Impl::node_returned(NodeName peer) {
     std::vector<std::string> twice;
     for (const auto& pair : database.own().equivalencies) {
         if (pair.other_node != peer || !keeps(pair, *config)) continue;
-        bool giving_back = false;
-        for (const auto& start : starts) {
-            if (!start->absent.contains(peer) || !start->tags.contains(pair.tag)) continue;
-            giving_back = true;
-            if (!start->cancelled.empty()) continue;
-            start->cancelled =
-                fmt::format("{} is alive and has {} in service", peer.str(), pair.other_tag.str());
-            start->give_back = true;
-        }
+        const bool giving_back = gives_back(pair);
         const auto* ours = database.own().find(pair.tag);
         if (!giving_back && ours != nullptr && is_in_service(ours->state) &&
             !ours->reason.starts_with(kKeptRunning))

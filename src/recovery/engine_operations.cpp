@@ -239,10 +239,13 @@ runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::C
     messages::info("{} asks to take {} out of service: {}", caller.str(), step.tag.str(), step.why);
     auto result = co_await executor.local(std::move(step), std::move(run));
     if (!result) co_return config::failure(result.error());
+    // The caller starts it now. A daemon that found here that it still runs would affirm it beside the
+    // caller.
+    co_await note_on_disk("what was stopped");
     co_return config::success();
 }
 
-runtime::Task<> Engine::Impl::note_on_disk() {
+runtime::Task<> Engine::Impl::note_on_disk(std::string what) {
     const runtime::OneShot<Result<>> ended(world.tasks);
     database.sync([ended](Result<> synced) { ended.set(std::move(synced)); });
     const auto limit = world.tasks.after(kNoteLimit, [ended] {
@@ -252,10 +255,9 @@ runtime::Task<> Engine::Impl::note_on_disk() {
     world.tasks.cancel(limit);
     if (!noted)
         messages::warning(
-            "what is started now is not noted on the disk ({}): if this daemon is killed before it is, the "
-            "next "
-            "one will not know of it",
-            noted.error().text);
+            "{} is not noted on the disk ({}): if this daemon is killed before it is, the next one does not "
+            "know of it",
+            what, noted.error().text);
 }
 
 runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed& held, Operation& operation) {
@@ -283,10 +285,8 @@ runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed&
         if (!held.empty()) let_go();
         held = needed;
         const auto reserved = co_await reserve(id, needed, operation, give_up);
-        const bool notes = reserved && *reserved != Waited::in_vain && starts_on(database.self(), *made);
-        if (notes) co_await note_on_disk();
         // Nothing can have happened since it was planned.
-        if (reserved && *reserved == Waited::no && !notes) co_return std::move(*made);
+        if (reserved && *reserved == Waited::no) co_return std::move(*made);
         made.reset();
         if (reserved && *reserved == Waited::in_vain) {
             let_go();
@@ -343,6 +343,12 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
         return {};
     };
     watch_absence();
+    // Part of its execution: what happens meanwhile stops it as it would during the first script. A peer that
+    // has come back meanwhile is heard first, for nothing runs yet that would have to be taken down.
+    if (starts_on(database.self(), result.plan)) {
+        co_await note_on_disk("what is started now");
+        co_await hear_returned(start);
+    }
     if (operation.prepares_peers) co_await prepare_peers(result.plan);
     result.outcome = co_await executor.execute(result.plan, std::move(run));
     unwatch_absence();
