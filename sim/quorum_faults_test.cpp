@@ -20,6 +20,15 @@ class MajorityUnderFaults : public QuorumScenario {
 class StorageUnderFaults : public QuorumScenario {
   protected:
     StorageUnderFaults() : QuorumScenario(2, quorum::Mode::storage) {}
+    /// Alpha, which runs everything, has a full disk and loses quorum; returns when it has stopped
+    /// everything.
+    void lose_quorum_with_a_full_disk() {
+        cluster.fill_disk(alpha, true);
+        cluster.storage().reachable(alpha, false);
+        sim.run_for(20s);
+        cut(alpha, beta);
+        ASSERT_TRUE(sim.run_until([&] { return running().empty(); }, takeover()));
+    }
 };
 
 // Spec: QUO-078, QUO-062
@@ -291,6 +300,33 @@ TEST_F(StorageUnderFaults, NodeThatStartsWithoutTheStorageGoesOnFromItsOldSequen
     const auto after = quorum::decode_object(*cluster.storage().newest("/qwk/beta"), beta);
     ASSERT_TRUE(before && after);
     EXPECT_GT(after->sequence, before->sequence);
+}
+
+// A seed found it: the owner that lost quorum could not note on its full disk that it had stopped everything,
+// took it for running after its quarantine, and affirmed it beside the peer that had taken over meanwhile.
+// Spec: QUO-073
+TEST_F(StorageUnderFaults, OwnerThatCannotNoteOnItsDiskWhatItStoppedDoesNotTakeItForRunningLater) {
+    start_in_service();
+    lose_quorum_with_a_full_disk();
+    ASSERT_TRUE(wait_running(beta, 2 * takeover())) << "it does not hold up its peer";
+    cluster.storage().reachable(alpha, true);
+    sim.run_for(120s);
+    EXPECT_THAT(running(), ElementsAre(beta));
+    EXPECT_EQ(cluster.watchdog(alpha).resets(), 1) << "after a boot nothing is taken for running";
+    EXPECT_EQ(cluster.quarantines(alpha), 0);
+}
+
+// Spec: QUO-073
+TEST_F(StorageUnderFaults, OwnerWhoseDiskHasRoomAgainWithinTheGraceNotesWhatItStoppedAndLeavesInOrder) {
+    start_in_service();
+    lose_quorum_with_a_full_disk();
+    cluster.fill_disk(alpha, false);
+    ASSERT_TRUE(sim.run_until([&] { return cluster.quarantines(alpha) == 1; }, 5s));
+    ASSERT_TRUE(wait_running(beta, 2 * takeover()));
+    cluster.storage().reachable(alpha, true);
+    sim.run_for(120s);
+    EXPECT_THAT(running(), ElementsAre(beta));
+    EXPECT_EQ(cluster.watchdog(alpha).resets(), 0);
 }
 
 // Both nodes were without the storage when they started; no event of the paths tells them that it is back.

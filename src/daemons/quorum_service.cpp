@@ -118,18 +118,21 @@ struct QuorumService::Impl {
 
     void journal(const std::string& text) { database.journal(0, "engine", database.self().str(), text); }
 
-    /// Spec: QUO-073: out of service within the grace, or the host is reset.
+    /// Spec: QUO-073: out of service within the grace, and so on the disk, or the host is reset.
     void lose(runtime::TimePoint until, const std::string& why) {
         deadline = world.tasks.after(std::max(until - world.clock.now(), runtime::Duration(0)), [this, why] {
             deadline.reset();
-            if (!engine.holds_resources()) return;
-            const auto text = fmt::format(
-                "this node has no quorum ({}) and could not take everything out of service in time", why);
+            const auto missing = engine.holds_resources()
+                                     ? "take everything out of service"
+                                     : "note on its disk that everything is out of service";
+            const auto text =
+                fmt::format("this node has no quorum ({}) and could not {} in time", why, missing);
             if (watchdog != nullptr && watchdog->present()) {
                 messages::error("{}: it is reset", text);
                 watchdog->reset(text);
             }
-            messages::error("{}, and nothing can reset it: what still runs may run twice", text);
+            messages::error("{}, and nothing can reset it{}", text,
+                            engine.holds_resources() ? ": what still runs may run twice" : "");
             journal(text);
         });
         engine.quorum_lost(why, [this] {

@@ -287,6 +287,9 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> rejoin();
     runtime::Task<> rejoin_once();
     runtime::Task<> quorum_lost(std::string why, std::function<void()> done);
+    /// Returns when everything committed so far is on the disk; tries again until it is, or until the
+    /// watchdog or a stop ends this life.
+    runtime::Task<> note_loss();
     /// LCM_AVAIL without quorum: every instance OSU.
     [[nodiscard]] static ClusterView without_peers(ClusterView seen);
 

@@ -11,6 +11,7 @@ namespace understudy::recovery {
 namespace {
 
 constexpr int kRemoveAttempts = 2;  // Spec: QUO-078
+constexpr auto kNoteAgainAfter = std::chrono::seconds(1);
 
 bool may_run(const config::Instance& instance) {
     if (is_in_service(instance.state) || instance.reservation == config::Reservation::restore) return true;
@@ -93,6 +94,33 @@ runtime::Task<> Engine::Impl::rejoin_once() {
     }
 }
 
+// The life after the quarantine knows only what is on the disk, and by then peers may run what this node ran.
+// With a record that says "in service" it would take that for its own, affirm it with a restore, and, cut off
+// from those peers, run it beside them. So this node does not leave before its disk says that everything was
+// stopped. What could be done instead is worse: to assume after every quarantine that nothing runs is wrong
+// without a watchdog, when a remove failed; to remember it outside of the database is lost with the process.
+// Where there is a watchdog the wait ends with the grace: it resets the host, and after a boot nothing is
+// taken for running, whatever the record says. Without one the node stays, starts nothing, and waits for its
+// disk.
+runtime::Task<> Engine::Impl::note_loss() {
+    bool told = false;
+    while (true) {
+        const runtime::OneShot<Result<>> synced(world.tasks);
+        database.sync([synced](Result<> result) { synced.set(std::move(result)); });
+        const Result<> durable = co_await synced;
+        if (durable) co_return;
+        if (!std::exchange(told, true)) {
+            const auto text = fmt::format(
+                "this node has lost quorum and cannot note on its disk that it has taken everything out of "
+                "service ({}); it does not return to service before it can: make room on the disk",
+                durable.error().text);
+            messages::error("{}", text);
+            journal(Event::none, "engine", database.self().str(), text);
+        }
+        co_await runtime::sleep_for(world.tasks, kNoteAgainAfter);
+    }
+}
+
 runtime::Task<> Engine::Impl::quorum_lost(std::string why, std::function<void()> done) {
     stopping = true;
     for (const auto& start : starts)
@@ -115,10 +143,7 @@ runtime::Task<> Engine::Impl::quorum_lost(std::string why, std::function<void()>
     }
     // At the next start everything is initialised anew, whatever this node ran.
     if (!holds_resources()) database.set_flag(FlagName(kStoppedFlag), true);
-    const runtime::OneShot<Result<>> synced(world.tasks);
-    database.sync([synced](Result<> result) { synced.set(std::move(result)); });
-    const Result<> durable = co_await synced;
-    if (!durable) messages::error("the configuration could not be written: {}", durable.error().text);
+    co_await note_loss();
     done();
 }
 
