@@ -18,6 +18,8 @@ DEFAULT = tuple(suite for suite in SUITES if suite not in ("vm", "tidy"))
 ROOT_ONLY = {"cluster", "vm"}
 FUZZ_SECONDS = 60
 SIM_SEEDS = {"release": 2000, "asan": 60}
+# Tests of ublk devices are of the suite vm: the same programs run there, with a kernel that has the driver.
+WITHOUT_UBLK = () if os.path.exists("/dev/ublk-control") else ("--gtest_filter=-*/Ublk:UblkTakeoverTest.*",)
 # Tests of code that runs on several threads. Everything else runs on one, and has no use for TSan.
 THREADED = ("runtime_posix_test", "runtime_network_test", "comm_posix_test", "sqlite_store_test", "keeper_test", "mirror_io_test",
             "mirror_export_test", "mirror_takeover_test", "mirror_volume_test", "mirror_control_posix_test")
@@ -62,7 +64,7 @@ def build(preset: str, *targets: str) -> str | None:
 
 def gtest(count: Count, binary: pathlib.Path, label: str = "", env: dict[str, str] | None = None) -> None:
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        done = call(str(binary), f"--gtest_output=xml:{report.name}", "--gtest_brief=1", env=env, timeout=900)
+        done = call(str(binary), f"--gtest_output=xml:{report.name}", "--gtest_brief=1", *WITHOUT_UBLK, env=env, timeout=900)
         name = f"{label}{binary.name}"
         try:
             cases = list(ElementTree.parse(report.name).iter("testcase"))
