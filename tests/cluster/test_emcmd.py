@@ -390,9 +390,9 @@ def test_parameters_are_read_again_on_demand(lab: EmcmdLab) -> None:
     settings = left.root / "etc/default/LifeKeeper"
     settings.parent.mkdir(exist_ok=True)
     settings.write_text("BandwidthThrottle=4000\n")
-    assert "4000" not in left.understudy("mirror", "set", "E")
+    assert "BandwidthThrottle=4000 " not in left.understudy("mirror", "set", "E")
     left.ok(".", "READREGISTRY", "E")
-    assert "4000" in left.understudy("mirror", "set", "E")
+    assert "BandwidthThrottle=4000 " in left.understudy("mirror", "set", "E")
     assert left.state() == "1 1"
     settings.write_text("")
     left.ok(".", "READREGISTRY", "E")
