@@ -106,8 +106,9 @@ Result<std::string> start_engine(const config::Layout& layout, const config::Com
     if (!wait) return fail(Code::bad_argument, "-w takes a number of seconds, not \"{}\"", command.get("w"));
     if (*wait < 0 || *wait > kMaxWait_s)
         return fail(Code::out_of_range, "-w takes 0 to {} seconds", kMaxWait_s);
-    UNDERSTUDY_CHECK(pass_quarantine(layout, command.has("force")));
+    // In this order: a daemon that stops answering has noted its quarantine before.
     const bool ran = answers(layout, Server::daemon);
+    UNDERSTUDY_CHECK(pass_quarantine(layout, command.has("force")));
     if (!ran || !answers(layout, Server::mirror)) {
         if (layout.root.empty() && std::filesystem::exists("/run/systemd/system")) {
             UNDERSTUDY_CHECK(start_by_systemd());

@@ -203,15 +203,16 @@ class Daemon {
     }
 
     /// Spec: QUO-073 to QUO-077: the node is gone, this process waits and starts it again. The file says so
-    /// to lkstart; removing it ends the quarantine. /run does not survive a boot.
+    /// to lkstart; removing it ends the quarantine. /run does not survive a boot. The file comes first: a
+    /// daemon that does not answer any more is in quarantine already, and lkstart starts no second one.
     void quarantine(runtime::Duration time) {
+        const auto path = quarantine_path(layout_);
+        const auto until = std::chrono::floor<std::chrono::seconds>(world_.clock.wall() + time);
+        (void)world_.files.write_atomic(path, fmt::format("{}\n", until.time_since_epoch().count()));
         // Each refers to the one before it.
         life_.server.reset();
         life_.node.reset();
         life_.store.reset();
-        const auto path = quarantine_path(layout_);
-        const auto until = std::chrono::floor<std::chrono::seconds>(world_.clock.wall() + time);
-        (void)world_.files.write_atomic(path, fmt::format("{}\n", until.time_since_epoch().count()));
         wait_for_the_end_of(world_.clock.now() + time, path);
     }
 

@@ -53,6 +53,7 @@ def test_an_isolated_owner_stops_and_the_majority_takes_over(lab: Lab) -> None:
     cluster.configure(**MAJORITY, QUORUM_QUARANTINE_SECS=3600)
     cluster.isolate(b)
     wait_until(lambda: "quarantine" in b.run("lkstart", "-w", "0", code=None).stderr, 30, "nodeb is in quarantine")
+    assert "quarantine" in b.run("lkstart", "-w", "0", code=1).stderr, "the first refusal started nothing"
     b.power_off()
     b.start(wait=60)
     lab.heal()
