@@ -208,18 +208,22 @@ class Daemon {
     void quarantine(runtime::Duration time) {
         const auto path = quarantine_path(layout_);
         const auto until = std::chrono::floor<std::chrono::seconds>(world_.clock.wall() + time);
-        (void)world_.files.write_atomic(path, fmt::format("{}\n", until.time_since_epoch().count()));
+        const auto noted =
+            world_.files.write_atomic(path, fmt::format("{}\n", until.time_since_epoch().count()));
+        if (!noted)
+            messages::error("{}: the quarantine lasts, but lkstart does not know of it", noted.error().text);
         // Each refers to the one before it.
         life_.server.reset();
         life_.node.reset();
         life_.store.reset();
-        wait_for_the_end_of(world_.clock.now() + time, path);
+        wait_for_the_end_of(world_.clock.now() + time, path, noted.has_value());
     }
 
-    void wait_for_the_end_of(runtime::TimePoint end, const std::string& path) {
-        const bool over = world_.clock.now() >= end || !world_.files.exists(path);
+    void wait_for_the_end_of(runtime::TimePoint end, const std::string& path, bool noted) {
+        const bool over = world_.clock.now() >= end || (noted && !world_.files.exists(path));
         if (!over) {
-            world_.tasks.after(kQuarantinePoll, [this, end, path] { wait_for_the_end_of(end, path); });
+            world_.tasks.after(kQuarantinePoll,
+                               [this, end, path, noted] { wait_for_the_end_of(end, path, noted); });
             return;
         }
         (void)world_.files.remove(path);

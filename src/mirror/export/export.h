@@ -32,6 +32,31 @@ struct ExportStatistics {
     std::uint64_t resent = 0;                 // requests that an earlier process had taken and not answered
     std::uint32_t waiting = 0;                // held while suspended
     std::uint32_t in_backend = 0;
+
+    /// Counts an answered request.
+    void count(const BlockRequest& request) {
+        if (request.result < 0) {
+            ++errors;
+            return;
+        }
+        switch (request.op) {
+            case BlockOp::read:
+                ++reads;
+                read_bytes += request.length;
+                return;
+            case BlockOp::write:
+                ++writes;
+                write_bytes += request.length;
+                return;
+            case BlockOp::flush:
+                ++flushes;
+                return;
+            case BlockOp::discard:
+            case BlockOp::write_zeroes:
+                ++discards;
+                return;
+        }
+    }
 };
 
 enum class StopMode : std::uint8_t {

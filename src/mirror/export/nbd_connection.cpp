@@ -236,36 +236,12 @@ class Connection final : public NbdConnection {
             gate_.completed();
             return;
         }
-        count(slot.request);
+        statistics_.count(slot.request);
         if (slot.request.op == BlockOp::read && slot.request.result == 0)
             slot.reply_data = slot.request.length;
         --in_backend_;
         answer(slot);
         gate_.completed();
-    }
-
-    void count(const BlockRequest& request) {
-        if (request.result != 0) {
-            ++statistics_.errors;
-            return;
-        }
-        switch (request.op) {
-            case BlockOp::read:
-                ++statistics_.reads;
-                statistics_.read_bytes += request.length;
-                return;
-            case BlockOp::write:
-                ++statistics_.writes;
-                statistics_.write_bytes += request.length;
-                return;
-            case BlockOp::flush:
-                ++statistics_.flushes;
-                return;
-            case BlockOp::discard:
-            case BlockOp::write_zeroes:
-                ++statistics_.discards;
-                return;
-        }
     }
 
     // --- sending

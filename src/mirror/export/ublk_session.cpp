@@ -135,33 +135,9 @@ class Server final : public Session {
     }
 
     void answered(Slot& slot) {
-        count(slot.request);
+        statistics_.count(slot.request);
         command(slot, kCommitAndFetch, answer_of(slot.request));
         gate_.completed();
-    }
-
-    void count(const BlockRequest& request) {
-        if (request.result < 0) {
-            ++statistics_.errors;
-            return;
-        }
-        switch (request.op) {
-            case BlockOp::read:
-                ++statistics_.reads;
-                statistics_.read_bytes += request.length;
-                return;
-            case BlockOp::write:
-                ++statistics_.writes;
-                statistics_.write_bytes += request.length;
-                return;
-            case BlockOp::flush:
-                ++statistics_.flushes;
-                return;
-            case BlockOp::discard:
-            case BlockOp::write_zeroes:
-                ++statistics_.discards;
-                return;
-        }
     }
 
     /// The kernel takes no more from this slot.
