@@ -202,7 +202,7 @@ class FullDisks(TwoHosts):
                                     str(self.right.disk), "--source-address", self.left.address, "--target-address",
                                     self.right.address, code=None)
         self.assertNotEqual(refused.returncode, 0)
-        self.assertRegex(refused.stderr, r"cannot create the intent log .*R\.bitmap .*No space left on device; free space there")
+        self.assertRegex(refused.stderr, r"cannot create the intent log .*R@\w+\.bitmap .*No space left on device; free space there")
         self.assertEqual([entry.name for entry in logs.iterdir()], ["filler"])
         self.assertEqual(self.right.command("status").stdout, "no mirrors\n")
         filler.unlink()

@@ -170,7 +170,7 @@ Task<Result<>> EngineNotes::withdraw_from(std::string node, VolumeId volume) {
     co_return Result<>{};
 }
 
-Task<Result<bool>> EngineNotes::post(BehindNote note, std::string peer) {
+Task<Result<bool>> EngineNotes::post(BehindNote note, std::vector<std::string> peers) {
     if (!protects()) co_return true;
     auto members = co_await nodes();
     if (!members) co_return fail(members.error());
@@ -179,12 +179,13 @@ Task<Result<bool>> EngineNotes::post(BehindNote note, std::string peer) {
         Result<> posted;
         if (member.alive) posted = co_await post_to(member.name, note);
         if (!posted && !co_await died(member.name)) co_return fail(posted.error());
-        if (member.name == peer && (!member.alive || !posted)) peer_has_it = false;
+        const bool is_peer = std::find(peers.begin(), peers.end(), member.name) != peers.end();
+        if (is_peer && (!member.alive || !posted)) peer_has_it = false;
     }
     co_return peer_has_it;
 }
 
-Task<Result<bool>> EngineNotes::withdraw(VolumeId volume, std::string peer) {
+Task<Result<bool>> EngineNotes::withdraw(VolumeId volume, std::vector<std::string> peers) {
     if (!protects()) co_return true;
     auto members = co_await nodes();
     if (!members) co_return fail(members.error());
@@ -192,7 +193,8 @@ Task<Result<bool>> EngineNotes::withdraw(VolumeId volume, std::string peer) {
     for (const Node& member : *members) {
         Result<> gone;
         if (member.alive) gone = co_await withdraw_from(member.name, volume);
-        if (member.name == peer && (!member.alive || !gone)) peer_asked = false;
+        const bool is_peer = std::find(peers.begin(), peers.end(), member.name) != peers.end();
+        if (is_peer && (!member.alive || !gone)) peer_asked = false;
     }
     co_return peer_asked;
 }

@@ -47,10 +47,11 @@ class ClusterNotes {
   public:
     virtual ~ClusterNotes() = default;
     /// Replaces older notes of the same source. Success: every node that is alive, this one included, has the
-    /// note on disk; the value says whether `peer` was among them (or is no node of the cluster).
-    virtual runtime::Task<Result<bool>> post(BehindNote note, std::string peer) = 0;
-    /// Removes every note of the volume that is alive nodes' to give; false when `peer` could not be asked.
-    virtual runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) = 0;
+    /// note on disk; the value says whether all of `peers` were among them (or are no nodes of the cluster).
+    virtual runtime::Task<Result<bool>> post(BehindNote note, std::vector<std::string> peers) = 0;
+    /// Removes every note of the volume that is alive nodes' to give; false when one of `peers` could not be
+    /// asked.
+    virtual runtime::Task<Result<bool>> withdraw(VolumeId volume, std::vector<std::string> peers) = 0;
     /// Notes of the volume on this node and on those that are alive. Error: this node's own cannot be read.
     virtual runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) = 0;
     /// Whether the heartbeats have found `node` dead. False also when nobody can say.
@@ -62,8 +63,8 @@ class EngineNotes : public ClusterNotes {
   public:
     EngineNotes(runtime::World world, config::Layout layout, std::string node)
         : world_(world), layout_(std::move(layout)), node_(std::move(node)) {}
-    runtime::Task<Result<bool>> post(BehindNote note, std::string peer) override;
-    runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) override;
+    runtime::Task<Result<bool>> post(BehindNote note, std::vector<std::string> peers) override;
+    runtime::Task<Result<bool>> withdraw(VolumeId volume, std::vector<std::string> peers) override;
     runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
     runtime::Task<bool> is_dead(std::string node) override;
 

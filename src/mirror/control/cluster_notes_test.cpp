@@ -36,10 +36,9 @@ TEST(ClusterNotes, ANoteSpeaksOnlyAgainstAnEndThatLacksItsGeneration) {
     EXPECT_FALSE(is_behind(kNote, "left", "07ff", 3, old));   // its own
     EXPECT_FALSE(is_behind(kNote, "right", "07ff", 4, old));  // followed a promotion since
     EXPECT_FALSE(is_behind(kNote, "right", "08ff", 1, old));  // of a mirror that is no more
-    Generations synced = old;
-    synced.adopt(0xabcd, {7});
+    Generations synced{0xabcd, {7}, 0, false};
     EXPECT_FALSE(is_behind(kNote, "right", "07ff", 3, synced));
-    synced.adopt(9, {0xabcd, 7});
+    synced = {9, {0xabcd, 7}, 0, false};
     EXPECT_FALSE(is_behind(kNote, "right", "07ff", 3, synced));
 }
 

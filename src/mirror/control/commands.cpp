@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "messages/messages.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace understudy::mirror::control {
@@ -24,8 +25,8 @@ Reply reply_of(const Result<>& result) {
     return result ? config::success() : config::failure(result.error());
 }
 
-Reply reply_of(const Result<std::string>& result) {
-    return result ? config::success(*result + "\n") : config::failure(result.error());
+Reply reply_of(const Result<std::string>& result, std::string_view end = "\n") {
+    return result ? config::success(*result + std::string(end)) : config::failure(result.error());
 }
 
 Reply wrong(std::string text) {
@@ -43,21 +44,22 @@ std::string_view type_word(MirrorType type) {
 }
 
 /// The state a person should see: a target whose link went keeps what it knew last (REP-152).
-MirrorState shown_state(const MirrorView& view) {
-    return view.open ? view.volume.state : view.record.state;
+MirrorState shown_state(const MirrorView& view, const PeerView& peer) {
+    return view.open ? peer.volume.state : peer.record.state;
 }
 
 Json snapshot_json(const MirrorView& view) {
+    const VolumeStatus volume = view.peers.empty() ? VolumeStatus() : view.peers[view.main].volume;
     return {
-        {"state", to_string(view.volume.snapshot)}, {"location", view.record.snapshot_location},
-        {"device", view.snapshot_device},           {"bytes", view.volume.snapshot_bytes},
-        {"taken_s", view.snapshot_taken_s},         {"problem", view.snapshot_problem},
+        {"state", to_string(volume.snapshot)}, {"location", view.record.snapshot_location},
+        {"device", view.snapshot_device},      {"bytes", volume.snapshot_bytes},
+        {"taken_s", view.snapshot_taken_s},    {"problem", view.snapshot_problem},
     };
 }
 
-Json counters_json(const MirrorView& view) {
+Json counters_json(const PeerView& peer) {
     Json out = Json::object();
-    for (const Counter& counter : view.counters)
+    for (const Counter& counter : peer.counters)
         out[std::string(counter.name)] = counter.value;
     return out;
 }
@@ -77,22 +79,55 @@ Json acknowledgements_json(const SourceCounters& counted) {
             {"sum_us", counted.acknowledged_us}};
 }
 
+/// The mirror with one peer.
+Json json_of(const MirrorView& view, const PeerView& peer) {
+    const MirrorState state = shown_state(view, peer);
+    return {
+        {"state", to_string(state)},
+        {"state_number", static_cast<int>(state)},
+        {"pause_cause", to_string(peer.record.cause)},
+        {"user_requested", peer.record.user_requested},
+        {"type", type_word(peer.record.type)},
+        {"peer", peer.record.node},
+        {"peer_address", peer.record.address},
+        {"local_address", peer.record.local_address},
+        {"connected", peer.linked},
+        {"dirty_blocks", peer.volume.dirty_blocks},
+        {"dirty_bytes", peer.volume.dirty_blocks * 65536},
+        {"resync_bytes_sent", peer.volume.resync_bytes_sent},
+        {"resync_pass", peer.volume.resync_pass},
+        {"queue_requests", peer.volume.queue_requests},
+        {"queue_bytes", peer.volume.queue_bytes},
+        {"log_commits", peer.volume.log_commits},
+        {"lag",
+         {{"seconds", static_cast<double>(peer.volume.counters.lag_ms) / 1000},
+          {"bytes", peer.volume.counters.lag_bytes},
+          {"writes", peer.volume.counters.lag_requests}}},
+        {"counters", counters_json(peer)},
+        {"pauses", pauses_json(peer.volume.counters)},
+        {"acknowledgements", acknowledgements_json(peer.volume.counters)},
+        {"log_valid", peer.record.log_valid && peer.volume.log_valid},
+        {"reconnects", peer.volume.reconnects},
+        {"parameters", peer.record.parameters},
+        {"split_brain", peer.record.split_brain},
+        {"comparison",
+         {{"running", peer.volume.comparison.running},
+          {"compared_bytes", peer.volume.comparison.compared_bytes},
+          {"different_blocks", peer.volume.comparison.different_blocks}}},
+        {"problem", peer.problem},
+    };
+}
+
+/// The volume, with the values of the mirror that stands for it, and every mirror by itself in "targets".
 Json json_of(const MirrorView& view) {
     const MirrorRecord& record = view.record;
-    const MirrorState state = shown_state(view);
-    return {
+    const PeerView none;
+    const PeerView& main = view.peers.empty() ? none : view.peers[view.main];
+    Json json = json_of(view, main);
+    json.update({
         {"volume", record.volume.str()},
         {"role", to_string(record.role)},
         {"role_number", static_cast<int>(record.role)},
-        {"state", to_string(state)},
-        {"state_number", static_cast<int>(state)},
-        {"pause_cause", to_string(record.cause)},
-        {"user_requested", record.user_requested},
-        {"type", type_word(record.type)},
-        {"peer", record.remote_node},
-        {"peer_address", record.remote_address},
-        {"local_address", record.local_address},
-        {"connected", view.linked},
         {"device", view.device_path},
         {"lower_device", record.device},
         {"export", to_string(record.export_kind)},
@@ -100,41 +135,57 @@ Json json_of(const MirrorView& view) {
         {"writes_held", view.writes_held},
         {"size", record.size},
         {"sector_size", record.sector_size},
-        {"dirty_blocks", view.volume.dirty_blocks},
-        {"dirty_bytes", view.volume.dirty_blocks * 65536},
-        {"resync_bytes_sent", view.volume.resync_bytes_sent},
-        {"resync_pass", view.volume.resync_pass},
-        {"writes", view.volume.writes},
-        {"write_bytes", view.volume.write_bytes},
-        {"reads", view.volume.reads},
-        {"read_bytes", view.volume.read_bytes},
-        {"queue_requests", view.volume.queue_requests},
-        {"queue_bytes", view.volume.queue_bytes},
-        {"log_commits", view.volume.log_commits},
-        {"lag",
-         {{"seconds", static_cast<double>(view.volume.counters.lag_ms) / 1000},
-          {"bytes", view.volume.counters.lag_bytes},
-          {"writes", view.volume.counters.lag_requests}}},
-        {"counters", counters_json(view)},
-        {"pauses", pauses_json(view.volume.counters)},
-        {"acknowledgements", acknowledgements_json(view.volume.counters)},
-        {"log_valid", record.log_valid && view.volume.log_valid},
-        {"reconnects", view.volume.reconnects},
-        {"parameters", record.parameters},
-        {"comparison",
-         {{"running", view.volume.comparison.running},
-          {"compared_bytes", view.volume.comparison.compared_bytes},
-          {"different_blocks", view.volume.comparison.different_blocks}}},
+        {"writes", main.volume.writes},
+        {"write_bytes", main.volume.write_bytes},
+        {"reads", main.volume.reads},
+        {"read_bytes", main.volume.read_bytes},
         {"role_epoch", record.role_epoch},
-        {"generation", fmt::format("{:016x}", record.generations.current)},
+        {"generation", fmt::format("{:016x}", record.lineage.current)},
         {"demoted", record.demoted},
         {"consistent", record.consistent},
         {"outdated", record.outdated},
         {"unlocked", record.unlocked},
-        {"split_brain", record.split_brain},
         {"problem", view.problem},
         {"snapshot", snapshot_json(view)},
-    };
+    });
+    // A target's mirrors with the others are endpoints only.
+    json["targets"] = Json::array();
+    json["peers"] = Json::array();
+    for (const PeerView& peer : view.peers) {
+        if (record.role == Role::source) json["targets"].push_back(json_of(view, peer));
+        json["peers"].push_back({{"node", peer.record.node},
+                                 {"address", peer.record.address},
+                                 {"local_address", peer.record.local_address}});
+    }
+    return json;
+}
+
+std::string line_of(const MirrorView& view, const PeerView& peer) {
+    const MirrorRecord& record = view.record;
+    std::string notes;
+    if (peer.volume.dirty_blocks > 0)
+        notes += fmt::format(" {} to send,", text::human_bytes(peer.volume.dirty_blocks * 65536));
+    if (peer.volume.role == Role::source && view.open) {
+        const SourceCounters& counted = peer.volume.counters;
+        notes += fmt::format(" lag {:.1f} s {} in {} writes,", static_cast<double>(counted.lag_ms) / 1000,
+                             text::human_bytes(counted.lag_bytes), counted.lag_requests);
+    }
+    if (record.demoted) notes += " device given up,";
+    if (!record.consistent) notes += " not consistent,";
+    if (record.outdated) notes += " out of date,";
+    if (record.unlocked) notes += " unlocked,";
+    if (peer.record.user_requested) notes += " until continued,";
+    if (peer.volume.snapshot != SnapshotState::none) notes += " snapshot,";
+    if (!notes.empty()) notes.back() = ' ';
+    std::string line =
+        fmt::format("{:<16} {:<7} {:<16} {:<6} {:<12} {}{}", record.volume.str(), to_string(record.role),
+                    to_string(shown_state(view, peer)), type_word(peer.record.type), peer.record.node,
+                    view.device_path.empty() ? "-" : view.device_path, notes);
+    while (line.ends_with(' '))
+        line.pop_back();
+    line += "\n";
+    if (!peer.problem.empty()) line += fmt::format("    {}\n", peer.problem);
+    return line;
 }
 
 std::string dump(const Json& json) {
@@ -150,31 +201,15 @@ std::string view_json(const MirrorView& view, const std::string& node) {
 }
 
 std::string view_line(const MirrorView& view) {
-    const MirrorRecord& record = view.record;
-    std::string notes;
-    if (view.volume.dirty_blocks > 0)
-        notes += fmt::format(" {} to send,", text::human_bytes(view.volume.dirty_blocks * 65536));
-    if (view.volume.role == Role::source && view.open) {
-        const SourceCounters& counted = view.volume.counters;
-        notes += fmt::format(" lag {:.1f} s {} in {} writes,", static_cast<double>(counted.lag_ms) / 1000,
-                             text::human_bytes(counted.lag_bytes), counted.lag_requests);
+    std::string out, told;
+    for (std::size_t i = 0; i < view.peers.size(); ++i) {
+        if (view.record.role != Role::source && i != view.main) continue;
+        out += line_of(view, view.peers[i]);
+        told += view.peers[i].problem;
     }
-    if (record.demoted) notes += " device given up,";
-    if (!record.consistent) notes += " not consistent,";
-    if (record.outdated) notes += " out of date,";
-    if (record.unlocked) notes += " unlocked,";
-    if (record.user_requested) notes += " until continued,";
-    if (view.volume.snapshot != SnapshotState::none) notes += " snapshot,";
-    if (!notes.empty()) notes.back() = ' ';
-    std::string line =
-        fmt::format("{:<16} {:<7} {:<16} {:<6} {:<12} {}{}", record.volume.str(), to_string(record.role),
-                    to_string(shown_state(view)), type_word(record.type), record.remote_node,
-                    view.device_path.empty() ? "-" : view.device_path, notes);
-    while (line.ends_with(' '))
-        line.pop_back();
-    line += "\n";
-    if (!view.problem.empty()) line += fmt::format("    {}\n", view.problem);
-    return line;
+    if (!view.problem.empty() && told.find(view.problem) == std::string::npos)
+        out += fmt::format("    {}\n", view.problem);
+    return out;
 }
 
 CommandService::CommandService(runtime::World world, Manager& manager) : world_(world), manager_(manager) {}
@@ -240,20 +275,47 @@ Task<Reply> CommandService::run(Command command) {
     co_return co_await on_volume(verb, std::move(command));
 }
 
+namespace {
+
+/// "a,b" and "c" for option NAME of the first, the second, ... target; the last counts for all further ones.
+std::string nth(const Command& command, const char* name, std::size_t index) {
+    const auto values = text::split(command.get(name), ',');
+    return values.empty() ? std::string() : values[std::min(index, values.size() - 1)];
+}
+
+Result<std::vector<TargetOptions>> targets_of(const Command& command) {
+    for (const char* needed : {"target", "target-device", "source-address", "target-address"})
+        if (command.get(needed).empty()) return fail(Code::syntax, "--{} is missing", needed);
+    const std::size_t count = text::split(command.get("target"), ',').size();
+    if (text::split(command.get("target-address"), ',').size() != count)
+        return fail(Code::syntax, "--target names {} nodes: give --target-address for each", count);
+    std::vector<TargetOptions> out;
+    for (std::size_t i = 0; i < count; ++i) {
+        TargetOptions target;
+        target.node = nth(command, "target", i);
+        target.device = nth(command, "target-device", i);
+        target.source_address = nth(command, "source-address", i);
+        target.address = nth(command, "target-address", i);
+        const std::string word = command.has("type") ? nth(command, "type", i) : "sync";
+        const auto type = parse_type(word);
+        if (!type) return fail(Code::syntax, "--type is sync or async, not \"{}\"", word);
+        target.type = *type;
+        out.push_back(std::move(target));
+    }
+    return out;
+}
+
+}  // namespace
+
 Task<Reply> CommandService::create(Command command) {
     if (command.arguments.size() != 1) co_return wrong("mirror create takes one volume");
-    for (const char* needed : {"device", "target", "target-device", "source-address", "target-address"})
-        if (command.get(needed).empty()) co_return wrong(fmt::format("--{} is missing", needed));
+    if (command.get("device").empty()) co_return wrong("--device is missing");
+    auto targets = targets_of(command);
+    if (!targets) co_return config::failure(targets.error());
     CreateOptions options;
     options.volume = VolumeId(command.arguments.front());
     options.device = command.get("device");
-    options.target_node = command.get("target");
-    options.target_device = command.get("target-device");
-    options.source_address = command.get("source-address");
-    options.target_address = command.get("target-address");
-    const auto type = parse_type(command.get("type", "sync"));
-    if (!type) co_return wrong(fmt::format("--type is sync or async, not \"{}\"", command.get("type")));
-    options.type = *type;
+    options.targets = std::move(*targets);
     const auto kind = parse_export(command.get("export", "auto"));
     if (!kind)
         co_return wrong(
@@ -304,7 +366,7 @@ Task<Reply> CommandService::verify(std::shared_ptr<Mirror> mirror, Command comma
     CompareOptions options;
     options.bytes_per_second = static_cast<std::uint64_t>(*rate) << 20;
     options.repair = command.has("repair");
-    auto done = co_await mirror->compare(options);
+    auto done = co_await mirror->compare(command.get("target"), options);
     if (!done) co_return config::failure(done.error());
     const CompareReport& report = *done;
     const std::string volume = mirror->id().str();
@@ -371,11 +433,12 @@ Task<Reply> CommandService::snapshot_status(Command command) {
         const std::string name = mirror->id().str();
         if (!command.arguments.empty() && command.arguments.front() != name) continue;
         const MirrorView view = co_await mirror->view();
+        const VolumeStatus volume = view.peers.empty() ? VolumeStatus() : view.peers[view.main].volume;
         Json one = snapshot_json(view);
         one["volume"] = name;
         list.push_back(std::move(one));
-        text += fmt::format("{:<16} {:<9} {:>10} {}\n", name, to_string(view.volume.snapshot),
-                            text::human_bytes(view.volume.snapshot_bytes),
+        text += fmt::format("{:<16} {:<9} {:>10} {}\n", name, to_string(volume.snapshot),
+                            text::human_bytes(volume.snapshot_bytes),
                             view.snapshot_device.empty() ? "-" : view.snapshot_device);
         if (!view.snapshot_problem.empty()) text += fmt::format("    {}\n", view.snapshot_problem);
     }
@@ -396,25 +459,39 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         co_return config::failure(
             {Code::not_found, fmt::format("no volume {} on {}", volume.str(), manager_.options().node), 0});
     Result<> done;
+    const std::string target = command.get("target");  // empty: all
     if (verb == "pause") {
-        done = co_await mirror->pause();
+        done = co_await mirror->pause(target);
     } else if (verb == "continue") {
-        done = co_await mirror->resume();
+        done = co_await mirror->resume(target);
     } else if (verb == "break") {
-        done = co_await mirror->break_mirror();
+        done = co_await mirror->break_mirror(target);
     } else if (verb == "resync") {
-        done = co_await mirror->resync();
+        done = co_await mirror->resync(target);
     } else if (verb == "lock") {
         done = co_await mirror->lock_target();
     } else if (verb == "unlock") {
         auto opened = co_await mirror->unlock();
         co_return reply_of(opened);
+    } else if (verb == "add") {
+        auto targets = targets_of(command);
+        if (!targets) co_return config::failure(targets.error());
+        if (targets->size() != 1) co_return wrong("mirror add takes one target at a time");
+        done = co_await manager_.add_target(volume, targets->front());
+    } else if (verb == "endpoints") {
+        if (target.empty() || command.get("source-address").empty() || command.get("target-address").empty())
+            co_return wrong("mirror endpoints needs --target, --source-address and --target-address");
+        done = co_await mirror->change_endpoints(target, command.get("source-address"),
+                                                 command.get("target-address"));
     } else if (verb == "demote") {
         done = co_await mirror->demote();
     } else if (verb == "yield") {
         done = co_await mirror->yield_to_peer();
     } else if (verb == "delete") {
-        done = co_await manager_.remove(volume, command.has("force"));
+        if (target.empty())
+            done = co_await manager_.remove(volume, command.has("force"));
+        else
+            done = co_await manager_.remove_target(volume, target, command.has("force"));
     } else if (verb == "promote") {
         PromoteOptions options{command.has("force"), command.has("peer-dead")};
         auto promoted = co_await mirror->promote(options);
@@ -422,20 +499,20 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
     } else if (verb == "type") {
         const auto type = command.arguments.size() == 2 ? parse_type(command.arguments[1]) : std::nullopt;
         if (!type) co_return wrong("mirror type takes a volume and sync or async");
-        done = co_await mirror->set_type(*type);
+        done = co_await mirror->set_type(target, *type);
     } else if (verb == "split-brain") {
-        auto view = co_await mirror->split_view(command.has("json"));
+        auto view = co_await mirror->split_view(target, command.has("json"));
         co_return view ? config::success(*view) : config::failure(view.error());
     } else if (verb == "verify") {
         co_return co_await verify(std::move(mirror), std::move(command));
     } else if (verb == "set") {
-        if (command.arguments.size() == 1) co_return config::success(mirror->parameters());
-        done = mirror->set_parameters(std::span(command.arguments).subspan(1));
+        if (command.arguments.size() == 1) co_return reply_of(mirror->parameters(target), "");
+        done = mirror->set_parameters(target, std::span(command.arguments).subspan(1));
     } else if (verb == "wait") {
         const auto limit = text::to_int(command.get("timeout", std::to_string(kDefaultWait_s)));
         if (!limit || *limit < 0 || *limit > kMostWait_s)
             co_return wrong(fmt::format("--timeout takes 0 to {} seconds", kMostWait_s));
-        done = co_await mirror->wait_in_sync(std::chrono::seconds(*limit));
+        done = co_await mirror->wait_in_sync(target, std::chrono::seconds(*limit));
     } else {
         co_return wrong(fmt::format("mirrord knows no command \"mirror {}\"", verb));
     }

@@ -24,10 +24,6 @@ Decision resync_of(const EndSummary& source, const EndSummary& target) {
     const GenerationId base = target.yielded ? target.generations.sync_base : target.generations.current;
     const bool related = source.generations.knows(base);
     if (!related && !target.yielded) {
-        if (target.generations.knows(source.generations.current))
-            return refuse(
-                fmt::format("the target {} holds newer data than the source {}: promote it there first",
-                            target.node, source.node));
         return refuse(
             fmt::format("source {} and target {} have no common history: delete and create the mirror",
                         source.node, target.node));
@@ -36,7 +32,8 @@ Decision resync_of(const EndSummary& source, const EndSummary& target) {
     // is no log that says what differs. Spec: REP-228.
     if (!related) return attach(ResyncKind::full, "no common base after the split brain");
     if (!source.log_valid) return attach(ResyncKind::full, "the source's intent log is not valid");
-    if (!target.log_valid) return attach(ResyncKind::full, "the target's intent log is not valid");
+    if (!target.log_valid && !source.log_complete)
+        return attach(ResyncKind::full, "the target's intent log is not valid");
     if (!source.generations.log_covers(base))
         return attach(ResyncKind::full, "the target's content is older than the intent log");
     // Equal content and nobody can write meanwhile: the target stays consistent throughout (planned
@@ -57,6 +54,25 @@ Decision fit(const EndSummary& source, const EndSummary& target) {
     if (target.unlocked)
         return refuse(fmt::format("target {} is unlocked: lock its volume first", target.node));
     return resync_of(source, target);
+}
+
+/// Whether the target follows a promotion that the source knows nothing of.
+bool overtaken(const EndSummary& source, const EndSummary& target) {
+    if (target.yielded || target.generations.current == 0) return false;
+    const bool newer = target.generations.knows(source.generations.current) &&
+                       !source.generations.knows(target.generations.current);
+    return newer || target.role_epoch > source.role_epoch;
+}
+
+/// A source that was down while another was promoted, and has not met that one yet. Spec: REP-237.
+Decision overtaken_source(const EndSummary& self, const EndSummary& peer) {
+    const EndSummary& source = self.role == Role::source ? self : peer;
+    const EndSummary& target = self.role == Role::source ? peer : self;
+    std::string why =
+        fmt::format("the target {} holds newer data than the source {}", target.node, source.node);
+    if (source.serving) return refuse(why + ": promote it there first");
+    return {self.role == Role::source ? Verdict::become_target : Verdict::wait, ResyncKind::none,
+            std::move(why)};
 }
 
 Decision two_sources(const EndSummary& self, const EndSummary& peer) {
@@ -114,6 +130,8 @@ Decision decide(const EndSummary& self, const EndSummary& peer) {
         return {
             Verdict::wait, ResyncKind::none,
             fmt::format("neither {} nor {} is source of volume {}", self.node, peer.node, self.volume.str())};
+    if (self.role == Role::source ? overtaken(self, peer) : overtaken(peer, self))
+        return overtaken_source(self, peer);
     return self.role == Role::source ? fit(self, peer) : fit(peer, self);
 }
 

@@ -64,8 +64,38 @@ std::vector<Row> rows() {
          end("b", kTarget, 5), Verdict::attach, ResyncKind::full},
         {"target log lost", end("a", kSource, 5, {}, 5),
          with(end("b", kTarget, 5), [](auto& e) { e.log_valid = false; }), Verdict::attach, ResyncKind::full},
-        {"target is newer", end("a", kSource, 5, {}, 5), end("b", kTarget, 6, {5}, 5), Verdict::refuse,
-         ResyncKind::none, "newer data"},
+        {"target is newer and the source serves", with(end("a", kSource, 5, {}, 5), serving),
+         end("b", kTarget, 6, {5}, 5), Verdict::refuse, ResyncKind::none, "newer data"},
+        {"source comes back and finds a follower of the new one", end("a", kSource, 5, {}, 5),
+         end("c", kTarget, 6, {5}, 5), Verdict::become_target, ResyncKind::none, "newer data"},
+        {"follower sees the old source", end("c", kTarget, 6, {5}, 5), end("a", kSource, 5, {}, 5),
+         Verdict::wait},
+        {"follower whose resync from the new source has not finished", end("a", kSource, 5, {}, 5),
+         with(end("c", kTarget, 5), [](auto& e) { e.role_epoch = 1; }), Verdict::become_target},
+        {"loser of a split brain has a later promotion behind it",
+         with(end("a", kSource, 6, {5}, 5), serving),
+         with(end("b", kTarget, 8, {5}, 5),
+              [](auto& e) {
+                  e.yielded = true;
+                  e.role_epoch = 1;
+              }),
+         Verdict::attach, ResyncKind::partial},
+        {"another target, what it may lack is known on both ends", end("b", kSource, 6, {5}, 5),
+         with(end("c", kTarget, 5), [](auto& e) { e.dirty_blocks = 2; }), Verdict::attach,
+         ResyncKind::partial},
+        {"another target, the new source does not know", end("b", kSource, 6, {5}, 0), end("c", kTarget, 5),
+         Verdict::attach, ResyncKind::full},
+        {"another target does not know, the old source's log was copied",
+         with(end("b", kSource, 6, {5}, 5), [](auto& e) { e.log_complete = true; }),
+         with(end("c", kTarget, 5), [](auto& e) { e.log_valid = false; }), Verdict::attach, ResyncKind::none},
+        {"paused target under a new source with the old one's log",
+         with(end("b", kSource, 7, {6, 5}, 5),
+              [](auto& e) {
+                  e.log_complete = true;
+                  e.dirty_blocks = 3;
+              }),
+         with(end("c", kTarget, 5), [](auto& e) { e.log_valid = false; }), Verdict::attach,
+         ResyncKind::partial},
         {"no common history", end("a", kSource, 5), end("b", kTarget, 9), Verdict::refuse, ResyncKind::none,
          "no common history"},
         {"loser of a split brain", with(end("a", kSource, 6, {5}, 5), serving),
@@ -135,7 +165,7 @@ TEST(Decision, BothEndsComeToComplementaryResults) {
                 generations.push_back({current, history, base, false});
     for (const Generations& left : generations) {
         for (const Generations& right : generations) {
-            for (int bits = 0; bits < 64; ++bits) {
+            for (int bits = 0; bits < 256; ++bits) {
                 EndSummary a = end("a", (bits & 1) ? kSource : kTarget, 0);
                 EndSummary b = end("b", (bits & 2) ? kSource : kTarget, 0);
                 a.generations = left;
@@ -144,6 +174,8 @@ TEST(Decision, BothEndsComeToComplementaryResults) {
                 b.serving = (bits & 8) != 0;
                 a.split_brain = (bits & 16) != 0;
                 b.yielded = (bits & 32) != 0;
+                a.role_epoch = (bits & 64) != 0 ? 1 : 0;
+                a.log_complete = b.log_complete = (bits & 128) != 0;
                 const Decision here = decide(a, b);
                 const Decision there = decide(b, a);
                 ++pairs;
@@ -160,7 +192,7 @@ TEST(Decision, BothEndsComeToComplementaryResults) {
             }
         }
     }
-    EXPECT_EQ(pairs, generations.size() * generations.size() * 64);
+    EXPECT_EQ(pairs, generations.size() * generations.size() * 256);
 }
 
 // Spec: REP-118
@@ -173,33 +205,67 @@ TEST(Decision, AnInconsistentTargetIsNotPromoted) {
     EXPECT_NE(promotion_problem(end("b", kSource, 5)), "");
 }
 
-TEST(Generations, AFlappingLinkNeverForgetsWhatTheTargetHolds) {
-    Generations source{5, {}, 5, true};
-    for (GenerationId id = 100; id < 300; ++id) {
-        source.begin_alone(id);
-        ASSERT_TRUE(source.log_covers(5));
-        source.begin_session(5);
-    }
-    EXPECT_LE(source.history.size(), kMaxGenerationHistory);
+Lineage lineage(GenerationId current, std::map<std::string, PeerBase> peers) {
+    Lineage made;
+    made.current = current;
+    made.peers = std::move(peers);
+    return made;
 }
 
-TEST(Generations, ATargetThatFinishedUnseenByTheSourceNeedsAPartialResync) {
-    Generations source{6, {5}, 5, false};
-    Generations target{5, {}, 5, true};
-    source.begin_session(target.current);
-    target.adopt(source.current, source.history);  // its acknowledgement is lost with the link
-    source.begin_alone(7);
-    EXPECT_TRUE(source.log_covers(target.current));
+TEST(Lineage, AFlappingLinkNeverForgetsWhatATargetHolds) {
+    Lineage source = lineage(5, {{"b", {5, 5, true}}, {"c", {4, 4, false}}});
+    source.history = {4};
+    for (GenerationId id = 100; id < 300; ++id) {
+        source.begin_alone(id, {});
+        ASSERT_TRUE(source.with("b").log_covers(5));
+        ASSERT_TRUE(source.with("c").log_covers(4));
+        ASSERT_LE(source.history.size(), kMaxGenerationHistory);
+        source.begin_session("b", 5);
+    }
+}
+
+TEST(Lineage, ATargetThatFinishedUnseenByTheSourceNeedsAPartialResync) {
+    Lineage source = lineage(6, {{"b", {5, 5, false}}});
+    source.history = {5};
+    source.begin_session("b", 5);
+    Lineage target = lineage(5, {});
+    target.adopt("a", source.current, source.history);  // its acknowledgement is lost with the link
+    source.begin_alone(7, {});
+    EXPECT_TRUE(source.with("b").log_covers(target.current));
     EXPECT_FALSE(target.knows(source.current));
 }
 
-TEST(Generations, AfterSyncOlderCopiesAreOlderThanTheLog) {
-    Generations source{6, {5}, 5, true};
-    source.in_sync();
-    EXPECT_TRUE(source.log_covers(6));
-    EXPECT_FALSE(source.log_covers(5));
-    EXPECT_FALSE(source.log_covers(0));
-    EXPECT_FALSE(source.log_covers(99));
+TEST(Lineage, AfterSyncOlderCopiesAreOlderThanTheLog) {
+    Lineage source = lineage(6, {{"b", {5, 6, true}}});
+    source.history = {5};
+    source.in_sync("b", 6);
+    EXPECT_TRUE(source.with("b").log_covers(6));
+    EXPECT_FALSE(source.with("b").log_covers(5));
+    EXPECT_FALSE(source.with("b").log_covers(0));
+    EXPECT_FALSE(source.with("b").log_covers(99));
+}
+
+// Spec: REP-079, REP-238
+TEST(Lineage, TheLossOfOneTargetLeavesTheOtherInSession) {
+    Lineage source = lineage(5, {{"b", {5, 5, true}}, {"c", {5, 5, true}}});
+    source.begin_alone(6, {"c"});
+    EXPECT_FALSE(source.with("b").peer_may_hold_current);
+    EXPECT_TRUE(source.with("c").peer_may_hold_current);
+    EXPECT_TRUE(source.with("b").log_covers(5));
+    // Until it has confirmed the new id it may hold either.
+    EXPECT_TRUE(source.with("c").log_covers(5));
+    source.confirmed("c");
+    EXPECT_TRUE(source.with("c").log_covers(6));
+    EXPECT_FALSE(source.with("c").log_covers(5));
+    EXPECT_TRUE(source.with("b").log_covers(5));
+}
+
+TEST(Lineage, AResyncThatEndsBeforeTheTargetHasHeardOfTheNewestIdCoversWhatItHolds) {
+    Lineage source = lineage(5, {{"b", {5, 5, true}}, {"c", {0, 5, true}}});
+    source.begin_alone(6, {"c"});
+    source.in_sync("c", 5);
+    EXPECT_TRUE(source.with("c").log_covers(5));
+    EXPECT_TRUE(source.with("c").log_covers(6));
 }
 
 }  // namespace

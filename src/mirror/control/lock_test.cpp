@@ -54,17 +54,17 @@ TEST_F(LockTest, AnUnlockedTargetIsNotWrittenTo) {
     ok(left, {"pause", "R"});
     ok(right, {"unlock", "R"});
     ok(left, {"continue", "R"});
-    ASSERT_TRUE(pair.until([&] { return !pair.record(left).problem.empty(); }));
-    EXPECT_NE(pair.record(left).problem.find("unlocked"), std::string::npos) << pair.record(left).problem;
-    EXPECT_EQ(pair.record(left).state, MirrorState::paused);
-    EXPECT_TRUE(pair.record(left).user_requested);
+    ASSERT_TRUE(pair.until([&] { return !pair.peer(left).problem.empty(); }));
+    EXPECT_NE(pair.peer(left).problem.find("unlocked"), std::string::npos) << pair.peer(left).problem;
+    EXPECT_EQ(pair.peer(left).state, MirrorState::paused);
+    EXPECT_TRUE(pair.peer(left).user_requested);
 }
 
 // Spec: EMC-083
 TEST_F(LockTest, UnlockingWhileMirroringPausesTheSourceForGood) {
     ok(right, {"unlock", "R"});
-    ASSERT_TRUE(pair.until([&] { return pair.record(left).user_requested; }));
-    EXPECT_EQ(pair.record(left).state, MirrorState::paused);
+    ASSERT_TRUE(pair.until([&] { return pair.peer(left).user_requested; }));
+    EXPECT_EQ(pair.peer(left).state, MirrorState::paused);
     EXPECT_TRUE(pair.write(left, 1, 11));
     EXPECT_EQ(right.disk.blocks[1], 0);
 }
@@ -110,17 +110,17 @@ TEST_F(LockTest, ATargetInTheMiddleOfAResyncIsNotUnlocked) {
 // Spec: EMC-088, EMC-089, EMC-091, EMC-093, MOP-109
 TEST_F(LockTest, ABrokenMirrorIsResynchronisedInFull) {
     refused(right, {"break", "R"}, "is target");
-    EXPECT_EQ(pair.record(left).state, MirrorState::mirroring);
+    EXPECT_EQ(pair.peer(left).state, MirrorState::mirroring);
     ok(left, {"break", "R"});
-    EXPECT_EQ(pair.record(left).state, MirrorState::broken);
-    EXPECT_TRUE(pair.record(left).user_requested);
+    EXPECT_EQ(pair.peer(left).state, MirrorState::broken);
+    EXPECT_TRUE(pair.peer(left).user_requested);
     EXPECT_TRUE(pair.write(left, 2, 22));
     EXPECT_EQ(right.disk.blocks[2], 0);
     refused(left, {"pause", "R"}, "broken");
     pair.kill(left);
     pair.start(left);
     pair.sim.run_for(5s);
-    EXPECT_EQ(pair.record(left).state, MirrorState::broken);
+    EXPECT_EQ(pair.peer(left).state, MirrorState::broken);
     pair.wire.blocks_sent = 0;
     ok(left, {"continue", "R"});
     ASSERT_TRUE(pair.wait_in_sync());
@@ -135,13 +135,13 @@ TEST_F(LockTest, ANoticeOfAPauseThatComesLateChangesNothing) {
     late.kind = RequestKind::pause_notice;
     late.volume = VolumeId("R");
     late.uuid = pair.record(left).uuid;
-    late.summary.generations = pair.record(left).generations;
+    late.summary.generations = pair.generations(left);
     ASSERT_TRUE(pair.until([&] { return pair.record(right).outdated; }));
     ok(left, {"continue", "R"});
     ASSERT_TRUE(pair.wait_in_sync());
     struct Waiter {
         static runtime::Task<> wait(std::shared_ptr<Mirror> mirror, PeerRequest request, bool* done) {
-            const PeerReply reply = co_await mirror->serve(std::move(request));
+            const PeerReply reply = co_await mirror->serve("left", std::move(request));
             *done = reply.code == Code::ok;
         }
     };

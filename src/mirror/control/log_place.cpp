@@ -10,8 +10,8 @@ LogPlace log_place(const config::Settings& settings, const std::string& default_
     return directory.empty() ? LogPlace{default_directory, false} : LogPlace{directory, true};
 }
 
-std::string log_file(const std::string& directory, const VolumeId& volume) {
-    return fmt::format("{}/{}.bitmap", directory, volume.str());
+std::string log_file(const std::string& directory, const VolumeId& volume, const std::string& peer) {
+    return fmt::format("{}/{}@{}.bitmap", directory, volume.str(), peer);
 }
 
 runtime::Duration log_directory_wait(const config::Settings& settings) {

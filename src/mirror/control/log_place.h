@@ -18,7 +18,8 @@ struct LogPlace {
 };
 
 LogPlace log_place(const config::Settings& settings, const std::string& default_directory);
-std::string log_file(const std::string& directory, const VolumeId& volume);
+/// Of the volume's mirror with `peer`.
+std::string log_file(const std::string& directory, const VolumeId& volume, const std::string& peer);
 /// How long a start waits for the directory. Spec: REP-062.
 runtime::Duration log_directory_wait(const config::Settings& settings);
 

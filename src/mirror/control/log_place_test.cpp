@@ -21,7 +21,7 @@ TEST(LogPlace, IsTheSettingsDirectoryOrTheDefaultAndAnEmptyOneMeansNotTrusted) {
     EXPECT_TRUE(log_place(settings("BitmapBaseDir=/mnt/fast\n"), "/var/lib/x").outlives_crash);
     EXPECT_EQ(log_place(settings("BitmapBaseDir=\n"), "/var/lib/x").directory, "/var/lib/x");
     EXPECT_FALSE(log_place(settings("BitmapBaseDir=\n"), "/var/lib/x").outlives_crash);
-    EXPECT_EQ(log_file("/mnt/fast", VolumeId("R")), "/mnt/fast/R.bitmap");
+    EXPECT_EQ(log_file("/mnt/fast", VolumeId("R"), "right"), "/mnt/fast/R@right.bitmap");
 }
 
 // Spec: REP-062, REP-295

@@ -4,6 +4,8 @@
 #include "mirror/control/log_place.h"
 #include "mirror/control/mirror_limits.h"
 
+#include <algorithm>
+
 namespace understudy::mirror::control {
 
 using runtime::Task;
@@ -53,8 +55,8 @@ Manager::~Manager() {
     tasks_.clear();
 }
 
-std::string Manager::log_path(const VolumeId& volume) const {
-    return log_file(log_place(options_.settings, options_.layout.bitmaps()).directory, volume);
+std::string Manager::log_path(const VolumeId& volume, const std::string& peer) const {
+    return log_file(log_place(options_.settings, options_.layout.bitmaps()).directory, volume, peer);
 }
 
 std::shared_ptr<Mirror> Manager::add(MirrorRecord record) {
@@ -136,17 +138,34 @@ Result<> Manager::check_new(const VolumeId& volume, const std::string& device) c
     return {};
 }
 
+/// `taken`: hosts of the volume already. Spec: REP-037, MOP-014.
+Result<> Manager::check_target(const VolumeId& volume, const TargetOptions& target,
+                               const std::vector<std::string>& taken) const {
+    if (target.node == options_.node)
+        return fail(Code::bad_argument, "source and target of volume {} are the same node {}", volume.str(),
+                    options_.node);
+    if (std::find(taken.begin(), taken.end(), target.node) != taken.end())
+        return fail(Code::exists, "{} is a target of volume {} already", target.node, volume.str());
+    if (taken.size() >= kMaxTargets)
+        return fail(Code::failure, "volume {} has {} targets; more are not supported", volume.str(),
+                    taken.size());
+    if (target.source_address == target.address)
+        return fail(Code::bad_argument, "source and target have the same address {}", target.source_address);
+    if (is_v6(target.source_address) != is_v6(target.address))
+        return fail(Code::bad_argument, "{} and {} are of different address families", target.source_address,
+                    target.address);
+    return {};
+}
+
 Task<Result<std::string>> Manager::create(CreateOptions options) {
-    if (options.target_node == options_.node)
-        co_return fail(Code::bad_argument, "source and target of volume {} are the same node {}",
-                       options.volume.str(), options_.node);
-    if (options.source_address == options.target_address)
-        co_return fail(Code::bad_argument, "source and target have the same address {}",
-                       options.source_address);
-    // Spec: REP-037
-    if (is_v6(options.source_address) != is_v6(options.target_address))
-        co_return fail(Code::bad_argument, "{} and {} are of different address families",
-                       options.source_address, options.target_address);
+    if (options.targets.empty())
+        co_return fail(Code::bad_argument, "volume {} needs a target", options.volume.str());
+    std::vector<std::string> taken;
+    for (const TargetOptions& target : options.targets) {
+        auto fits = check_target(options.volume, target, taken);
+        if (!fits) co_return fail(fits.error());
+        taken.push_back(target.node);
+    }
     auto checked = check_new(options.volume, options.device);
     if (!checked) co_return fail(checked.error());
     const VolumeId volume = options.volume;
@@ -154,6 +173,62 @@ Task<Result<std::string>> Manager::create(CreateOptions options) {
     auto made = co_await create_checked(std::move(options));
     being_made_.erase(volume);
     co_return made;
+}
+
+/// A target's half of the mirror.
+Task<Result<>> Manager::make_half(const MirrorRecord& record, TargetOptions target,
+                                  std::vector<PeerFacts> others, bool equal) {
+    PeerRequest request;
+    request.kind = RequestKind::create_target;
+    request.volume = record.volume;
+    request.uuid = record.uuid;
+    request.summary.node = options_.node;
+    request.summary.volume = record.volume;
+    request.summary.uuid = record.uuid;
+    request.summary.role = Role::source;
+    request.summary.role_epoch = record.role_epoch;
+    request.summary.generations = record.generations(target.node);
+    request.summary.size = record.size;
+    request.summary.sector_size = record.sector_size;
+    request.create.device = target.device;
+    request.create.local_address = target.address;
+    request.create.remote_address = target.source_address;
+    request.create.remote_port = options_.dispatch_port;
+    request.create.type = target.type;
+    request.create.export_kind = record.export_kind;
+    request.create.equal = equal;
+    request.create.peers = std::move(others);
+    const PeerAddress peer{target.node, target.address, options_.dispatch_port, target.source_address};
+    // A node that has just joined serves peers as soon as its mirrord has seen the certificate.
+    const auto patience = world_.clock.now() + kJoinedRecently;
+    const CallLimits limits{.connect = kConnectLimit, .answer = kCreateLimit};
+    auto reply = co_await call_peer(world_, peer, request, limits);
+    while (!reply && reply.error().code == Code::unreachable && world_.clock.now() < patience) {
+        co_await runtime::sleep_for(world_.tasks, kStatePoll);
+        reply = co_await call_peer(world_, peer, request, limits);
+    }
+    if (reply) co_return Result<>{};
+    if (reply.error().code == Code::unreachable) {
+        // Without an answer the peer may have made its half: it is asked to forget it.
+        PeerRequest undo = request;
+        undo.kind = RequestKind::remove;
+        auto undone =
+            co_await call_peer(world_, peer, undo, {.connect = kTakeoverProbe, .answer = kNotifyLimit});
+        (void)undone;  // a half that stays is provisional: the next creation replaces it
+    }
+    co_return fail(reply.error());
+}
+
+Task<> Manager::forget_half(MirrorRecord record, std::string peer) {
+    PeerRequest request;
+    request.kind = RequestKind::remove;
+    request.volume = record.volume;
+    request.uuid = record.uuid;
+    const PeerRecord one = *record.peer(peer);
+    const PeerAddress address{one.node, one.address, one.port, one.local_address};
+    auto reply =
+        co_await call_peer(world_, address, request, {.connect = kConnectLimit, .answer = kHelloLimit});
+    (void)reply;  // a half that stays is provisional
 }
 
 Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
@@ -166,67 +241,56 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
     record.device = options.device;
     record.size = facts->size;
     record.sector_size = facts->sector_size;
-    record.local_address = options.source_address;
-    record.remote_address = options.target_address;
-    record.remote_port = options_.dispatch_port;
-    record.remote_node = options.target_node;
-    record.type = options.type;
     record.export_kind = options.export_kind;
     record.role = Role::source;
     record.role_epoch = 1;
-    while (record.generations.current == 0)
-        world_.random.fill(std::as_writable_bytes(std::span(&record.generations.current, 1)));
-    record.generations.peer_may_hold_current = true;
-    if (!options.resync) record.generations.sync_base = record.generations.current;
-    record.state = MirrorState::pending;
+    while (record.lineage.current == 0)
+        world_.random.fill(std::as_writable_bytes(std::span(&record.lineage.current, 1)));
     record.creating = true;
-    record.log_path = log_path(options.volume);
+    for (const TargetOptions& target : options.targets) {
+        PeerRecord peer;
+        peer.node = target.node;
+        peer.local_address = target.source_address;
+        peer.address = target.address;
+        peer.port = options_.dispatch_port;
+        peer.type = target.type;
+        peer.state = MirrorState::pending;
+        peer.log_path = log_path(options.volume, target.node);
+        PeerBase& base = record.lineage.peers[target.node];
+        base.may_hold_current = true;
+        base.offered = record.lineage.current;
+        if (!options.resync) base.sync_base = record.lineage.current;
+        record.peers.push_back(std::move(peer));
+    }
 
     // A crash from here on is undone at the next start.
     auto saved = records_.save(record);
     if (!saved) co_return fail(saved.error());
-    auto old_log = world_.files.remove(record.log_path);
-    if (!old_log) {
-        (void)records_.remove(record.volume);
-        co_return fail(old_log.error());
-    }
-
-    PeerRequest request;
-    request.kind = RequestKind::create_target;
-    request.volume = record.volume;
-    request.uuid = record.uuid;
-    request.summary.node = options_.node;
-    request.summary.volume = record.volume;
-    request.summary.uuid = record.uuid;
-    request.summary.role = Role::source;
-    request.summary.role_epoch = record.role_epoch;
-    request.summary.generations = record.generations;
-    request.summary.size = record.size;
-    request.summary.sector_size = record.sector_size;
-    request.create = {options.target_device,  options.target_address, options.source_address,
-                      options_.dispatch_port, options.type,           options.export_kind,
-                      !options.resync};
-    const PeerAddress peer{options.target_node, options.target_address, options_.dispatch_port,
-                           options.source_address};
-    // A node that has just joined serves peers as soon as its mirrord has seen the certificate.
-    const auto patience = world_.clock.now() + kJoinedRecently;
-    auto reply =
-        co_await call_peer(world_, peer, request, {.connect = kConnectLimit, .answer = kCreateLimit});
-    while (!reply && reply.error().code == Code::unreachable && world_.clock.now() < patience) {
-        co_await runtime::sleep_for(world_.tasks, kStatePoll);
-        reply = co_await call_peer(world_, peer, request, {.connect = kConnectLimit, .answer = kCreateLimit});
-    }
-    if (!reply) {
-        // Without an answer the peer may have made its half: it is asked to forget it.
-        if (reply.error().code == Code::unreachable) {
-            PeerRequest undo = request;
-            undo.kind = RequestKind::remove;
-            auto undone =
-                co_await call_peer(world_, peer, undo, {.connect = kTakeoverProbe, .answer = kNotifyLimit});
-            (void)undone;  // a half that stays is provisional: the next creation replaces it
+    Result<> made;
+    for (const PeerRecord& peer : record.peers)
+        if (auto old_log = world_.files.remove(peer.log_path); !old_log && made) made = fail(old_log.error());
+    std::vector<std::string> halves;
+    for (const TargetOptions& target : options.targets) {
+        if (!made) break;
+        std::vector<PeerFacts> others;
+        for (const TargetOptions& other : options.targets) {
+            if (other.node == target.node) continue;
+            PeerFacts fact;
+            fact.node = other.node;
+            fact.address = other.address;
+            fact.local_address = target.address;
+            fact.port = options_.dispatch_port;
+            fact.type = other.type;
+            others.push_back(std::move(fact));
         }
+        made = co_await make_half(record, target, std::move(others), !options.resync);
+        if (made) halves.push_back(target.node);
+    }
+    if (!made) {
+        for (const std::string& half : halves)
+            co_await forget_half(record, half);
         (void)records_.remove(record.volume);
-        co_return fail(reply.error());
+        co_return fail(made.error());
     }
 
     auto mirror = add(record);
@@ -237,24 +301,80 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
         forget(record.volume);
         co_return fail(started.error());
     }
-    messages::info("volume {} is mirrored to {}", record.volume.str(), record.remote_node);
+    messages::info("volume {} is mirrored to {}", record.volume.str(), record.peer_names());
     MirrorView view = co_await mirror->view();
     co_return view.device_path;
+}
+
+Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target) {
+    auto mirror = find(volume);
+    if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
+    const MirrorRecord record = mirror->record();
+    if (record.role != Role::source)
+        co_return fail(Code::failure, "{} is not source of volume {}: add the target on {}", options_.node,
+                       volume.str(), record.origin);
+    std::vector<std::string> taken;
+    std::vector<PeerFacts> others;
+    for (const PeerRecord& peer : record.peers) {
+        taken.push_back(peer.node);
+        PeerFacts fact;
+        fact.node = peer.node;
+        fact.address = peer.address;
+        fact.local_address = target.address;
+        fact.port = peer.port;
+        fact.type = peer.type;
+        others.push_back(std::move(fact));
+    }
+    auto fits = check_target(volume, target, taken);
+    if (!fits) co_return fail(fits.error());
+    auto half = co_await make_half(record, target, std::move(others), false);
+    if (!half) co_return fail(half.error());
+    PeerRecord peer;
+    peer.node = target.node;
+    peer.local_address = target.source_address;
+    peer.address = target.address;
+    peer.port = options_.dispatch_port;
+    peer.type = target.type;
+    peer.log_path = log_path(volume, target.node);
+    MirrorRecord with = record;
+    with.peers.push_back(peer);
+    auto added = co_await mirror->add_peer(std::move(peer));
+    if (!added) {
+        co_await forget_half(with, target.node);
+        co_return fail(added.error());
+    }
+    co_return Result<>{};
+}
+
+Task<Result<>> Manager::remove_target(VolumeId volume, std::string node, bool force) {
+    auto mirror = find(volume);
+    if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
+    const MirrorRecord record = mirror->record();
+    if (record.role == Role::source && record.peer(node) && record.peers.size() > 1) {
+        PeerRequest request;
+        request.kind = RequestKind::remove;
+        request.volume = volume;
+        request.uuid = record.uuid;
+        const PeerRecord one = *record.peer(node);
+        const PeerAddress address{one.node, one.address, one.port, one.local_address};
+        auto reply =
+            co_await call_peer(world_, address, request, {.connect = kConnectLimit, .answer = kHelloLimit});
+        if (!reply && reply.error().code != Code::not_found && !force)
+            co_return fail(reply.error().code, "{}; --force removes it from this volume all the same",
+                           reply.error().text);
+    }
+    auto dropped = co_await mirror->drop_peer(std::move(node));
+    co_return dropped;
 }
 
 /// The daemon died while it made this mirror: nobody was told that it exists.
 Task<> Manager::undo_creation(MirrorRecord record) {
     messages::warning("the creation of volume {} was interrupted; it is undone", record.volume.str());
-    PeerRequest request;
-    request.kind = RequestKind::remove;
-    request.volume = record.volume;
-    request.uuid = record.uuid;
-    const PeerAddress peer{record.remote_node, record.remote_address, record.remote_port,
-                           record.local_address};
-    auto reply = co_await call_peer(world_, peer, request, {.connect = kConnectLimit, .answer = kHelloLimit});
-    (void)reply;  // see create_checked()
-    auto log_gone = world_.files.remove(record.log_path);
-    if (!log_gone) messages::warning("{}", log_gone.error().text);
+    for (const PeerRecord& peer : record.peers) {
+        co_await forget_half(record, peer.node);
+        auto log_gone = world_.files.remove(peer.log_path);
+        if (!log_gone) messages::warning("{}", log_gone.error().text);
+    }
     auto gone = records_.remove(record.volume);
     if (!gone) messages::error("{}", gone.error().text);
 }
@@ -264,7 +384,7 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
     // What an interrupted creation of the same node left here gives way.
     if (auto old = find(request.volume); old && old->record().creating &&
                                          old->record().role == Role::target &&
-                                         old->record().remote_node == caller) {
+                                         old->record().origin == caller) {
         auto removed = co_await old->remove(false, true);
         if (!removed) co_return error_reply(removed.error());
         forget(request.volume);
@@ -292,30 +412,47 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
     record.device = request.create.device;
     record.size = source.size;
     record.sector_size = source.sector_size;
-    record.local_address = request.create.local_address;
-    record.remote_address = request.create.remote_address;
-    record.remote_port = request.create.remote_port;
-    record.remote_node = caller;
-    record.type = request.create.type;
     record.export_kind = request.create.export_kind;
     record.role = Role::target;
     record.role_epoch = source.role_epoch;
-    record.state = MirrorState::pending;
+    record.origin = caller;
     record.creating = true;
-    record.log_path = log_path(request.volume);
+    PeerRecord peer;
+    peer.node = caller;
+    peer.local_address = request.create.local_address;
+    peer.address = request.create.remote_address;
+    peer.port = request.create.remote_port;
+    peer.type = request.create.type;
+    peer.state = MirrorState::pending;
+    peer.log_path = log_path(request.volume, caller);
+    record.peers.push_back(peer);
+    record.lineage.peers[caller] = {};
+    for (const PeerFacts& other : request.create.peers) {
+        if (other.node == options_.node || record.peer(other.node)) continue;
+        PeerRecord one;
+        one.node = other.node;
+        one.local_address = other.local_address;
+        one.address = other.address;
+        one.port = other.port;
+        one.type = other.type;
+        one.state = MirrorState::paused;
+        one.log_path = log_path(request.volume, other.node);
+        one.log_valid = false;
+        record.lineage.peers[other.node] = {};
+        record.peers.push_back(std::move(one));
+    }
     if (request.create.equal)
-        record.generations.adopt(source.generations.current, source.generations.history);
+        record.lineage.adopt(caller, source.generations.current, source.generations.history);
     else
         record.consistent = false;
 
     being_made_.insert(request.volume);
-    auto old_log = world_.files.remove(record.log_path);
     Result<> started;
+    for (const PeerRecord& one : record.peers)
+        if (auto old_log = world_.files.remove(one.log_path); !old_log && started)
+            started = fail(old_log.error());
     auto mirror = add(record);
-    if (old_log)
-        started = co_await mirror->start_new(false);
-    else
-        started = fail(old_log.error());
+    if (started) started = co_await mirror->start_new(false);
     being_made_.erase(request.volume);
     if (!started) {
         auto removed = co_await mirror->remove(false, true);
@@ -325,7 +462,7 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
     }
     PeerRequest query;
     query.kind = RequestKind::query;
-    co_return co_await mirror->serve(query);
+    co_return co_await mirror->serve(caller, query);
 }
 
 // --- removal
@@ -335,20 +472,23 @@ Task<Result<>> Manager::remove(VolumeId volume, bool force) {
     if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
     const MirrorRecord record = mirror->record();
     if (record.role == Role::target) {
-        PeerRequest query;
-        query.kind = RequestKind::query;
-        query.volume = volume;
-        query.uuid = record.uuid;
-        const PeerAddress peer{record.remote_node, record.remote_address, record.remote_port,
-                               record.local_address};
-        auto reply =
-            co_await call_peer(world_, peer, query, {.connect = kConnectLimit, .answer = kQueryLimit});
-        if (reply && reply->summary.uuid == record.uuid)
-            co_return fail(Code::failure, "{} is target of volume {}: delete it on {}", options_.node,
-                           volume.str(), record.remote_node);
-        if (!reply && reply.error().code != Code::unreachable && reply.error().code != Code::not_found &&
-            !force)
-            co_return fail(reply.error());
+        for (const PeerRecord& peer : record.peers) {
+            PeerRequest query;
+            query.kind = RequestKind::query;
+            query.volume = volume;
+            query.uuid = record.uuid;
+            const PeerAddress address{peer.node, peer.address, peer.port, peer.local_address};
+            auto reply =
+                co_await call_peer(world_, address, query, {.connect = kConnectLimit, .answer = kQueryLimit});
+            const bool source = reply && reply->summary.uuid == record.uuid &&
+                                (reply->summary.role == Role::source || peer.node == record.origin);
+            if (source)
+                co_return fail(Code::failure, "{} is target of volume {}: delete it on {}", options_.node,
+                               volume.str(), peer.node);
+            if (!reply && reply.error().code != Code::unreachable && reply.error().code != Code::not_found &&
+                !force)
+                co_return fail(reply.error());
+        }
     }
     auto removed = co_await mirror->remove(record.role == Role::source, force);
     if (!removed) co_return fail(removed.error());
@@ -408,17 +548,22 @@ Task<> Manager::serve(std::string caller, PeerRequest request, PeerServer::Answe
         answer(reply);
         co_return;
     }
+    // Its maker may give up while this half is still being made.
+    const auto patience = world_.clock.now() + kCreateLimit;
+    while (request.kind == RequestKind::remove && being_made_.contains(request.volume) &&
+           world_.clock.now() < patience)
+        co_await runtime::sleep_for(world_.tasks, kStatePoll);
     auto mirror = find(request.volume);
     if (!mirror || being_made_.contains(request.volume)) {
         answer(error_reply(
             {Code::not_found, fmt::format("{} knows no volume {}", options_.node, request.volume.str()), 0}));
         co_return;
     }
-    if (mirror->record().remote_node != caller) {
+    if (!mirror->record().peer(caller)) {
         answer(
             error_reply({Code::failure,
                          fmt::format("volume {} of {} is mirrored with {}, not with {}", request.volume.str(),
-                                     options_.node, mirror->record().remote_node, caller),
+                                     options_.node, mirror->record().peer_names(), caller),
                          0}));
         co_return;
     }
@@ -426,7 +571,7 @@ Task<> Manager::serve(std::string caller, PeerRequest request, PeerServer::Answe
     if (request.kind == RequestKind::remove)
         reply = co_await remove_half(std::move(request));
     else
-        reply = co_await mirror->serve(std::move(request));
+        reply = co_await mirror->serve(caller, std::move(request));
     answer(reply);
 }
 

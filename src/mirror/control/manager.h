@@ -24,14 +24,19 @@ struct ManagerOptions {
     wire::Offer offer = wire::offer_of_this_build();
 };
 
+/// One target of a volume, and the addresses of the pair.
+struct TargetOptions {
+    std::string node;
+    std::string device;
+    std::string source_address;
+    std::string address;
+    MirrorType type = MirrorType::sync;
+};
+
 struct CreateOptions {
     VolumeId volume;
     std::string device;
-    std::string target_node;
-    std::string target_device;
-    std::string source_address;
-    std::string target_address;
-    MirrorType type = MirrorType::sync;
+    std::vector<TargetOptions> targets;  // at least one
     ExportKind export_kind = ExportKind::automatic;
     bool resync = true;  // false: the caller warrants that both ends are equal. Spec: REP-154
 };
@@ -57,7 +62,12 @@ class Manager {
     /// On the future source. Gives the device's path. All or nothing: an error leaves no trace on either
     /// node.
     runtime::Task<Result<std::string>> create(CreateOptions options);
-    /// Both halves from the source; the target's half alone only when its source is gone. Spec: REP-163,
+    /// One target more, from the source; it gets everything. Between the targets the addresses that the
+    /// source uses for them count, until Mirror::change_endpoints() says otherwise. Spec: MOP-069.
+    runtime::Task<Result<>> add_target(VolumeId volume, TargetOptions target);
+    /// One target less, from the source. `force`: also when the target does not answer. Spec: MOP-155.
+    runtime::Task<Result<>> remove_target(VolumeId volume, std::string node, bool force);
+    /// All halves from the source; a target's half alone only when its source is gone. Spec: REP-163,
     /// REP-200.
     runtime::Task<Result<>> remove(VolumeId volume, bool force);
 
@@ -94,7 +104,12 @@ class Manager {
     std::shared_ptr<Mirror> add(MirrorRecord record);
     void forget(const VolumeId& volume);
     [[nodiscard]] Result<> check_new(const VolumeId& volume, const std::string& device) const;
-    [[nodiscard]] std::string log_path(const VolumeId& volume) const;
+    [[nodiscard]] std::string log_path(const VolumeId& volume, const std::string& peer) const;
+    [[nodiscard]] Result<> check_target(const VolumeId& volume, const TargetOptions& target,
+                                        const std::vector<std::string>& taken) const;
+    runtime::Task<Result<>> make_half(const MirrorRecord& record, TargetOptions target,
+                                      std::vector<PeerFacts> others, bool equal);
+    runtime::Task<> forget_half(MirrorRecord record, std::string peer);
     runtime::Task<> undo_creation(MirrorRecord record);
     runtime::Task<> serve(std::string caller, PeerRequest request, PeerServer::Answer answer);
     runtime::Task<PeerReply> create_target(std::string caller, PeerRequest request);
@@ -104,7 +119,8 @@ class Manager {
     runtime::Task<Result<std::string>> take_checked(Mirrors mirrors, bool refresh);
     runtime::Task<Result<>> begin_snapshots(Mirrors mirrors);
     runtime::Task<PeerReply> mark_for_peer(std::string caller, PeerRequest request);
-    runtime::Task<Result<>> mark_all(Mirrors mirrors, std::vector<QuietVolume> volumes, std::uint64_t number);
+    runtime::Task<Result<>> mark_all(std::string target, Mirrors mirrors, std::vector<QuietVolume> volumes,
+                                     std::uint64_t number);
     runtime::Task<PeerReply> take_for_peer(std::string caller, PeerRequest request);
     runtime::Task<Result<std::string>> create_checked(CreateOptions options);
 

@@ -40,8 +40,9 @@ struct Marks {
     Result<> result;
 };
 
-Task<> mark_one(std::shared_ptr<Mirror> mirror, std::uint64_t number, std::shared_ptr<Marks> marks) {
-    Result<> marked = co_await mirror->mark_snapshot(number);
+Task<> mark_one(std::shared_ptr<Mirror> mirror, std::string peer, std::uint64_t number,
+                std::shared_ptr<Marks> marks) {
+    Result<> marked = co_await mirror->mark_snapshot(peer, number);
     if (!marked && marks->result) marks->result = fail(marked.error());
     if (--marks->missing == 0) marks->done.set(true);
 }
@@ -83,15 +84,19 @@ Task<Result<std::string>> Manager::take_snapshot(std::vector<VolumeId> volumes, 
         if (mirror->record().role != first.role)
             co_return fail(Code::bad_argument, "volumes {} and {} have different sources", first.volume.str(),
                            mirror->id().str());
-        if (mirror->record().remote_node != first.remote_node)  // Spec: REP-313
+        if (first.role == Role::source && mirror->record().peers.size() > 1)
+            co_return fail(Code::bad_argument,
+                           "volume {} has several targets: take the snapshot on one of them",
+                           mirror->id().str());
+        if (mirror->record().main().node != first.main().node)  // Spec: REP-313
             co_return fail(Code::bad_argument, "the volumes of a snapshot have one source and one target");
     }
     if (first.role == Role::target) co_return co_await take_checked(*mirrors, refresh);
-    PeerRequest ask = mirrors->front()->request(RequestKind::snapshot_take);
+    PeerRequest ask = mirrors->front()->request(RequestKind::snapshot_take, first.main().node);
     ask.volumes = volumes;
     ask.refresh = refresh;
     const CallLimits limits{.connect = kConnectLimit, .answer = kSnapshotLimit};
-    auto reply = co_await call_peer(world_, mirrors->front()->peer_address(), ask, limits);
+    auto reply = co_await call_peer(world_, mirrors->front()->address_of(first.main().node), ask, limits);
     if (!reply) co_return fail(reply.error());
     co_return reply->text;
 }
@@ -138,7 +143,8 @@ Task<Result<>> Manager::begin_snapshots(Mirrors mirrors) {
     while (number == 0)
         world_.random.fill(std::as_writable_bytes(std::span(&number, 1)));
     std::uint32_t wait_ms = 0;
-    PeerRequest ask = mirrors.front()->request(RequestKind::snapshot_mark);
+    const std::string source = mirrors.front()->record().main().node;
+    PeerRequest ask = mirrors.front()->request(RequestKind::snapshot_mark, source);
     ask.snapshot = number;
     for (const auto& mirror : mirrors) {
         auto prepared = co_await mirror->prepare_snapshot(number);
@@ -146,15 +152,14 @@ Task<Result<>> Manager::begin_snapshots(Mirrors mirrors) {
         ask.volumes.push_back(mirror->id());
         std::vector<std::string> problems;
         const auto own =
-            parameters_of(options_.settings, mirror->record().parameters, mirror->id(), problems);
+            parameters_of(options_.settings, mirror->record().main().parameters, mirror->id(), problems);
         wait_ms = std::max(wait_ms, own.quiesce_wait_ms);
     }
     // Spec: REP-325
     const CallLimits limits{.connect = kConnectLimit, .answer = std::chrono::milliseconds(wait_ms)};
-    auto reply = co_await call_peer(world_, mirrors.front()->peer_address(), ask, limits);
+    auto reply = co_await call_peer(world_, mirrors.front()->address_of(source), ask, limits);
     if (!reply)
-        co_return fail(reply.error().code, "{} did not begin the snapshot: {}",
-                       mirrors.front()->record().remote_node, reply.error().text);
+        co_return fail(reply.error().code, "{} did not begin the snapshot: {}", source, reply.error().text);
     co_return Result<>{};
 }
 
@@ -162,7 +167,7 @@ Task<PeerReply> Manager::take_for_peer(std::string caller, PeerRequest request) 
     auto mirrors = find_all(request.volumes);
     if (!mirrors) co_return error_reply(mirrors.error());
     for (const auto& mirror : *mirrors)
-        if (mirror->record().remote_node != caller || mirror->record().role != Role::target)
+        if (mirror->record().main().node != caller || mirror->record().role != Role::target)
             co_return error_reply({Code::failure,
                                    fmt::format("volume {} of {} is not the target of {}", mirror->id().str(),
                                                options_.node, caller),
@@ -198,23 +203,24 @@ Task<PeerReply> Manager::mark_for_peer(std::string caller, PeerRequest request) 
     if (!mirrors) co_return error_reply(mirrors.error());
     std::vector<QuietVolume> volumes;
     for (const auto& mirror : *mirrors) {
-        if (mirror->record().remote_node != caller)
+        if (!mirror->record().peer(caller))
             co_return error_reply({Code::failure,
                                    fmt::format("volume {} of {} is not mirrored with {}", mirror->id().str(),
                                                options_.node, caller),
                                    0});
-        auto checked = mirror->check_markable();
+        auto checked = mirror->check_markable(caller);
         if (!checked) co_return error_reply(checked.error());
         volumes.push_back(*checked);
     }
     if (surroundings_.snapshots == nullptr)
         co_return error_reply({Code::failure, "this host takes no snapshots", 0});
-    Result<> marked = co_await mark_all(*mirrors, volumes, request.snapshot);
+    Result<> marked = co_await mark_all(caller, *mirrors, volumes, request.snapshot);
     if (!marked) co_return error_reply(marked.error());
     co_return PeerReply{};
 }
 
-Task<Result<>> Manager::mark_all(Mirrors mirrors, std::vector<QuietVolume> volumes, std::uint64_t number) {
+Task<Result<>> Manager::mark_all(std::string target, Mirrors mirrors, std::vector<QuietVolume> volumes,
+                                 std::uint64_t number) {
     auto quiet = co_await surroundings_.snapshots->quiesce(volumes);
     if (!quiet) co_return fail(quiet.error().code, "the volumes do not become quiet: {}", quiet.error().text);
     auto marks = std::make_shared<Marks>(world_.tasks);
@@ -222,7 +228,7 @@ Task<Result<>> Manager::mark_all(Mirrors mirrors, std::vector<QuietVolume> volum
     for (const auto& mirror : mirrors)
         co_await mirror->hold_for_snapshot(true);
     for (const auto& mirror : mirrors)
-        tasks_.spawn(mark_one(mirror, number, marks));
+        tasks_.spawn(mark_one(mirror, target, number, marks));
     // Behind the markers on every volume's own thread.
     for (const auto& mirror : mirrors)
         co_await mirror->hold_for_snapshot(false);
@@ -231,9 +237,7 @@ Task<Result<>> Manager::mark_all(Mirrors mirrors, std::vector<QuietVolume> volum
     const auto timer = world_.tasks.after(kFreezeLimit, [marks] { marks->done.set(false); });
     const bool all = co_await marks->done;
     world_.tasks.cancel(timer);
-    if (!all)
-        co_return fail(Code::unreachable, "{} did not confirm in time",
-                       mirrors.front()->record().remote_node);
+    if (!all) co_return fail(Code::unreachable, "{} did not confirm in time", target);
     if (!marks->result) co_return marks->result;
     if (!still_quiet)
         co_return fail(still_quiet.error().code, "the volumes did not stay quiet: {}",

@@ -1,4 +1,4 @@
-// Record, state, start and end of a mirror; see mirror_link.cpp for the peer, mirror_roles.cpp for role
+// Record, state, start and end of a volume; see mirror_link.cpp for the peers, mirror_roles.cpp for role
 // changes.
 
 #include "mirror/control/mirror.h"
@@ -21,16 +21,27 @@ Mirror::Mirror(Surroundings& surroundings, MirrorRecord record)
       world_(surroundings.world),
       record_(std::move(record)),
       lock_(surroundings.world.tasks),
-      state_(record_.state),
-      backoff_(kConnectBackoffStart),
-      notes_lock_(surroundings.world.tasks) {}
+      notes_lock_(surroundings.world.tasks) {
+    for (const PeerRecord& peer : record_.peers) {
+        Leg& leg = legs_[peer.node];
+        leg.state = peer.state;
+        leg.backoff = kConnectBackoffStart;
+    }
+}
 
 Mirror::~Mirror() {
-    if (connect_timer_) world_.tasks.cancel(*connect_timer_);
-    if (hold_timer_) world_.tasks.cancel(*hold_timer_);
+    for (auto& [peer, leg] : legs_)
+        stop_timers(leg);
     if (note_timer_) world_.tasks.cancel(*note_timer_);
     around_.links.forget(record_.volume);
     tasks_.clear();
+}
+
+void Mirror::stop_timers(Leg& leg) {
+    if (leg.connect_timer) world_.tasks.cancel(*leg.connect_timer);
+    if (leg.hold_timer) world_.tasks.cancel(*leg.hold_timer);
+    leg.connect_timer.reset();
+    leg.hold_timer.reset();
 }
 
 // --- record
@@ -44,7 +55,7 @@ Result<> Mirror::commit(MirrorRecord next) {
 
 GenerationId Mirror::fresh_id() {
     GenerationId id = 0;
-    while (id == 0 || record_.generations.knows(id))
+    while (id == 0 || record_.lineage.knows(id))
         world_.random.fill(std::as_writable_bytes(std::span(&id, 1)));
     return id;
 }
@@ -55,10 +66,42 @@ void Mirror::alarm(std::string text) {
     problem_ = std::move(text);
 }
 
+void Mirror::alarm(const std::string& peer, std::string text) {
+    Leg* leg = find(peer);
+    if (!leg) return alarm(std::move(text));
+    if (text == leg->problem) return;
+    messages::error("volume {}: {}", record_.volume.str(), text);
+    leg->problem = std::move(text);
+}
+
+Mirror::Leg* Mirror::find(const std::string& peer) {
+    const auto at = legs_.find(peer);
+    return at == legs_.end() ? nullptr : &at->second;
+}
+
+std::vector<std::string> Mirror::names() const {
+    std::vector<std::string> out;
+    for (const PeerRecord& peer : record_.peers)
+        out.push_back(peer.node);
+    return out;
+}
+
+Result<std::vector<std::string>> Mirror::named(const std::string& peer) const {
+    if (peer.empty()) return names();
+    if (!record_.peer(peer))
+        return fail(Code::not_found, "volume {} has no mirror with {}; it has: {}", record_.volume.str(),
+                    peer, record_.peer_names());
+    return std::vector<std::string>{peer};
+}
+
 // --- gate
 
 bool Mirror::serving() const {
     return source() && exporting_ && gate_ == GateMode::open;
+}
+
+bool Mirror::holds_for_session() const {
+    return std::any_of(legs_.begin(), legs_.end(), [](const auto& leg) { return leg.second.hold; });
 }
 
 void Mirror::set_gate(GateMode mode) {
@@ -71,10 +114,8 @@ void Mirror::update_gate() {
     // Whoever still has the device of an end that became target gets the volume's refusal.
     if (!source()) return set_gate(GateMode::open);
     if (record_.demoted || !role_checked_) return set_gate(GateMode::hold_all);
-    if (hold_for_session_) return set_gate(GateMode::hold_writes);
-    if ((linked_ || interrupted_) && record_.generations.peer_may_hold_current)
-        return set_gate(GateMode::open);
-    if (may_write_alone()) return set_gate(GateMode::open);
+    if (holds_for_session()) return set_gate(GateMode::hold_writes);
+    if (may_write()) return set_gate(GateMode::open);
     set_gate(writes_refused_ ? GateMode::refuse_writes : GateMode::first_write);
 }
 
@@ -86,143 +127,180 @@ void Mirror::first_write() {
 
 // --- what the volume tells
 
-void Mirror::state_changed(MirrorState from, MirrorState to, PauseCause cause) {
-    state_ = to;
+void Mirror::state_changed(const std::string& peer, MirrorState from, MirrorState to, PauseCause cause) {
+    Leg* leg = find(peer);
+    if (!leg) return;  // removed meanwhile
+    leg->state = to;
     if (closing_) return;  // the clean end writes what the next start needs
     // Spec: REP-374
-    messages::info("volume {}, {} {}: {} -> {}{}", record_.volume.str(), source() ? "target" : "source",
-                   record_.remote_node, to_string(from), to_string(to),
+    messages::info("volume {}, {} {}: {} -> {}{}", record_.volume.str(), source() ? "target" : "source", peer,
+                   to_string(from), to_string(to),
                    cause == PauseCause::none ? "" : fmt::format(" ({})", to_string(cause)));
     MirrorRecord next = record_;
-    next.state = to;
-    next.cause = cause;
+    PeerRecord& changed = *next.peer(peer);
+    changed.state = to;
+    changed.cause = cause;
+    const bool by_user = changed.user_requested;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
-    if (!source() || to != MirrorState::paused || record_.user_requested) return;
+    if (!source() || to != MirrorState::paused || by_user) return;
     // link_lost() and pause() see to their own.
     if (cause == PauseCause::none || cause == PauseCause::user || cause == PauseCause::link_lost) return;
     // The link stays while the queue drains (REP-106); then a new session tells the target the new
     // generation.
-    alarm(fmt::format("paused by itself ({}); it will be continued", to_string(cause)));
-    hold_for_session_ = false;
+    alarm(peer, fmt::format("paused by itself ({}); it will be continued", to_string(cause)));
+    leg->hold = false;
     go_alone_until_recorded({});
-    schedule_connect(retry_delay(cause) * 4 / 5);
+    schedule_connect(peer, retry_delay(cause) * 4 / 5);
 }
 
-void Mirror::link_lost(std::string why) {
-    if (closing_) return;
-    messages::warning("volume {}: the link to {} is lost: {}", record_.volume.str(), record_.remote_node,
-                      why);
-    unlink();
+void Mirror::link_lost(const std::string& peer, std::string why) {
+    Leg* leg = find(peer);
+    if (!leg || closing_) return;
+    messages::warning("volume {}: the link to {} is lost: {}", record_.volume.str(), peer, why);
+    leg->unlink();
     if (!source()) return;
-    hold_for_session_ = false;
-    if (record_.demoted) return schedule_connect(backoff_);
+    leg->hold = false;
+    if (record_.demoted) return schedule_connect(peer, leg->backoff);
     // Held by the gate since the moment the link went.
     go_alone_until_recorded({});
-    backoff_ = kConnectBackoffStart;
-    schedule_connect(backoff_);
+    leg->backoff = kConnectBackoffStart;
+    schedule_connect(peer, leg->backoff);
 }
 
 /// Nothing is lost and nothing is recorded: both ends are where they were, and writes go on. Spec: REP-096.
-void Mirror::link_interrupted(std::string why) {
-    if (closing_ || !source() || !linked_) return;
+void Mirror::link_interrupted(const std::string& peer, std::string why) {
+    Leg* leg = find(peer);
+    if (!leg || closing_ || !source() || !leg->linked) return;
     messages::warning("volume {}: the connection to {} broke ({}); connecting again", record_.volume.str(),
-                      record_.remote_node, why);
-    unlink();
-    interrupted_ = true;
-    backoff_ = kConnectBackoffStart;
-    schedule_connect(0s);
+                      peer, why);
+    leg->unlink();
+    leg->interrupted = true;
+    leg->backoff = kConnectBackoffStart;
+    schedule_connect(peer, 0s);
 }
 
-void Mirror::degraded(DegradeAnswer release) {
+void Mirror::degraded(const std::string& peer, DegradeAnswer release) {
     // A demoted source has nothing that waits, and must still be recognised as the equal of its target.
-    if (record_.demoted) return release(true);
+    if (record_.demoted || !find(peer)) return release(true);
     go_alone_until_recorded(std::move(release));
     // Best effort: a target that learns it is behind is not promoted by mistake. Nothing waits for it.
-    tasks_.spawn(notify_task(request(RequestKind::pause_notice)));
+    tasks_.spawn(notify_task(peer, request(RequestKind::pause_notice, peer)));
 }
 
-void Mirror::in_sync() {
+void Mirror::in_sync(const std::string& peer) {
+    Leg* leg = find(peer);
+    if (!leg) return;
     MirrorRecord next = record_;
-    next.problem.clear();
-    next.split_brain = false;
+    PeerRecord& one = *next.peer(peer);
+    one.problem.clear();
+    one.split_brain = false;
+    one.log_valid = true;
+    one.log_complete = false;
     next.creating = false;
-    next.log_valid = true;
+    leg->synced = true;
     if (source()) {
-        if (!linked_) return;  // of a session that has ended since
-        next.generations.in_sync();
+        if (!leg->linked) return;  // of a session that has ended since
+        next.lineage.in_sync(peer, leg->told);
     } else {
-        next.generations.adopt(source_generations_.current, source_generations_.history);
-        next.role_epoch = source_epoch_;
+        following_ = false;
+        next.lineage.adopt(peer, leg->source_current, leg->source_history);
+        next.role_epoch = leg->source_epoch;
         next.consistent = true;
         next.outdated = false;
         next.yielded = false;
         // After a notice of a pause the record may say otherwise than the volume, whose state has not
         // changed.
-        next.state = MirrorState::mirroring;
-        next.cause = PauseCause::none;
+        next.peer(peer)->state = MirrorState::mirroring;
+        next.peer(peer)->cause = PauseCause::none;
     }
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     problem_.clear();
-    messages::info("volume {}: in sync with {}", record_.volume.str(), record_.remote_node);
+    leg->problem.clear();
+    messages::info("volume {}: in sync with {}", record_.volume.str(), peer);
     if (source()) tasks_.spawn(keep_notes());
-    if (hold_for_session_) {
-        hold_for_session_ = false;
-        update_gate();
-    }
+    leg->hold = false;
+    update_gate();
 }
 
-void Mirror::log_failed(std::string why) {
+void Mirror::log_failed(const std::string& peer, std::string why) {
+    if (!find(peer)) return;
     messages::error("volume {}: the intent log is not used any more: {}; a crash now needs a full resync",
                     record_.volume.str(), why);
     MirrorRecord next = record_;
-    next.log_valid = false;
+    next.peer(peer)->log_valid = false;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
 }
 
 // --- start
 
-Task<Result<>> Mirror::open_volume() {
+/// The log of one peer, and what moves the data of its mirror.
+Task<Result<>> Mirror::open_log(std::string peer, bool expected) {
+    const PeerRecord one = *record_.peer(peer);
     VolumeOptions options;
     options.id = record_.volume;
     options.device = record_.device;
-    options.log_path = record_.log_path;
+    options.log_path = one.log_path;
     options.uuid = record_.uuid;
-    options.type = record_.type;
+    options.type = one.type;
     std::vector<std::string> problems;
-    options.parameters = parameters_of(around_.settings, record_.parameters, record_.volume, problems);
+    options.parameters = parameters_of(around_.settings, one.parameters, record_.volume, problems);
     for (const std::string& problem : problems)
         messages::warning("volume {}: {}", record_.volume.str(), problem);
-    const bool expected_log = !record_.creating;
-    auto opened = co_await host_->open(std::move(options), source() ? record_.size : 0);
+    auto opened = co_await host_->add(peer, std::move(options));
     if (!opened) co_return fail(opened.error());
     MirrorRecord next = record_;
+    PeerRecord& changed = *next.peer(peer);
     // A log that had to be made anew knows nothing, unless the last life ended with nothing in it. Spec:
     // REP-073.
-    if (opened->log_created && expected_log && !record_.clean) next.log_valid = false;
-    if (!opened->log_valid) next.log_valid = false;
-    if (!log_place(around_.settings, around_.bitmaps).outlives_crash && expected_log && !record_.clean)
-        next.log_valid = false;  // Spec: REP-059
-    next.clean = false;
-    if (auto saved = commit(std::move(next)); !saved) co_return fail(saved.error());
+    if (opened->log_created && expected && !changed.clean) changed.log_valid = false;
+    if (!opened->log_valid) changed.log_valid = false;
+    if (!log_place(around_.settings, around_.bitmaps).outlives_crash && expected && !changed.clean)
+        changed.log_valid = false;  // Spec: REP-059
+    changed.clean = false;
+    auto saved = commit(std::move(next));
+    co_return saved;
+}
+
+Task<Result<>> Mirror::open_volume() {
+    auto opened = co_await host_->open(record_.volume, record_.device, source() ? record_.size : 0);
+    if (!opened) co_return fail(opened.error());
+    device_size_ = *opened;
+    for (const std::string& peer : names()) {
+        auto log = co_await open_log(peer, !record_.creating);
+        if (!log) co_return fail(log.error());
+    }
     open_ = true;
     co_return Result<>{};
 }
 
-Task<Result<CompareReport>> Mirror::compare(CompareOptions options) {
+Task<Result<CompareReport>> Mirror::compare(std::string peer, CompareOptions options) {
     if (!source() || !open_)
         co_return fail(Code::failure, "{} is not source of volume {}: verify it on its source", around_.node,
                        record_.volume.str());
-    Result<CompareReport> report = co_await host_->compare(options);
+    if (peer.empty() && record_.peers.size() > 1)
+        co_return fail(Code::failure, "volume {} has several targets ({}): say which one with --target",
+                       record_.volume.str(), record_.peer_names());
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
+    peer = which->front();
+    // Comparisons with two targets at a time could each hold a write that the other waits for (fan_out.h).
+    for (const std::string& one : names()) {
+        VolumeStatus now = co_await host_->status(one);
+        if (now.comparison.running)
+            co_return fail(Code::failure, "volume {} is being compared with {} already", record_.volume.str(),
+                           one);
+    }
+    Result<CompareReport> report = co_await host_->compare(peer, options);
     if (!report) co_return fail(report.error());
     if (report->different_blocks > 0)
         messages::error("volume {}: {} blocks of the copy on {} differ", record_.volume.str(),
-                        report->different_blocks, record_.remote_node);
+                        report->different_blocks, peer);
     if (!options.repair || report->different_blocks == 0) co_return report;
     // Sent by the mirror's own repair; how long that takes is the link's business, so silence has a limit
     // only.
     const auto deadline = world_.clock.now() + kRepairLimit;
-    while (!closing_ && world_.clock.now() < deadline) {
-        VolumeStatus now = co_await host_->status();
+    while (!closing_ && record_.peer(peer) && world_.clock.now() < deadline) {
+        VolumeStatus now = co_await host_->status(peer);
         if (now.dirty_blocks == 0 && now.state == MirrorState::mirroring) co_return report;
         co_await runtime::sleep_for(world_.tasks, kStatePoll);
     }
@@ -230,23 +308,36 @@ Task<Result<CompareReport>> Mirror::compare(CompareOptions options) {
     co_return report;
 }
 
-Result<> Mirror::set_parameters(std::span<const std::string> changes) {
-    UNDERSTUDY_TRY(OwnParameters own,
-                   with_changes(around_.settings, record_.parameters, changes, record_.volume));
+Result<> Mirror::set_parameters(const std::string& peer, std::span<const std::string> changes) {
+    UNDERSTUDY_TRY(const auto which, named(peer));
     MirrorRecord next = record_;
-    next.parameters = std::move(own);
+    for (const std::string& one : which) {
+        UNDERSTUDY_TRY(OwnParameters own,
+                       with_changes(around_.settings, next.peer(one)->parameters, changes, record_.volume));
+        next.peer(one)->parameters = std::move(own);
+    }
     UNDERSTUDY_CHECK(commit(std::move(next)));
-    if (open_) host_->set_parameters(own_parameters());
+    for (const std::string& one : which)
+        if (open_) host_->set_parameters(one, own_parameters(one));
     return {};
 }
 
-MirrorParameters Mirror::own_parameters() const {
+MirrorParameters Mirror::own_parameters(const std::string& peer) const {
     std::vector<std::string> told_at_start;
-    return parameters_of(around_.settings, record_.parameters, record_.volume, told_at_start);
+    const PeerRecord* one = record_.peer(peer);
+    return parameters_of(around_.settings, one ? one->parameters : OwnParameters(), record_.volume,
+                         told_at_start);
 }
 
-std::string Mirror::parameters() const {
-    return describe_parameters(around_.settings, record_.parameters);
+Result<std::string> Mirror::parameters(const std::string& peer) const {
+    UNDERSTUDY_TRY(const auto which, named(peer));
+    if (which.size() == 1)
+        return describe_parameters(around_.settings, record_.peer(which.front())->parameters);
+    std::string out;
+    for (const std::string& one : which)
+        out += fmt::format("mirror with {}:\n{}", one,
+                           describe_parameters(around_.settings, record_.peer(one)->parameters));
+    return out;
 }
 
 void Mirror::boot() {
@@ -286,26 +377,34 @@ Task<> Mirror::find_log_directory() {
         messages::info("volume {}: {} is there now", record_.volume.str(), directory);
         log_problem_.clear();
     }
-    if (auto placed = place_log(directory); !placed) alarm(placed.error().text);
+    for (const std::string& peer : names())
+        if (auto placed = place_log(peer, directory); !placed) alarm(placed.error().text);
 }
 
 /// Moves the log there, or lets a new one begin: what the old place has is not reachable.
-Result<> Mirror::place_log(const std::string& directory) {
-    const std::string path =
-        directory + record_.log_path.substr(std::min(record_.log_path.rfind('/'), record_.log_path.size()));
-    if (path == record_.log_path || record_.log_path.empty()) return {};
-    if (world_.files.exists(record_.log_path)) {
-        UNDERSTUDY_TRY(const std::string content, world_.files.read(record_.log_path));
+Result<> Mirror::place_log(const std::string& peer, const std::string& directory) {
+    const std::string before = record_.peer(peer)->log_path;
+    const std::string path = directory + before.substr(std::min(before.rfind('/'), before.size()));
+    if (path == before || before.empty()) return {};
+    if (world_.files.exists(before)) {
+        UNDERSTUDY_TRY(const std::string content, world_.files.read(before));
         UNDERSTUDY_CHECK(world_.files.write_atomic(path, content, 0600));
     } else {
         UNDERSTUDY_CHECK(world_.files.remove(path));  // of an earlier time; its bits say nothing about now
     }
-    const std::string before = record_.log_path;
     MirrorRecord next = record_;
-    next.log_path = path;
+    next.peer(peer)->log_path = path;
     UNDERSTUDY_CHECK(commit(std::move(next)));
-    messages::info("volume {}: the intent log is {} now", record_.volume.str(), path);
+    messages::info("volume {}: the intent log of the mirror with {} is {} now", record_.volume.str(), peer,
+                   path);
     return world_.files.remove(before);
+}
+
+void Mirror::become_source(const std::string& peer) {
+    const PeerRecord& one = *record_.peer(peer);
+    const bool broken = one.state == MirrorState::broken;
+    host_->become_source(peer, broken ? MirrorState::broken : MirrorState::paused,
+                         one.user_requested ? PauseCause::user : PauseCause::link_lost, !one.log_valid);
 }
 
 Task<> Mirror::boot_task() {
@@ -331,38 +430,43 @@ Task<> Mirror::boot_task() {
     if (!source() && record_.unlocked) {
         // Writes of the moment of the end may be missing in the log. Spec: EMC-261, MOP-105
         MirrorRecord next = record_;
-        next.log_valid = false;
+        for (PeerRecord& peer : next.peers)
+            peer.log_valid = false;
         if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
         auto served = co_await serve_unlocked();
         if (!served) alarm(served.error().text);
         co_return;
     }
     if (!source()) {
-        host_->become_target();
+        become_target();
         co_return;
     }
-    if (own_parameters().full_resync_on_boot) record_.log_valid = false;  // Spec: REP-125
+    for (PeerRecord& peer : record_.peers)
+        if (own_parameters(peer.node).full_resync_on_boot)
+            peer.log_valid = peer.log_complete = false;  // Spec: REP-125
     // Spec: REP-185, REP-186, REP-187.
-    const bool broken = record_.state == MirrorState::broken;
-    host_->become_source(broken ? MirrorState::broken : MirrorState::paused,
-                         record_.user_requested ? PauseCause::user : PauseCause::link_lost,
-                         !record_.log_valid);
+    for (const std::string& peer : names())
+        become_source(peer);
     // Requests of users who lived through the daemon's death wait in the gate from here on.
     if (!record_.demoted && host_->export_kept()) {
         auto kept = co_await start_export();
         if (!kept) alarm(kept.error().text);
     }
-    if (!record_.user_requested) co_await connect_once(kBootCheckLimit);
-    if (record_.user_requested && !record_.split_brain) {
-        // A paused mirror makes no session, but the question whether the peer was promoted is asked all the
-        // same.
-        auto reply = co_await call_peer(world_, peer_address(), request(RequestKind::query),
-                                        {.connect = kBootCheckLimit, .answer = kQueryLimit});
-        if (reply) {
-            const EndSummary self = co_await summary();
+    for (const std::string& peer : names()) {
+        if (!source()) break;
+        const PeerRecord one = *record_.peer(peer);
+        if (!one.user_requested) {
+            co_await connect_once(peer, kBootCheckLimit);
+        } else if (!one.split_brain) {
+            // A paused mirror makes no session, but the question whether the peer was promoted is asked all
+            // the same.
+            auto reply = co_await call_peer(world_, address_of(peer), request(RequestKind::query, peer),
+                                            {.connect = kBootCheckLimit, .answer = kQueryLimit});
+            if (!reply) continue;
+            const EndSummary self = co_await summary(peer);
             const Decision decision = decide(self, reply->summary);
-            if (decision.verdict == Verdict::become_target) co_await step_down(decision.why);
-            if (decision.verdict == Verdict::split_brain) enter_split_brain(decision.why);
+            if (decision.verdict == Verdict::become_target) co_await step_down(peer, decision.why);
+            if (decision.verdict == Verdict::split_brain) enter_split_brain(peer, decision.why);
         }
     }
     role_checked_ = true;
@@ -372,8 +476,9 @@ Task<> Mirror::boot_task() {
         auto started = co_await start_export();
         if (!started) alarm(started.error().text);
     }
-    if (!linked_) retry_connect();
-    if (!record_.generations.peer_may_hold_current) schedule_notes();  // whom the last life told is not known
+    for (const std::string& peer : names())
+        if (!legs_.at(peer).linked) retry_connect(peer);
+    if (must_go_alone() || !behind().empty()) schedule_notes();  // whom the last life told is not known
 }
 
 Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
@@ -382,10 +487,11 @@ Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
     auto opened = co_await open_volume();
     if (!opened) co_return fail(opened.error());
     if (!source()) {
-        host_->become_target();
+        host_->become_target(record_.origin);
         co_return Result<>{};
     }
-    host_->become_source(MirrorState::pending, PauseCause::none, mark_all_dirty);
+    for (const std::string& peer : names())
+        host_->become_source(peer, MirrorState::pending, PauseCause::none, mark_all_dirty);
     role_checked_ = true;
     update_gate();
     auto started = co_await start_export();
@@ -394,7 +500,7 @@ Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
     next.creating = false;
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
-    schedule_connect(0s);
+    schedule_connects(0s);
     co_return Result<>{};
 }
 
@@ -409,59 +515,104 @@ Task<Result<>> Mirror::start_export() {
 
 // --- views
 
-Task<EndSummary> Mirror::summary() {
+Task<EndSummary> Mirror::summary(std::string peer) {
     VolumeStatus volume;
-    if (open_) volume = co_await host_->status();
+    if (open_) volume = co_await host_->status(peer);
     EndSummary out;
+    const PeerRecord* one = record_.peer(peer);
     out.node = around_.node;
     out.volume = record_.volume;
     out.uuid = record_.uuid;
     out.role = record_.role;
     out.role_epoch = record_.role_epoch;
-    out.generations = record_.generations;
+    out.generations = record_.generations(peer);
     out.consistent = record_.consistent && (!open_ || source() || volume.consistent);
-    out.log_valid = record_.log_valid && open_;
+    out.log_valid = one && one->log_valid && open_;
+    out.log_complete = source() && one && one->log_complete;
     out.unlocked = record_.unlocked;
     out.serving = serving();
     out.demoted = record_.demoted;
     out.yielded = record_.yielded;
-    out.split_brain = record_.split_brain;
+    out.split_brain = one && one->split_brain;
     out.dirty_blocks = volume.dirty_blocks;
-    out.size = source() || !open_ ? record_.size : volume.size;
+    out.size = source() || !open_ ? record_.size : device_size_;
     out.sector_size = record_.sector_size;
+    if (!source() && !record_.origin.empty() && record_.origin != peer) {
+        // The log of this peer tells nothing: what it may lack is what the source sent here last. Spec:
+        // REP-238.
+        const std::string origin = record_.origin;
+        std::optional<BlockRanges> recent;
+        if (open_ && record_.peer(origin)) {
+            volume = co_await host_->status(origin);
+            out.consistent = record_.consistent && volume.consistent;
+            recent = co_await host_->recent_writes(origin);
+        }
+        out.log_valid = recent.has_value();
+        out.dirty_blocks = 0;
+        for (const BlockRange& range : recent.value_or(BlockRanges()))
+            out.dirty_blocks += range.count;
+    }
     co_return out;
 }
 
 Task<MirrorView> Mirror::view() {
     MirrorView out;
-    if (open_) out.volume = co_await host_->status();
-    out.counters = counters_of(out.volume, own_parameters());
+    for (const std::string& peer : names()) {
+        PeerView one;
+        if (open_) one.volume = co_await host_->status(peer);
+        const Leg* leg = find(peer);
+        if (!leg || !record_.peer(peer)) continue;  // removed meanwhile
+        one.record = *record_.peer(peer);
+        one.counters = counters_of(one.volume, own_parameters(peer));
+        one.linked = leg->linked;
+        one.problem = !one.record.problem.empty() ? one.record.problem : leg->problem;
+        out.peers.push_back(std::move(one));
+    }
     out.record = record_;
     out.open = open_;
     out.exporting = exporting_;
-    out.linked = linked_;
     out.writes_held = source() && exporting_ && gate_ != GateMode::open && gate_ != GateMode::first_write;
     out.device_path = exporting_ ? device_path_ : "";
-    out.problem = !alone_problem_.empty()    ? alone_problem_
-                  : !record_.problem.empty() ? record_.problem
-                  : !log_problem_.empty()    ? log_problem_
-                                             : problem_;
+    for (std::size_t i = out.peers.size(); i-- > 0;) {
+        const MirrorState state = open_ ? out.peers[i].volume.state : out.peers[i].record.state;
+        if (source() ? state != MirrorState::mirroring : out.peers[i].record.node == record_.origin)
+            out.main = i;
+    }
+    out.problem = alone_problem_;
+    for (const PeerView& one : out.peers)
+        if (out.problem.empty()) out.problem = one.record.problem;
+    if (out.problem.empty()) out.problem = !log_problem_.empty() ? log_problem_ : problem_;
+    for (const PeerView& one : out.peers)
+        if (out.problem.empty()) out.problem = one.problem;
     out.snapshot_device = snapshot_device_;
     out.snapshot_problem = snapshot_problem_;
     out.snapshot_taken_s = snapshot_taken_s_;
     co_return out;
 }
 
-Task<Result<>> Mirror::wait_in_sync(runtime::Duration limit) {
+Task<Result<>> Mirror::wait_in_sync(std::string peer, runtime::Duration limit) {
     const auto deadline = world_.clock.now() + limit;
     for (;;) {
         if (closing_) co_return fail(Code::failure, "volume {} is being closed", record_.volume.str());
         MirrorView now = co_await view();
-        if (now.open && now.volume.state == MirrorState::mirroring && now.linked) co_return Result<>{};
-        if (!now.record.problem.empty()) co_return fail(Code::failure, "{}", now.record.problem);
+        // A target that has not met its source yet follows nobody.
+        bool all = now.open && !now.peers.empty() && (source() || !record_.origin.empty());
+        std::string waits_for, problem;
+        for (const PeerView& one : now.peers) {
+            // A target has one source.
+            if (source() ? !peer.empty() && one.record.node != peer : one.record.node != record_.origin)
+                continue;
+            if (!one.record.problem.empty()) co_return fail(Code::failure, "{}", one.record.problem);
+            if (one.volume.state == MirrorState::mirroring && one.linked) continue;
+            all = false;
+            waits_for = fmt::format("{} with {}", to_string(one.volume.state), one.record.node);
+            problem = one.problem;
+        }
+        if (all) co_return Result<>{};
+        if (problem.empty()) problem = now.problem;
         if (world_.clock.now() >= deadline)
             co_return fail(Code::failure, "volume {} is not in sync yet: {}{}{}", record_.volume.str(),
-                           to_string(now.volume.state), now.problem.empty() ? "" : ": ", now.problem);
+                           waits_for, problem.empty() ? "" : ": ", problem);
         co_await runtime::sleep_for(world_.tasks, kStatePoll);
     }
 }
@@ -469,16 +620,20 @@ Task<Result<>> Mirror::wait_in_sync(runtime::Duration limit) {
 // --- end
 
 Task<> Mirror::shut_down() {
-    const bool in_sync = linked_ && state_ == MirrorState::mirroring;
+    std::set<std::string> in_sync;
+    for (const auto& [peer, leg] : legs_)
+        if (leg.linked && leg.state == MirrorState::mirroring) in_sync.insert(peer);
     closing_ = true;
     if (!open_) co_return;
     // What a target's snapshot holds is of no use to the next process. Spec: REP-330
     Result<> dropped = co_await drop_snapshot(true);
     if (!dropped) messages::warning("{}", dropped.error().text);
     co_await host_->shutdown();
-    VolumeStatus volume = co_await host_->status();
     MirrorRecord next = record_;
-    next.clean = volume.log_valid && volume.dirty_blocks == 0 && in_sync;
+    for (PeerRecord& peer : next.peers) {
+        VolumeStatus volume = co_await host_->status(peer.node);
+        peer.clean = volume.log_valid && volume.dirty_blocks == 0 && in_sync.contains(peer.node);
+    }
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
 }
 

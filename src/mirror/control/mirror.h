@@ -1,16 +1,16 @@
 #pragma once
-// One mirror on one host: its record, its volume, and what it does about its peer.
+// One volume on one host: its record, its role, and the mirror with each of the volume's other hosts.
 //
 //              promote                 peer promoted meanwhile (hello), or administrator
 //   target ------------> source        source ------------> target
 //     ^                    | demote: device given up, still source by record until the peer is promoted
 //     '-- hello of the new source takes its place
 //
-// The source calls: it sends hello to the target's mirrord, learns the data port, connects, and the two
-// volumes go on by themselves. When the link goes, it records that it is alone (a new generation) before a
-// write that the target lacks is let through, and calls again. Every transition is on disk before it is
-// reported. Threading: the control loop's thread. Functions that are coroutines hold the mirror's operation
-// lock.
+// The source calls: it sends hello to each target's mirrord, learns the data port, connects, and the two
+// volumes go on by themselves. When a link goes, it records that it is alone (a new generation), tells the
+// targets that it still has, and then the cluster, before a write that the target lacks is let through, and
+// calls again. Every transition is on disk before it is reported. Threading: the control loop's thread.
+// Functions that are coroutines hold the mirror's operation lock.
 
 #include "config/settings.h"
 #include "mirror/control/cluster_notes.h"
@@ -23,10 +23,12 @@
 #include "runtime/world.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace understudy::mirror::control {
 
@@ -58,19 +60,28 @@ struct PromoteOptions {
 };
 
 /// For status output.
-struct MirrorView {
-    MirrorRecord record;
+struct PeerView {
+    PeerRecord record;
     VolumeStatus volume;
     std::vector<Counter> counters;
-    bool open = false;  // the device and the log are in our hands
-    bool exporting = false;
     bool linked = false;
-    bool writes_held = false;
-    std::string device_path;  // of the export
     std::string problem;
+};
+struct MirrorView {
+    MirrorRecord record;
+    bool open = false;  // the device and the logs are in our hands
+    bool exporting = false;
+    bool writes_held = false;
+    std::string device_path;            // of the export
+    std::string problem;                // of the volume, or the first of a peer
     std::string snapshot_device;        // of the snapshot's export
     std::string snapshot_problem;       // why the last one ended by itself
     std::int64_t snapshot_taken_s = 0;  // seconds since 1970
+    std::vector<PeerView> peers;
+    /// The one that stands for the volume: of a target its source, of a source the first that does not
+    /// mirror.
+    std::size_t main = 0;
+    [[nodiscard]] const PeerView& main_peer() const { return peers[main]; }
 };
 
 class Mirror : private HostEvents {
@@ -86,17 +97,18 @@ class Mirror : private HostEvents {
     [[nodiscard]] const MirrorRecord& record() const { return record_; }
     [[nodiscard]] const VolumeId& id() const { return record_.volume; }
 
-    /// Opens the volume as the record says and plays its role; a source first asks its peer. Spec: REP-237.
+    /// Opens the volume as the record says and plays its role; a source first asks its peers. Spec: REP-237.
     /// What does not work is told as a problem and tried again.
     void boot();
     /// First start of a new mirror: errors instead of further attempts. The record is written by it.
     runtime::Task<Result<>> start_new(bool mark_all_dirty);
 
+    // Operations on one peer's mirror take the peer's name; empty: on each.
     runtime::Task<Result<std::string>> promote(PromoteOptions options);  // gives the device's path
     runtime::Task<Result<>> demote();
-    runtime::Task<Result<>> pause();
-    runtime::Task<Result<>> resume();
-    runtime::Task<Result<>> set_type(MirrorType type);
+    runtime::Task<Result<>> pause(std::string peer = {});
+    runtime::Task<Result<>> resume(std::string peer = {});
+    runtime::Task<Result<>> set_type(std::string peer, MirrorType type);
     // mirror_lock.cpp
     /// Opens a target to local use and gives its device's path; of a source nothing changes. What is written
     /// is tracked and overwritten later. Code::has_dependents: a resync has not finished. Spec: REP-202.
@@ -104,28 +116,37 @@ class Mirror : private HostEvents {
     /// Error when the device is in use, naming who holds it.
     runtime::Task<Result<>> lock_target();
     /// Stops sending for good: what follows is a full resync. Spec: REP-161.
-    runtime::Task<Result<>> break_mirror();
-    runtime::Task<Result<>> resync();  // in full
-    /// Compares both ends while they mirror; with `repair`, until what differed has been sent again.
-    runtime::Task<Result<CompareReport>> compare(CompareOptions options);
+    runtime::Task<Result<>> break_mirror(std::string peer = {});
+    runtime::Task<Result<>> resync(std::string peer = {});  // in full
+    /// Compares both ends while they mirror; with `repair`, until what differed has been sent again. Empty:
+    /// with the only peer; error when there are several.
+    runtime::Task<Result<CompareReport>> compare(std::string peer, CompareOptions options);
     /// Of this end alone, "KEY=value"; durable, and in effect when this returns. See parameters.h.
-    Result<> set_parameters(std::span<const std::string> changes);
-    [[nodiscard]] std::string parameters() const;
+    Result<> set_parameters(const std::string& peer, std::span<const std::string> changes);
+    [[nodiscard]] Result<std::string> parameters(const std::string& peer) const;
     /// Split brain: this end's changes may be overwritten. Spec: REP-228.
     runtime::Task<Result<>> yield_to_peer();
-    /// Gives the device back and forgets log and record. `peer_too`: the peer forgets its half first.
-    runtime::Task<Result<>> remove(bool peer_too, bool even_if_peer_fails);
-    runtime::Task<Result<>> wait_in_sync(runtime::Duration limit);
+    /// Source: one target more, whose half exists already; a full resync follows. Spec: MOP-069.
+    runtime::Task<Result<>> add_peer(PeerRecord peer);
+    /// Forgets the peer's log and addresses; its own half is not asked. Error: the last one.
+    runtime::Task<Result<>> drop_peer(std::string peer);
+    /// New addresses of this end and the peer for each other, told to the peer as well. Spec: EMC-095 to
+    /// EMC-106.
+    runtime::Task<Result<>> change_endpoints(std::string peer, std::string local_address,
+                                             std::string address);
+    /// Gives the device back and forgets logs and record. `peers_too`: the peers forget their halves first.
+    runtime::Task<Result<>> remove(bool peers_too, bool even_if_peer_fails);
+    runtime::Task<Result<>> wait_in_sync(std::string peer, runtime::Duration limit);
     runtime::Task<MirrorView> view();
     /// Clean end of the daemon: nothing is lost, an open export stays with the keeper. Spec: REP-184.
     runtime::Task<> shut_down();
 
-    /// A request of the peer's mirrord.
-    runtime::Task<PeerReply> serve(PeerRequest request);
+    /// A request of a peer's mirrord.
+    runtime::Task<PeerReply> serve(std::string caller, PeerRequest request);
 
     /// This end's changes since both were equal, and the peer's, which must answer; in mirror_split.cpp.
     /// Text, or JSON. Spec: MOP-096.
-    runtime::Task<Result<std::string>> split_view(bool json);
+    runtime::Task<Result<std::string>> split_view(std::string peer, bool json);
 
     /// --- snapshots, in mirror_snapshot.cpp. Several volumes together are the manager's business.
     /// Empty: none any more. `devices`: see SnapshotTools. Errors: a snapshot exists (has_dependents). Spec:
@@ -140,63 +161,112 @@ class Mirror : private HostEvents {
     /// Target: ends it. Nothing to do when there is none. Spec: REP-333.
     runtime::Task<Result<>> drop_snapshot(bool forced);
     [[nodiscard]] bool has_snapshot() const { return snapshot_ != SnapshotState::none; }
-    /// Source: whether it can be marked now; what is to be quiet.
-    [[nodiscard]] Result<QuietVolume> check_markable() const;
+    /// Source: whether it can be marked for `peer` now; what is to be quiet.
+    [[nodiscard]] Result<QuietVolume> check_markable(const std::string& peer) const;
     /// Source: writes wait while `hold`; in effect when this returns.
     runtime::Task<> hold_for_snapshot(bool hold);
-    runtime::Task<Result<>> mark_snapshot(std::uint64_t number);
-    [[nodiscard]] PeerAddress peer_address() const;
-    [[nodiscard]] PeerRequest request(RequestKind kind) const;
+    runtime::Task<Result<>> mark_snapshot(std::string peer, std::uint64_t number);
+    [[nodiscard]] PeerAddress address_of(const std::string& peer) const;
+    [[nodiscard]] PeerRequest request(RequestKind kind, const std::string& peer) const;
     [[nodiscard]] std::optional<OperationLock::Held> try_lock() { return lock_.try_acquire(); }
 
   private:
     using Held = OperationLock::Held;
 
+    /// The mirror with one peer, as far as it is not on record.
+    struct Leg {
+        MirrorState state = MirrorState::none;
+        bool linked = false;
+        bool interrupted =
+            false;  // a source's links broke: the session may go on over new ones. Spec: REP-096
+        SessionId links_session{};  // of the links attached last
+        bool synced = false;        // the session has come into sync
+        ResyncKind session_kind = ResyncKind::none;
+        std::uint64_t session = 0;
+        GenerationId told = 0;  // source: the newest id that the target of this session knows
+        bool hold = false;      // writes wait for a session under way, to start it with equal ends
+        bool connecting = false;
+        bool asking = false;  // ask_whether_target_died() runs
+        std::optional<runtime::TimerId> connect_timer, hold_timer;
+        runtime::Duration backoff{};
+        std::string problem;  // passing: peer unreachable
+        // Target: what it adopts at the end of the session
+        GenerationId source_current = 0;
+        std::vector<GenerationId> source_history;
+        std::uint64_t source_epoch = 0;
+
+        /// Writes are the target's too, now or when the links have been replaced.
+        [[nodiscard]] bool in_session() const { return linked || interrupted; }
+        /// The session is over on this end, and so is what interrupted it.
+        void unlink() { linked = interrupted = false; }
+    };
+    /// What a promotion learnt from the peers.
+    struct Handover {
+        std::string giver;  // the old source, when it answered
+        bool gave_up = false;
+        std::vector<PeerFacts> facts;  // what it knows of the other targets
+    };
+
     // HostEvents
-    void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
-    void link_lost(std::string why) override;
-    void link_interrupted(std::string why) override;
-    void degraded(DegradeAnswer release) override;
-    void in_sync() override;
-    void log_failed(std::string why) override;
+    void state_changed(const std::string& peer, MirrorState from, MirrorState to, PauseCause cause) override;
+    void link_lost(const std::string& peer, std::string why) override;
+    void link_interrupted(const std::string& peer, std::string why) override;
+    void degraded(const std::string& peer, DegradeAnswer release) override;
+    void in_sync(const std::string& peer) override;
+    void log_failed(const std::string& peer, std::string why) override;
     void first_write() override;
-    void target_silent() override;
+    void target_silent(const std::string& peer) override;
     void snapshot_failed(std::string why) override;
 
     // mirror.cpp: record and state
     Result<> commit(MirrorRecord next);
     runtime::Task<> boot_task();
     runtime::Task<> find_log_directory();
-    Result<> place_log(const std::string& directory);
+    Result<> place_log(const std::string& peer, const std::string& directory);
     runtime::Task<Result<>> open_volume();
-    runtime::Task<EndSummary> summary();
+    runtime::Task<Result<>> open_log(std::string peer, bool expected);
+    void become_source(const std::string& peer);
+    runtime::Task<EndSummary> summary(std::string peer);
     runtime::Task<Result<>> start_export();
     void update_gate();
     void set_gate(GateMode mode);
     [[nodiscard]] bool source() const { return record_.role == Role::source; }
     [[nodiscard]] bool serving() const;
-    [[nodiscard]] MirrorParameters own_parameters() const;
+    [[nodiscard]] MirrorParameters own_parameters(const std::string& peer) const;
+    [[nodiscard]] bool holds_for_session() const;
+    [[nodiscard]] std::vector<std::string> names() const;
+    /// The names that an operation on `peer` means. Error: no such peer.
+    [[nodiscard]] Result<std::vector<std::string>> named(const std::string& peer) const;
+    [[nodiscard]] Leg* find(const std::string& peer);
+    void stop_timers(Leg& leg);
     GenerationId fresh_id();
     void alarm(std::string text);
+    void alarm(const std::string& peer, std::string text);
 
-    // mirror_alone.cpp: a source without its target
+    // mirror_alone.cpp: a source without a target
     [[nodiscard]] std::string mirror_hex() const;
     void begin_alone(MirrorRecord& record);
     Result<> go_alone();
-    [[nodiscard]] bool may_write_alone() const;
+    [[nodiscard]] bool must_go_alone() const;
+    [[nodiscard]] bool targets_know() const;
+    [[nodiscard]] bool may_write() const;
     /// Then sets the gate. The answer, when there is one, comes once.
     void go_alone_until_recorded(DegradeAnswer answer);
     void answer_alone_waiters(bool recorded);
     runtime::Task<> record_alone();
+    runtime::Task<> tell_targets();
     void tell_alone_problem(std::string text);
     void give_up_on_note(const std::string& why);
     runtime::Task<Result<>> post_note();
     void schedule_notes();
     runtime::Task<> keep_notes();
+    [[nodiscard]] bool all_mirror() const;
+    [[nodiscard]] std::vector<std::string> behind() const;
     runtime::Task<Result<>> check_not_behind();
-    runtime::Task<> ask_whether_target_died(std::uint64_t session);
+    runtime::Task<> ask_whether_target_died(std::string peer, std::uint64_t session);
+    runtime::Task<PeerReply> on_advance(std::string caller, PeerRequest request);
 
-    runtime::Task<SideChanges> changes();  // mirror_split.cpp
+    runtime::Task<SideChanges> changes(std::string peer);  // mirror_split.cpp
 
     // mirror_snapshot.cpp
     [[nodiscard]] std::string snapshot_file() const;
@@ -204,23 +274,30 @@ class Mirror : private HostEvents {
     runtime::Task<> forget_old_snapshot();
 
     // mirror_link.cpp: source and target meet
-    [[nodiscard]] bool wants_link() const;
-    void schedule_connect(runtime::Duration delay);
-    void retry_connect();
-    runtime::Task<> connect_task();
-    runtime::Task<bool> connect_once(runtime::Duration connect_limit);
-    runtime::Task<bool> resume_session();
-    runtime::Task<bool> can_resume(SessionId session);
-    runtime::Task<bool> join_target(EndSummary self, PeerReply reply);
-    Result<wire::Agreement> agree_with(const wire::Offer& peer);
-    runtime::Task<> notify_task(PeerRequest request);
-    void notify_pause();
-    runtime::Task<PeerReply> on_hello(PeerRequest request);
-    Result<PeerReply> begin_session(const EndSummary& source, const LinkTerms& terms);
-    void links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms, const SessionId& id);
-    runtime::Task<> step_down(std::string why);
-    void enter_split_brain(const std::string& why);
-    void refuse_peer(const std::string& why);
+    [[nodiscard]] std::vector<PeerFacts> others(const std::string& peer) const;
+    [[nodiscard]] bool wants_link(const std::string& peer);
+    void schedule_connect(const std::string& peer, runtime::Duration delay);
+    void schedule_connects(runtime::Duration delay);
+    void retry_connect(const std::string& peer);
+    runtime::Task<> connect_task(std::string peer);
+    runtime::Task<bool> connect_once(std::string peer, runtime::Duration connect_limit);
+    runtime::Task<bool> resume_session(std::string peer);
+    runtime::Task<bool> can_resume(std::string peer, SessionId session);
+    runtime::Task<bool> join_target(std::string peer, EndSummary self, PeerReply reply);
+    Result<wire::Agreement> agree_with(const std::string& peer, const wire::Offer& offer);
+    void hold_for_session(const std::string& peer);
+    [[nodiscard]] static bool receives(const Leg& leg);
+    void drop_link(Leg& leg, const std::string& peer);
+    runtime::Task<> notify_task(std::string peer, PeerRequest request);
+    runtime::Task<PeerReply> on_hello(std::string caller, PeerRequest request);
+    runtime::Task<Result<>> follow(std::string peer);
+    Result<PeerReply> begin_session(const std::string& peer, const EndSummary& source,
+                                    const LinkTerms& terms);
+    void links_ready(const std::string& peer, std::uint64_t session, LinkResult links, const LinkTerms& terms,
+                     const SessionId& id);
+    runtime::Task<> step_down(std::string peer, std::string why);
+    void enter_split_brain(const std::string& peer, const std::string& why);
+    void refuse_peer(const std::string& peer, const std::string& why);
 
     // mirror_roles.cpp: who is source
     /// nullopt: this end became target of its promoted peer and has to be synchronised first.
@@ -228,65 +305,62 @@ class Mirror : private HostEvents {
     runtime::Task<Promotion> promote_once(PromoteOptions options);
     runtime::Task<Promotion> serve_again(PromoteOptions options);
     runtime::Task<Promotion> take_over(PromoteOptions options);
-    runtime::Task<Result<>> check_promotable(PromoteOptions options, bool* peer_gave_up, bool* peer_answers);
+    runtime::Task<Result<>> check_promotable(PromoteOptions options, Handover* out);
+    runtime::Task<runtime::Duration> probe_limit(std::string peer, bool all_dead);
+    runtime::Task<MirrorRecord> take_logs_over(Handover handover);
     runtime::Task<Result<>> give_up_device();
     void accept_requests_again();
-    void hold_for_session();
-    runtime::Task<PeerReply> on_demote(PeerRequest request);
-    runtime::Task<PeerReply> on_serve_again(PeerRequest request);
-    runtime::Task<PeerReply> on_pause_notice(PeerRequest request);
-    runtime::Task<PeerReply> on_set_type(PeerRequest request);
+    runtime::Task<PeerReply> on_demote(std::string caller, PeerRequest request);
+    runtime::Task<PeerReply> on_serve_again(std::string caller);
+    runtime::Task<PeerReply> on_pause_notice(std::string caller, PeerRequest request);
+    runtime::Task<PeerReply> on_set_type(std::string caller, PeerRequest request);
     runtime::Task<Result<>> take_down_export(bool forced);
+    runtime::Task<Result<>> pause_one(std::string peer);
+
+    // mirror_peers.cpp: the hosts of the volume
+    runtime::Task<> tell_peers();
+    runtime::Task<Result<>> adopt_peers(std::string source, std::vector<PeerFacts> peers);
+    runtime::Task<PeerReply> on_set_peers(std::string caller, PeerRequest request);
+    runtime::Task<PeerReply> on_change_address(std::string caller, PeerRequest request);
+    [[nodiscard]] std::string log_path(const std::string& peer) const;
+    runtime::Task<Result<>> forget_peer(std::string peer);
 
     // mirror_lock.cpp: targets opened to local use
     runtime::Task<Result<>> serve_unlocked();
-    runtime::Task<Result<>> break_locked();
+    runtime::Task<Result<>> break_locked(std::string peer);
+    void become_target();
 
     Surroundings& around_;
     runtime::World world_;
     MirrorRecord record_;
+    std::map<std::string, Leg> legs_;  // one for each peer on record
     std::unique_ptr<VolumeHost> host_;
     OperationLock lock_;
 
     bool open_ = false;
     bool closing_ = false;
     bool exporting_ = false;
+    std::uint64_t device_size_ = 0;
     std::string device_path_;
     std::string log_problem_;  // until the next start
-    std::string problem_;      // passing: peer unreachable, device missing
+    std::string problem_;      // passing: device missing
 
     GateMode gate_ = GateMode::hold_all;
-    bool role_checked_ = false;      // a source has asked its peer since it started
-    bool hold_for_session_ = false;  // writes wait for a session under way, to start it with equal ends
-    MirrorState state_ = MirrorState::none;
+    bool role_checked_ = false;  // a source has asked its peers since it started
+    bool following_ = false;     // became target of a promoted peer and has not been in sync with it
 
-    /// The session is over on this end, and so is what interrupted it.
-    void unlink() { linked_ = interrupted_ = false; }
-
-    bool linked_ = false;
-    bool interrupted_ = false;   // a source's links broke: the session may go on over new ones. Spec: REP-096
-    SessionId links_session_{};  // of the links attached last
-    ResyncKind session_kind_ = ResyncKind::none;
-    std::uint64_t session_ = 0;
-    Generations source_generations_;  // target: what it adopts at the end of the session
-    std::uint64_t source_epoch_ = 0;
-    bool connecting_ = false;
-    bool asking_after_target_ = false;  // ask_whether_target_died() runs
-    std::optional<runtime::TimerId> connect_timer_;
-    std::optional<runtime::TimerId> hold_timer_;
-    runtime::Duration backoff_{};
-
-    bool alone_wanted_ = false;     // the link went: a generation of its own before the next write
-    bool recording_alone_ = false;  // record_alone() runs
-    bool writes_refused_ = false;   // the cluster could not be told in time
-    std::string alone_problem_;     // why writes wait or fail meanwhile
-    bool peer_noted_ = false;       // the peer's node has the current note
-    bool notes_left_ = true;        // somewhere may be a note; after a start nobody knows
+    bool alone_wanted_ = false;                 // a link went: a generation of its own before the next write
+    bool recording_alone_ = false;              // record_alone() runs
+    bool writes_refused_ = false;               // the cluster could not be told in time
+    std::string alone_problem_;                 // why writes wait or fail meanwhile
+    bool peers_noted_ = false;                  // the nodes of all that are behind have the current note
+    bool notes_left_ = true;                    // somewhere may be a note; after a start nobody knows
     std::vector<DegradeAnswer> alone_waiters_;  // at most a few: one for each loss of a link
     std::optional<runtime::TimerId> note_timer_;
     OperationLock notes_lock_;  // a note and its withdrawal never overtake each other
 
     SnapshotState snapshot_ = SnapshotState::none;
+    std::string snapshot_peer_;  // whose mirror it is of
     std::string snapshot_device_, snapshot_problem_;
     std::int64_t snapshot_taken_s_ = 0;
     bool hold_for_snapshot_ = false;  // writes wait for a marker

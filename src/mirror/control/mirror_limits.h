@@ -24,6 +24,8 @@ inline constexpr runtime::Duration kBootCheckLimit = std::chrono::seconds(1);
 inline constexpr runtime::Duration kTakeoverProbe = std::chrono::seconds(1);
 inline constexpr runtime::Duration kTakeoverProbeDead = std::chrono::milliseconds(150);
 inline constexpr runtime::Duration kDemoteLimit = std::chrono::seconds(30);
+// A target records a new generation: a file is written. Writes wait for it.
+inline constexpr runtime::Duration kAdvanceLimit = std::chrono::seconds(5);
 inline constexpr runtime::Duration kNotifyLimit = std::chrono::seconds(3);
 // Writes wait so long for a session that starts with equal ends.
 inline constexpr runtime::Duration kHoldForSession = std::chrono::seconds(3);

@@ -9,222 +9,301 @@ namespace understudy::mirror::control {
 using namespace std::chrono_literals;
 using runtime::Task;
 
-PeerAddress Mirror::peer_address() const {
-    return {record_.remote_node, record_.remote_address, record_.remote_port, record_.local_address};
+PeerAddress Mirror::address_of(const std::string& peer) const {
+    const PeerRecord& one = *record_.peer(peer);
+    return {one.node, one.address, one.port, one.local_address};
 }
 
-PeerRequest Mirror::request(RequestKind kind) const {
+PeerRequest Mirror::request(RequestKind kind, const std::string& peer) const {
     PeerRequest out;
     out.kind = kind;
     out.volume = record_.volume;
     out.uuid = record_.uuid;
-    out.type = record_.type;
+    if (const PeerRecord* one = record_.peer(peer)) out.type = one->type;
     out.offer = around_.offer;
+    if (kind == RequestKind::pause_notice) out.summary.generations = record_.generations(peer);
     return out;
 }
 
 /// Both ends compute the same. What the peer lacks is worth a line: it explains what does not work.
-Result<wire::Agreement> Mirror::agree_with(const wire::Offer& peer) {
-    UNDERSTUDY_TRY(const wire::Agreement agreed, wire::agree(around_.offer, peer));
+Result<wire::Agreement> Mirror::agree_with(const std::string& peer, const wire::Offer& offer) {
+    UNDERSTUDY_TRY(const wire::Agreement agreed, wire::agree(around_.offer, offer));
     if (agreed.features != around_.offer.features)
         messages::info(
             "volume {}: {} runs another release; of the data links' features {:#x} only {:#x} are used",
-            record_.volume.str(), record_.remote_node, around_.offer.features, agreed.features);
+            record_.volume.str(), peer, around_.offer.features, agreed.features);
     return agreed;
 }
 
 // --- source
 
-bool Mirror::wants_link() const {
-    return open_ && source() && role_checked_ && !closing_ && !linked_ && !record_.user_requested &&
-           !record_.split_brain;
+namespace {
+
+bool receives_by_state(MirrorState state) {
+    return state != MirrorState::paused && state != MirrorState::broken;
 }
 
-void Mirror::schedule_connect(runtime::Duration delay) {
-    if (connect_timer_) world_.tasks.cancel(*connect_timer_);
-    connect_timer_ = world_.tasks.after(delay, [this] {
-        connect_timer_.reset();
+/// Silence may pass. A refusal does not: the peer's mirrord has ended, and with it what it held in memory.
+bool is_silence(const Error& error, runtime::Duration after) {
+    return error.code == Code::unreachable && after >= kResumeLimit;
+}
+
+}  // namespace
+
+/// The target gets what is written.
+bool Mirror::receives(const Leg& leg) {
+    return leg.in_session() && receives_by_state(leg.state);
+}
+
+bool Mirror::wants_link(const std::string& peer) {
+    const Leg* leg = find(peer);
+    const PeerRecord* one = record_.peer(peer);
+    return leg && one && open_ && source() && role_checked_ && !closing_ && !leg->linked &&
+           !one->user_requested && !one->split_brain;
+}
+
+void Mirror::schedule_connect(const std::string& peer, runtime::Duration delay) {
+    Leg* leg = find(peer);
+    if (!leg) return;
+    if (leg->connect_timer) world_.tasks.cancel(*leg->connect_timer);
+    leg->connect_timer = world_.tasks.after(delay, [this, peer] {
+        Leg& mine = legs_.at(peer);  // cancelled with the leg
+        mine.connect_timer.reset();
         // Paused by itself with the link kept: this is the end of its rest.
-        if (linked_ && source() && state_ == MirrorState::paused && !record_.user_requested && !closing_) {
-            host_->detach();
-            unlink();
-        }
-        if (!connecting_ && wants_link()) tasks_.spawn(connect_task());
+        if (mine.linked && source() && mine.state == MirrorState::paused &&
+            !record_.peer(peer)->user_requested && !closing_)
+            drop_link(mine, peer);
+        if (!mine.connecting && wants_link(peer)) tasks_.spawn(connect_task(peer));
     });
 }
 
-/// After a failed attempt: ever more slowly.
-void Mirror::retry_connect() {
-    schedule_connect(backoff_);
-    if (interrupted_) return;  // what waits for this is limited by the volume
-    backoff_ = std::min<runtime::Duration>(backoff_ * 2, kConnectBackoffMost);
+void Mirror::schedule_connects(runtime::Duration delay) {
+    for (const std::string& peer : names())
+        schedule_connect(peer, delay);
 }
 
-Task<> Mirror::connect_task() {
-    connecting_ = true;
-    auto held = co_await lock_.acquire(kOperationWait);
+/// After a failed attempt: ever more slowly.
+void Mirror::retry_connect(const std::string& peer) {
+    Leg* leg = find(peer);
+    if (!leg) return;
+    schedule_connect(peer, leg->backoff);
+    if (leg->interrupted) return;  // what waits for this is limited by the volume
+    leg->backoff = std::min<runtime::Duration>(leg->backoff * 2, kConnectBackoffMost);
+}
+
+void Mirror::drop_link(Leg& leg, const std::string& peer) {
+    host_->detach(peer);
+    leg.unlink();
+    leg.synced = false;
+    leg.hold = false;
+    // The volume says so too, but later.
+    if (source() && leg.state != MirrorState::broken) leg.state = MirrorState::paused;
+}
+
+Task<> Mirror::connect_task(std::string peer) {
+    legs_.at(peer).connecting = true;
+    const bool in_a_hurry = legs_.at(peer).hold;
+    bool there = true;
+    if (!in_a_hurry && record_.peers.size() > 1) {
+        // Whether anybody is there at all is asked without the lock, which the mirrors with the others need.
+        const bool resumes = legs_.at(peer).interrupted;
+        const auto started = world_.clock.now();
+        const CallLimits limits{.connect = resumes ? kResumeLimit : kConnectLimit, .answer = kQueryLimit};
+        auto asked = co_await call_peer(world_, address_of(peer), request(RequestKind::query, peer), limits);
+        there = asked || asked.error().code != Code::unreachable ||
+                (resumes && !is_silence(asked.error(), world_.clock.now() - started));
+        Leg* leg = find(peer);
+        if (!there && leg) leg->problem = asked.error().text;
+    }
+    std::optional<Held> held;
+    if (there) held = co_await lock_.acquire(kOperationWait);
     bool joined = false;
-    if (held && wants_link())
-        joined = co_await connect_once(hold_for_session_ ? kBootCheckLimit : kConnectLimit);
+    if (held && wants_link(peer))
+        joined = co_await connect_once(peer, in_a_hurry ? kBootCheckLimit : kConnectLimit);
     held.reset();
-    connecting_ = false;
-    if (!joined && wants_link()) retry_connect();
+    Leg* leg = find(peer);
+    if (!leg) co_return;
+    leg->connecting = false;
+    if (!joined && wants_link(peer)) retry_connect(peer);
 }
 
 /// One attempt to start a session; true when the links are attached. Needs the lock.
-Task<bool> Mirror::connect_once(runtime::Duration connect_limit) {
-    if (interrupted_) co_return co_await resume_session();
+Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limit) {
+    if (legs_.at(peer).interrupted) {
+        const bool resumed = co_await resume_session(peer);
+        co_return resumed;
+    }
     // While nobody has written since both ends were equal, writes wait for the session: the target then stays
     // consistent all the time. Otherwise they go on, as soon as the cluster knows.
-    const bool equal_so_far = !role_checked_ || record_.demoted || record_.generations.peer_may_hold_current;
-    if (gate_ != GateMode::open && equal_so_far) hold_for_session();
-    EndSummary self = co_await summary();
-    PeerRequest hello = request(RequestKind::hello);
+    const bool equal_so_far =
+        !role_checked_ || record_.demoted || record_.generations(peer).peer_may_hold_current;
+    if (gate_ != GateMode::open && equal_so_far) hold_for_session(peer);
+    EndSummary self = co_await summary(peer);
+    PeerRequest hello = request(RequestKind::hello, peer);
     hello.summary = self;
-    Result<PeerReply> reply =
-        co_await call_peer(world_, peer_address(), hello, {.connect = connect_limit, .answer = kHelloLimit});
+    hello.peers = others(peer);
+    Result<PeerReply> reply = co_await call_peer(world_, address_of(peer), hello,
+                                                 {.connect = connect_limit, .answer = kHelloLimit});
+    Leg* leg = find(peer);
+    if (!leg) co_return false;
     bool joined = false;
     if (!reply) {
-        if (reply.error().text != problem_)
-            messages::info("volume {}: no session with {}: {}", record_.volume.str(), record_.remote_node,
+        if (reply.error().text != leg->problem)
+            messages::info("volume {}: no session with {}: {}", record_.volume.str(), peer,
                            reply.error().text);
-        problem_ = reply.error().text;
-    } else if (source() && record_.generations == self.generations && !closing_) {
+        leg->problem = reply.error().text;
+    } else if (source() && record_.generations(peer) == self.generations && !closing_) {
         const Decision decision = decide(self, reply->summary);
         switch (decision.verdict) {
             case Verdict::attach:
-                joined = co_await join_target(self, *reply);
+                joined = co_await join_target(peer, self, *reply);
                 break;
             case Verdict::become_target:
-                co_await step_down(decision.why);
+                co_await step_down(peer, decision.why);
                 break;
             case Verdict::wait:
-                problem_ = decision.why;
+                leg->problem = decision.why;
                 break;
             case Verdict::split_brain:
-                enter_split_brain(decision.why);
+                enter_split_brain(peer, decision.why);
                 break;
             case Verdict::refuse:
-                refuse_peer(decision.why);
+                refuse_peer(peer, decision.why);
                 break;
         }
     }
-    if (!joined || session_kind_ != ResyncKind::none) hold_for_session_ = false;
+    leg = find(peer);
+    if (leg && (!joined || leg->session_kind != ResyncKind::none)) leg->hold = false;
     update_gate();
     co_return joined;
 }
 
 /// The session goes on over new links, or is over: then link_lost() follows. Spec: REP-096.
-Task<bool> Mirror::resume_session() {
+Task<bool> Mirror::resume_session(std::string peer) {
     const auto started = world_.clock.now();
-    PeerRequest hello = request(RequestKind::hello);
-    hello.summary = co_await summary();
-    hello.resumes = links_session_;
+    PeerRequest hello = request(RequestKind::hello, peer);
+    hello.summary = co_await summary(peer);
+    hello.peers = others(peer);
+    hello.resumes = legs_.at(peer).links_session;
     const CallLimits limits{.connect = kResumeLimit, .answer = kResumeLimit};
-    Result<PeerReply> reply = co_await call_peer(world_, peer_address(), hello, limits);
-    if (!interrupted_ || closing_) co_return false;
-    // Silence may pass. A refusal does not: the peer's mirrord has ended, and with it what it held in memory.
-    const bool silent =
-        !reply && reply.error().code == Code::unreachable && world_.clock.now() - started >= kResumeLimit;
-    if (silent) co_return false;
+    Result<PeerReply> reply = co_await call_peer(world_, address_of(peer), hello, limits);
+    Leg* leg = find(peer);
+    if (!leg || !leg->interrupted || closing_) co_return false;
+    if (!reply && is_silence(reply.error(), world_.clock.now() - started)) co_return false;
     const auto agreed = wire::agree(around_.offer, reply ? reply->offer : wire::Offer{});
     if (!reply || !reply->resumed || !agreed ||
         decide(hello.summary, reply->summary).verdict != Verdict::attach) {
-        host_->give_up_links(reply ? fmt::format("{} cannot go on where it was", record_.remote_node)
-                                   : reply.error().text);
+        host_->give_up_links(peer,
+                             reply ? fmt::format("{} cannot go on where it was", peer) : reply.error().text);
         co_return false;
     }
-    const runtime::Endpoint remote{record_.remote_address, reply->port};
-    LinkResult links =
-        co_await around_.links.connect(remote, record_.local_address, reply->session, reply->key);
-    if (!interrupted_ || closing_ || !links) co_return false;
+    const PeerRecord one = *record_.peer(peer);
+    const runtime::Endpoint remote{one.address, reply->port};
+    LinkResult links = co_await around_.links.connect(remote, one.local_address, reply->session, reply->key);
+    leg = find(peer);
+    if (!leg || !leg->interrupted || closing_ || !links) co_return false;
     const auto [data, resync] = (*links)->take();
     const LinkTerms terms{ResyncKind::partial, agreed->features, true};
-    host_->attach(data, resync, terms);
-    ++session_;
-    interrupted_ = false;
-    linked_ = true;
-    links_session_ = reply->session;
-    messages::info("volume {}: connected to {} again, the session goes on", record_.volume.str(),
-                   record_.remote_node);
+    host_->attach(peer, data, resync, terms);
+    ++leg->session;
+    leg->interrupted = false;
+    leg->linked = true;
+    leg->links_session = reply->session;
+    messages::info("volume {}: connected to {} again, the session goes on", record_.volume.str(), peer);
     co_return true;
 }
 
-Task<bool> Mirror::join_target(EndSummary self, PeerReply reply) {
+Task<bool> Mirror::join_target(std::string peer, EndSummary self, PeerReply reply) {
     const Decision decision = decide(self, reply.summary);
     if (reply.port == 0 || reply.resync != decision.resync) {
-        problem_ = fmt::format("{} did not start a session", record_.remote_node);
+        legs_.at(peer).problem = fmt::format("{} did not start a session", peer);
         co_return false;
     }
-    const auto agreed = agree_with(reply.offer);
+    const auto agreed = agree_with(peer, reply.offer);
     if (!agreed) {
-        alarm(agreed.error().text);
+        alarm(peer, agreed.error().text);
         co_return false;
     }
     const LinkTerms terms{decision.resync, agreed->features};
-    const runtime::Endpoint remote{record_.remote_address, reply.port};
-    LinkResult links =
-        co_await around_.links.connect(remote, record_.local_address, reply.session, reply.key);
+    const PeerRecord one = *record_.peer(peer);
+    const runtime::Endpoint remote{one.address, reply.port};
+    LinkResult links = co_await around_.links.connect(remote, one.local_address, reply.session, reply.key);
+    Leg* leg = find(peer);
+    if (!leg) co_return false;
     if (!links) {
-        problem_ = links.error().text;
-        messages::warning("volume {}: {}", record_.volume.str(), problem_);
+        leg->problem = links.error().text;
+        messages::warning("volume {}: {}", record_.volume.str(), leg->problem);
+        co_return false;
+    }
+    // The mirror with another peer may have made this end go on alone meanwhile: the target must hear of that
+    // generation, not of the one before.
+    if (record_.lineage.current != self.generations.current) {
+        leg->problem = "this end has gone on meanwhile";
         co_return false;
     }
     // From here on the target may come to hold this generation.
     MirrorRecord next = record_;
-    next.generations.begin_session(reply.summary.generations.current);
-    next.problem.clear();
+    next.lineage.begin_session(peer, reply.summary.generations.current);
+    next.peer(peer)->problem.clear();
     if (auto saved = commit(std::move(next)); !saved) {
         alarm(saved.error().text);
         co_return false;
     }
-    alone_wanted_ = false;
-    problem_.clear();
-    messages::info("volume {}: session with {}, {}: {}", record_.volume.str(), record_.remote_node,
+    leg->problem.clear();
+    messages::info("volume {}: session with {}, {}: {}", record_.volume.str(), peer,
                    decision.resync == ResyncKind::full      ? "full resync"
                    : decision.resync == ResyncKind::partial ? "partial resync"
                                                             : "no resync",
                    decision.why);
-    if (state_ == MirrorState::paused || state_ == MirrorState::broken) host_->resume();
+    if (!receives_by_state(leg->state)) {
+        host_->resume(peer);
+        leg->state = MirrorState::pending;  // the volume says so too, but later
+    }
     const auto [data, resync] = (*links)->take();
-    host_->attach(data, resync, terms);
-    ++session_;
-    linked_ = true;
-    links_session_ = reply.session;
-    session_kind_ = decision.resync;
-    backoff_ = kConnectBackoffStart;
+    host_->attach(peer, data, resync, terms);
+    ++leg->session;
+    leg->linked = true;
+    leg->links_session = reply.session;
+    leg->synced = false;
+    leg->told = self.generations.current;
+    leg->session_kind = decision.resync;
+    leg->backoff = kConnectBackoffStart;
+    if (!must_go_alone()) alone_wanted_ = false;
     co_return true;
 }
 
 /// Writes wait for the session under way, but not for ever.
-void Mirror::hold_for_session() {
-    hold_for_session_ = true;
+void Mirror::hold_for_session(const std::string& peer) {
+    Leg* leg = find(peer);
+    if (!leg) return;
+    leg->hold = true;
     update_gate();
-    if (hold_timer_) world_.tasks.cancel(*hold_timer_);
-    hold_timer_ = world_.tasks.after(kHoldForSession, [this] {
-        hold_timer_.reset();
-        if (!hold_for_session_) return;
-        hold_for_session_ = false;
-        if (linked_) {
+    if (leg->hold_timer) world_.tasks.cancel(*leg->hold_timer);
+    leg->hold_timer = world_.tasks.after(kHoldForSession, [this, peer] {
+        Leg& mine = legs_.at(peer);  // cancelled with the leg
+        mine.hold_timer.reset();
+        if (!mine.hold) return;
+        mine.hold = false;
+        if (mine.linked) {
             // A session with equal ends that does not come into sync: without it then.
-            host_->detach();
-            unlink();
+            drop_link(mine, peer);
             go_alone_until_recorded({});
-            return schedule_connect(kConnectBackoffStart);
+            return schedule_connect(peer, kConnectBackoffStart);
         }
         update_gate();
     });
 }
 
-Task<> Mirror::notify_task(PeerRequest request) {
-    auto told = co_await call_peer(world_, peer_address(), std::move(request),
+Task<> Mirror::notify_task(std::string peer, PeerRequest request) {
+    if (!record_.peer(peer)) co_return;
+    auto told = co_await call_peer(world_, address_of(peer), std::move(request),
                                    {.connect = kNotifyLimit, .answer = kNotifyLimit});
     (void)told;  // the peer finds out at the next handshake
 }
 
 // --- target
 
-Task<PeerReply> Mirror::on_hello(PeerRequest request) {
+Task<PeerReply> Mirror::on_hello(std::string caller, PeerRequest request) {
     PeerReply reply;
     const auto refuse = [&reply](Code code, std::string text) {
         reply.code = code;
@@ -241,79 +320,134 @@ Task<PeerReply> Mirror::on_hello(PeerRequest request) {
                fmt::format("volume {} is not open on {}: {}", record_.volume.str(), around_.node, problem_));
         co_return reply;
     }
-    EndSummary self = co_await summary();
+    EndSummary self = co_await summary(caller);
     Decision decision = decide(self, request.summary);
     if (decision.verdict == Verdict::become_target) {
-        co_await step_down(decision.why);
-        self = co_await summary();
+        co_await step_down(caller, decision.why);
+        self = co_await summary(caller);
         decision = decide(self, request.summary);
     }
     switch (decision.verdict) {
-        case Verdict::attach:
-            if (self.role == Role::target) {
-                if (request.type != record_.type && request.type != MirrorType::none) {
-                    MirrorRecord next = record_;
-                    next.type = request.type;
-                    if (auto saved = commit(std::move(next)); saved) host_->set_type(request.type);
-                }
-                const auto agreed = agree_with(request.offer);
-                if (!agreed) {
-                    refuse(Code::failure, agreed.error().text);
-                    break;
-                }
-                LinkTerms terms{decision.resync, agreed->features};
-                if (request.resumes != SessionId{}) {
-                    // The source still has everything that this end may lack: that session or none.
-                    terms.resume = co_await can_resume(request.resumes);
-                    if (!terms.resume) break;
-                }
-                auto session = begin_session(request.summary, terms);
-                if (session)
-                    reply = *session;
-                else
-                    refuse(session.error().code, session.error().text);
+        case Verdict::attach: {
+            if (self.role != Role::target) break;
+            // Spec: REP-145, REP-183.
+            const Generations& theirs = request.summary.generations;
+            const bool newer =
+                theirs.current != self.generations.current && theirs.knows(self.generations.current);
+            std::string other;
+            for (const auto& [peer, leg] : legs_)
+                if (peer != caller && leg.linked) other = peer;
+            if (!other.empty() && !newer) {
+                refuse(Code::failure, fmt::format("{} is target of {} for volume {}", around_.node, other,
+                                                  record_.volume.str()));
+                break;
             }
-            break;
+            const auto agreed = agree_with(caller, request.offer);
+            if (!agreed) {
+                refuse(Code::failure, agreed.error().text);
+                break;
+            }
+            LinkTerms terms{decision.resync, agreed->features};
+            if (request.resumes != SessionId{}) {
+                // The source still has everything that this end may lack: that session or none.
+                terms.resume = co_await can_resume(caller, request.resumes);
+                if (!terms.resume) break;
+            }
+            auto peers = co_await adopt_peers(caller, request.peers);
+            if (!peers) messages::error("volume {}: {}", record_.volume.str(), peers.error().text);
+            auto followed = co_await follow(caller);
+            if (!followed) {
+                refuse(followed.error().code, followed.error().text);
+                break;
+            }
+            if (request.type != MirrorType::none && request.type != record_.peer(caller)->type) {
+                MirrorRecord next = record_;
+                next.peer(caller)->type = request.type;
+                if (auto saved = commit(std::move(next)); saved) host_->set_type(caller, request.type);
+            }
+            auto session = begin_session(caller, request.summary, terms);
+            if (session)
+                reply = *session;
+            else
+                refuse(session.error().code, session.error().text);
+            // As it was when both decided: what follow() did to the logs must not change the caller's mind.
+            reply.summary = self;
+            co_return reply;
+        }
         case Verdict::split_brain:
-            enter_split_brain(decision.why);
+            enter_split_brain(caller, decision.why);
             break;
         case Verdict::wait:
             // The other end gives way now: call it soon.
-            backoff_ = kConnectBackoffStart;
-            if (wants_link()) schedule_connect(kConnectBackoffStart);
+            if (Leg* leg = find(caller)) leg->backoff = kConnectBackoffStart;
+            if (wants_link(caller)) schedule_connect(caller, kConnectBackoffStart);
             break;
         case Verdict::become_target:  // could not be recorded
         case Verdict::refuse:
             break;  // the caller comes to the same result and says it
     }
-    if (reply.code == Code::ok) reply.summary = co_await summary();
+    if (reply.code == Code::ok) reply.summary = co_await summary(caller);
     co_return reply;
 }
 
-Task<bool> Mirror::can_resume(SessionId session) {
-    if (session != links_session_) co_return false;
-    host_->detach();  // this end may not have noticed yet
-    unlink();
-    const VolumeStatus now = co_await host_->status();
+Task<bool> Mirror::can_resume(std::string peer, SessionId session) {
+    Leg& leg = legs_.at(peer);  // stays: removal needs the lock
+    if (session != leg.links_session) co_return false;
+    host_->detach(peer);  // this end may not have noticed yet
+    leg.unlink();
+    const VolumeStatus now = co_await host_->status(peer);
     co_return now.resumable;
 }
 
-Result<PeerReply> Mirror::begin_session(const EndSummary& source, const LinkTerms& terms) {
+/// Another peer is source now: the log of it holds what it may lack, durably, before it counts as the one
+/// whose content this end has. Spec: REP-236, REP-238.
+Task<Result<>> Mirror::follow(std::string peer) {
+    const std::string before = record_.origin;
+    if (before == peer) co_return Result<>{};
+    if (has_snapshot()) {
+        // It is of the writes of one source; what another sends would go past it.
+        messages::warning("volume {}: its snapshot ends, for {} is source now", record_.volume.str(), peer);
+        auto dropped = co_await drop_snapshot(true);
+        if (!dropped) co_return fail(dropped.error());
+    }
+    if (!before.empty() && record_.peer(before)) {
+        drop_link(legs_.at(before), before);
+        ++legs_.at(before).session;
+        // Its last writes must not land on newer data.
+        Result<> drained = co_await host_->drain(before);
+        if (!drained) co_return fail(drained.error());
+        std::optional<BlockRanges> recent = co_await host_->recent_writes(before);
+        auto given = co_await host_->replace_dirty(peer, recent.value_or(BlockRanges()));
+        if (!given) co_return fail(given.error());
+    }
+    MirrorRecord next = record_;
+    next.origin = peer;
+    if (auto saved = commit(std::move(next)); !saved) co_return fail(saved.error());
+    host_->become_target(peer);
+    co_return Result<>{};
+}
+
+Result<PeerReply> Mirror::begin_session(const std::string& peer, const EndSummary& source,
+                                        const LinkTerms& terms) {
     PeerReply reply;
     world_.random.fill(reply.session);
     world_.random.fill(reply.key);
-    host_->detach();
-    unlink();
-    const std::uint64_t session = ++session_;
+    Leg& leg = legs_.at(peer);
+    const bool synced = leg.synced && terms.resume;
+    drop_link(leg, peer);
+    leg.synced = synced;
+    const std::uint64_t session = ++leg.session;
     const Generations generations = source.generations;
     const std::uint64_t epoch = source.role_epoch;
     auto port = around_.links.expect(
-        record_.volume, record_.local_address, reply.session, reply.key,
-        [this, session, terms, generations, epoch, id = reply.session](LinkResult links) {
-            if (session != session_) return;
-            source_generations_ = generations;
-            source_epoch_ = epoch;
-            links_ready(session, std::move(links), terms, id);
+        record_.volume, record_.peer(peer)->local_address, reply.session, reply.key,
+        [this, peer, session, terms, generations, epoch, id = reply.session](LinkResult links) {
+            Leg* mine = find(peer);
+            if (!mine || session != mine->session) return;
+            mine->source_current = generations.current;
+            mine->source_history = generations.history;
+            mine->source_epoch = epoch;
+            links_ready(peer, session, std::move(links), terms, id);
         });
     if (!port) return fail(port.error());
     reply.port = *port;
@@ -323,53 +457,64 @@ Result<PeerReply> Mirror::begin_session(const EndSummary& source, const LinkTerm
     return reply;
 }
 
-void Mirror::links_ready(std::uint64_t session, LinkResult links, const LinkTerms& terms,
-                         const SessionId& id) {
-    if (session != session_ || source() || closing_) return;
+void Mirror::links_ready(const std::string& peer, std::uint64_t session, LinkResult links,
+                         const LinkTerms& terms, const SessionId& id) {
+    Leg& leg = legs_.at(peer);
+    if (session != leg.session || source() || closing_) return;
     if (!links) {
-        messages::warning("volume {}: {} did not connect: {}", record_.volume.str(), record_.remote_node,
+        messages::warning("volume {}: {} did not connect: {}", record_.volume.str(), peer,
                           links.error().text);
         return;
     }
     MirrorRecord next = record_;
     // Durable before the first block of the resync. Spec: REP-118.
     if (terms.kind != ResyncKind::none && !terms.resume) next.consistent = false;
+    // An older source must not find a target here while the newer one is away.
+    next.role_epoch = std::max(next.role_epoch, next.yielded ? 0 : leg.source_epoch);
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     const auto [data, resync] = (*links)->take();
-    host_->attach(data, resync, terms);
-    linked_ = true;
-    links_session_ = id;
-    session_kind_ = terms.kind;
+    host_->attach(peer, data, resync, terms);
+    leg.linked = true;
+    leg.links_session = id;
+    leg.synced = leg.synced && terms.resume;
+    leg.session_kind = terms.kind;
+    leg.problem.clear();
     problem_.clear();
 }
 
 // --- verdicts
 
-/// The peer was promoted while this end was down. Spec: REP-237, REP-211.
-Task<> Mirror::step_down(std::string why) {
+/// A peer was promoted while this end was down. Spec: REP-237, REP-211.
+Task<> Mirror::step_down(std::string peer, std::string why) {
     if (record_.demoted)
-        messages::info("volume {}: {} has taken over; this node becomes target", record_.volume.str(),
-                       record_.remote_node);
+        messages::info("volume {}: {} has taken over; this node becomes target", record_.volume.str(), peer);
     else
         messages::warning(
             "volume {}: {}: this node becomes target; what only this node has written is overwritten",
             record_.volume.str(), why);
     MirrorRecord next = record_;
     next.role = Role::target;
+    next.origin.clear();  // the logs of this former source say what it has written
     next.demoted = false;
     next.consistent = true;
     next.outdated = true;  // the peer has gone on: only a resync makes this copy current
-    next.user_requested = false;
-    next.problem.clear();
+    following_ = true;
+    for (PeerRecord& one : next.peers) {
+        one.user_requested = false;
+        one.log_complete = false;
+        one.problem.clear();
+    }
     if (auto saved = commit(std::move(next)); !saved) {
         alarm(saved.error().text);
         co_return;
     }
-    ++session_;
-    hold_for_session_ = false;
-    unlink();
-    host_->detach();
-    host_->become_target();
+    for (auto& [name, leg] : legs_) {
+        ++leg.session;
+        leg.unlink();
+        leg.hold = leg.synced = false;
+        host_->detach(name);
+        host_->become_target(name);
+    }
     update_gate();
     if (exporting_) {
         auto stopped = co_await take_down_export(true);
@@ -378,38 +523,38 @@ Task<> Mirror::step_down(std::string why) {
 }
 
 /// Spec: REP-146, REP-224, REP-225.
-void Mirror::enter_split_brain(const std::string& why) {
-    if (record_.split_brain) return;
+void Mirror::enter_split_brain(const std::string& peer, const std::string& why) {
+    if (record_.peer(peer)->split_brain) return;
     // A restart of this end must not make it look like one that was down.
     if (auto alone = go_alone(); !alone) alarm(alone.error().text);
     MirrorRecord next = record_;
-    next.split_brain = true;
-    next.user_requested = true;
-    next.state = MirrorState::paused;
-    next.cause = PauseCause::user;
-    next.problem = fmt::format(
+    PeerRecord& one = *next.peer(peer);
+    one.split_brain = true;
+    one.user_requested = true;
+    one.state = MirrorState::paused;
+    one.cause = PauseCause::user;
+    one.problem = fmt::format(
         "SPLIT BRAIN: {}; nothing was overwritten. \"understudy mirror split-brain {}\" shows what each "
         "changed. Choose the node whose data is to go and run there "
         "\"understudy mirror yield {}\", then on the other \"understudy mirror continue {}\"",
         why, record_.volume.str(), record_.volume.str(), record_.volume.str());
-    const std::string text = next.problem;
+    const std::string text = one.problem;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
-    alarm(text);
-    host_->detach();
-    unlink();
-    hold_for_session_ = false;
+    alarm(peer, text);
+    drop_link(legs_.at(peer), peer);
     update_gate();
 }
 
 /// Spec: REP-144, REP-145.
-void Mirror::refuse_peer(const std::string& why) {
+void Mirror::refuse_peer(const std::string& peer, const std::string& why) {
     MirrorRecord next = record_;
-    next.user_requested = true;
-    next.cause = PauseCause::user;
-    next.problem = fmt::format("{}; then run \"understudy mirror continue {}\"", why, record_.volume.str());
-    const std::string text = next.problem;
+    PeerRecord& one = *next.peer(peer);
+    one.user_requested = true;
+    one.cause = PauseCause::user;
+    one.problem = fmt::format("{}; then run \"understudy mirror continue {}\"", why, record_.volume.str());
+    const std::string text = one.problem;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
-    alarm(text);
+    alarm(peer, text);
 }
 
 }  // namespace understudy::mirror::control

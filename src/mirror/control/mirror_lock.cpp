@@ -4,6 +4,8 @@
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
 
+#include <algorithm>
+
 namespace understudy::mirror::control {
 
 using namespace std::chrono_literals;
@@ -19,12 +21,22 @@ tl::unexpected<Error> busy(const MirrorRecord& record) {
 }  // namespace
 
 /// Unlocked, a target is served like a source that is paused: its intent log has every block that is written,
-/// and the next resync sends those blocks too. It stays target by its record. Spec: REP-202, EMC-259.
+/// and the next resync sends those blocks too. It stays target by its record. Of several peers only the log
+/// of its source counts; from another one it then gets everything. Spec: REP-202, EMC-259.
 Task<Result<>> Mirror::serve_unlocked() {
-    host_->become_source(MirrorState::paused, PauseCause::user, !record_.log_valid);
-    state_ = MirrorState::paused;
+    for (const std::string& peer : names()) {
+        if (!record_.origin.empty() && peer != record_.origin) continue;
+        host_->become_source(peer, MirrorState::paused, PauseCause::user, !record_.peer(peer)->log_valid);
+        legs_.at(peer).state = MirrorState::paused;
+    }
     update_gate();
     co_return co_await start_export();
+}
+
+/// What a target is that is not unlocked.
+void Mirror::become_target() {
+    for (const std::string& peer : names())
+        if (record_.origin.empty() || record_.origin == peer) host_->become_target(peer);
 }
 
 /// Spec: EMC-083, EMC-257, EMC-258, EMC-259, MOP-103, MOP-104.
@@ -38,23 +50,32 @@ Task<Result<std::string>> Mirror::unlock() {
     if (has_snapshot())
         co_return fail(Code::has_dependents, "volume {} has a snapshot on {}: drop it first",
                        record_.volume.str(), around_.node);
-    const EndSummary self = co_await summary();
-    const bool copying = linked_ && (state_ == MirrorState::resync || state_ == MirrorState::pending);
+    const std::string from = record_.origin.empty() ? record_.peers.front().node : record_.origin;
+    const EndSummary self = co_await summary(from);
+    const bool copying = std::any_of(legs_.begin(), legs_.end(), [](const auto& leg) {
+        return leg.second.linked && leg.second.state != MirrorState::mirroring;
+    });
     if (!self.consistent || copying)
         co_return fail(Code::has_dependents,
                        "volume {} on {} is being resynchronised, or its resync was interrupted: what it "
                        "holds is a mixture of old and new blocks",
                        record_.volume.str(), around_.node);
-    ++session_;  // a session that is being made ends here
     around_.links.forget(record_.volume);
-    Result<> ready = co_await host_->drain();
-    // The source finds the link gone, and at its next call that this end is unlocked: it pauses for good.
-    host_->detach();
-    unlink();
+    Result<> ready;
     MirrorRecord next = record_;
+    for (const std::string& peer : names()) {
+        Leg& leg = legs_.at(peer);
+        ++leg.session;  // a session that is being made ends here
+        if (record_.origin.empty() || record_.origin == peer) {
+            auto drained = co_await host_->drain(peer);
+            if (!drained && ready) ready = std::move(drained);
+        }
+        // The source finds the link gone, and at its next call that this end is unlocked: it pauses for good.
+        drop_link(leg, peer);
+        next.peer(peer)->state = MirrorState::paused;
+    }
     next.unlocked = true;
     next.outdated = true;  // it will hold what its source never had
-    next.state = MirrorState::paused;
     if (ready) ready = commit(std::move(next));
     if (!ready) co_return fail(ready.error());
     auto served = co_await serve_unlocked();
@@ -64,7 +85,7 @@ Task<Result<std::string>> Mirror::unlock() {
             record_.volume.str(), around_.node);
         co_return device_path_;
     }
-    host_->become_target();
+    become_target();
     next = record_;
     next.unlocked = false;
     if (auto undone = commit(std::move(next)); !undone) alarm(undone.error().text);
@@ -91,71 +112,84 @@ Task<Result<>> Mirror::lock_target() {
         if (!served) alarm(served.error().text);
         co_return fail(saved.error());
     }
-    host_->become_target();
+    become_target();
     update_gate();
     messages::info("volume {}: locked on {}", record_.volume.str(), around_.node);
     co_return Result<>{};
 }
 
 /// Every bit of the log is set, so that whatever follows is a full resync. Spec: EMC-088, REP-161.
-Task<Result<>> Mirror::break_locked() {
+Task<Result<>> Mirror::break_locked(std::string peer) {
     MirrorRecord next = record_;
-    next.user_requested = true;
-    next.cause = PauseCause::user;
+    next.peer(peer)->user_requested = true;
+    next.peer(peer)->cause = PauseCause::user;
     // The generation is on disk before the first write that the target will not get.
-    if (next.generations.peer_may_hold_current) begin_alone(next);
+    if (next.generations(peer).peer_may_hold_current) begin_alone(next);
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
-    if (open_ && linked_) {
+    Leg& leg = legs_.at(peer);  // stays: removal needs the lock
+    if (open_ && leg.linked) {
         // The target ends with everything that was sent: a broken copy is at least one of a moment.
-        auto paused = co_await host_->pause();
+        auto paused = co_await host_->pause(peer);
         if (!paused) messages::warning("volume {}: {}", record_.volume.str(), paused.error().text);
     }
     if (open_) {
-        host_->detach();
-        host_->break_mirror();
-        co_await host_->status();  // what was asked of the volume has happened
+        drop_link(leg, peer);
+        host_->break_mirror(peer);
+        co_await host_->status(peer);  // what was asked of the volume has happened
     }
-    unlink();
-    hold_for_session_ = false;
-    state_ = MirrorState::broken;
+    leg.unlink();
+    leg.state = MirrorState::broken;
     next = record_;
-    next.state = MirrorState::broken;
+    next.peer(peer)->state = MirrorState::broken;
     saved = commit(std::move(next));
     update_gate();
+    // The other targets are told of the new generation.
+    if (!targets_know()) go_alone_until_recorded({});
     co_return saved;
 }
 
-Task<Result<>> Mirror::break_mirror() {
+Task<Result<>> Mirror::break_mirror(std::string peer) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
     if (!source())
         co_return fail(Code::bad_argument, "{} is target of volume {}: break it on its source {}",
-                       around_.node, record_.volume.str(), record_.remote_node);
-    if (record_.state == MirrorState::broken && record_.user_requested) co_return Result<>{};
-    auto broken = co_await break_locked();
-    if (broken) notify_pause();
-    co_return broken;
+                       around_.node, record_.volume.str(), record_.origin);
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
+    for (const std::string& one : *which) {
+        if (record_.peer(one)->state == MirrorState::broken && record_.peer(one)->user_requested) continue;
+        auto broken = co_await break_locked(one);
+        if (!broken) co_return fail(broken.error());
+        tasks_.spawn(notify_task(one, request(RequestKind::pause_notice, one)));
+    }
+    co_return Result<>{};
 }
 
 /// Spec: EMC-235, REP-162.
-Task<Result<>> Mirror::resync() {
+Task<Result<>> Mirror::resync(std::string peer) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
     if (!source())
         co_return fail(Code::bad_argument, "{} is target of volume {}: resync it on its source {}",
-                       around_.node, record_.volume.str(), record_.remote_node);
-    if (record_.split_brain) co_return fail(Code::failure, "{}", record_.problem);
-    auto broken = co_await break_locked();
-    if (!broken) co_return fail(broken.error());
-    MirrorRecord next = record_;
-    next.user_requested = false;
-    next.problem.clear();
-    auto saved = commit(std::move(next));
-    if (!saved) co_return fail(saved.error());
+                       around_.node, record_.volume.str(), record_.origin);
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
+    for (const std::string& one : *which)
+        if (record_.peer(one)->split_brain) co_return fail(Code::failure, "{}", record_.peer(one)->problem);
+    for (const std::string& one : *which) {
+        auto broken = co_await break_locked(one);
+        if (!broken) co_return fail(broken.error());
+        MirrorRecord next = record_;
+        next.peer(one)->user_requested = false;
+        next.peer(one)->problem.clear();
+        auto saved = commit(std::move(next));
+        if (!saved) co_return fail(saved.error());
+        legs_.at(one).problem.clear();
+        legs_.at(one).backoff = kConnectBackoffStart;
+        schedule_connect(one, 0s);
+    }
     problem_.clear();
-    backoff_ = kConnectBackoffStart;
-    schedule_connect(0s);
     co_return Result<>{};
 }
 

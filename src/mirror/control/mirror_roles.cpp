@@ -4,6 +4,8 @@
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
 
+#include <algorithm>
+
 namespace understudy::mirror::control {
 
 using namespace std::chrono_literals;
@@ -31,14 +33,13 @@ Task<Result<std::string>> Mirror::promote(PromoteOptions options) {
     Promotion first = co_await promote_once(options);
     if (!first) co_return fail(first.error());
     if (*first) co_return **first;
-    // The peer was promoted while this end was down: follow it, then take the role over as planned.
-    auto followed = co_await wait_in_sync(kReturnLimit);
+    // A peer was promoted while this end was down: follow it, then take the role over as planned.
+    auto followed = co_await wait_in_sync({}, kReturnLimit);
     if (!followed) co_return fail(followed.error());
     Promotion second = co_await promote_once(options);
     if (!second) co_return fail(second.error());
     if (*second) co_return **second;
-    co_return fail(Code::failure, "{} is source of volume {} and keeps it", record_.remote_node,
-                   record_.volume.str());
+    co_return fail(Code::failure, "another node is source of volume {} and keeps it", record_.volume.str());
 }
 
 Task<Mirror::Promotion> Mirror::promote_once(PromoteOptions options) {
@@ -48,34 +49,54 @@ Task<Mirror::Promotion> Mirror::promote_once(PromoteOptions options) {
         co_return fail(Code::failure, "volume {} cannot be used on {}: {}", record_.volume.str(),
                        around_.node, problem_.empty() ? "its device is not open" : problem_);
     if (closing_) co_return fail(Code::failure, "mirrord is stopping");
-    if (!source()) co_return co_await take_over(options);
+    if (!source()) {
+        // It has just found out that a peer is source, which will be here in a moment.
+        if (following_ && !options.force && !options.peer_dead) co_return std::optional<std::string>();
+        co_return co_await take_over(options);
+    }
     if (!record_.demoted && exporting_) {
-        if (linked_ || options.force) co_return std::optional<std::string>(device_path_);
-        // Its peer may have taken over while it was down, and be dead again; only the cluster knows.
+        const bool in_session =
+            std::any_of(legs_.begin(), legs_.end(), [](const auto& leg) { return leg.second.linked; });
+        if (in_session || options.force) co_return std::optional<std::string>(device_path_);
+        // A peer may have taken over while this end was down, and be dead again; only the cluster knows.
         auto current = co_await check_not_behind();
         if (current) co_return std::optional<std::string>(device_path_);
     }
     co_return co_await serve_again(options);
 }
 
+/// A peer that the cluster has found dead is asked only briefly.
+Task<runtime::Duration> Mirror::probe_limit(std::string peer, bool all_dead) {
+    if (all_dead) co_return kTakeoverProbeDead;
+    if (around_.notes && record_.peers.size() > 1) {
+        const bool dead = co_await around_.notes->is_dead(peer);
+        if (dead) co_return kTakeoverProbeDead;
+    }
+    co_return kTakeoverProbe;
+}
+
 /// A source that gave up its device, or could not offer it at its start.
 Task<Mirror::Promotion> Mirror::serve_again(PromoteOptions options) {
-    Result<PeerReply> reply = co_await call_peer(
-        world_, peer_address(), request(RequestKind::query),
-        {.connect = options.peer_dead ? kTakeoverProbeDead : kTakeoverProbe, .answer = kQueryLimit});
-    if (reply) {
-        const EndSummary self = co_await summary();
+    std::vector<std::string> there;
+    for (const std::string& peer : names()) {
+        const runtime::Duration limit = co_await probe_limit(peer, options.peer_dead);
+        Result<PeerReply> reply =
+            co_await call_peer(world_, address_of(peer), request(RequestKind::query, peer),
+                               {.connect = limit, .answer = kQueryLimit});
+        if (!reply) continue;
+        const EndSummary self = co_await summary(peer);
         const Decision decision = decide(self, reply->summary);
         if (decision.verdict == Verdict::become_target) {
-            co_await step_down(decision.why);
+            co_await step_down(peer, decision.why);
             co_return std::optional<std::string>();
         }
         if (decision.verdict == Verdict::split_brain) {
-            enter_split_brain(decision.why);
-            co_return fail(Code::failure, "{}", record_.problem);
+            enter_split_brain(peer, decision.why);
+            co_return fail(Code::failure, "{}", record_.peer(peer)->problem);
         }
+        there.push_back(peer);
     }
-    if (!reply && !options.force) {
+    if (there.size() < record_.peers.size() && !options.force) {
         auto current = co_await check_not_behind();
         if (!current) co_return fail(current.error());
     }
@@ -85,124 +106,192 @@ Task<Mirror::Promotion> Mirror::serve_again(PromoteOptions options) {
         auto saved = commit(std::move(next));
         if (!saved) co_return fail(saved.error());
         accept_requests_again();
-        if (reply) hold_for_session();
+        for (const std::string& peer : there)
+            if (record_.generations(peer).peer_may_hold_current) hold_for_session(peer);
     }
     auto started = co_await start_export();
     if (!started) co_return fail(started.error());
     co_return std::optional<std::string>(device_path_);
 }
 
-/// Undoes a quiesce; the session starts anew.
+/// Undoes a quiesce; the sessions start anew.
 void Mirror::accept_requests_again() {
-    host_->detach();
-    unlink();
-    host_->become_source(MirrorState::paused,
-                         record_.user_requested ? PauseCause::user : PauseCause::link_lost,
-                         !record_.log_valid);
+    for (const std::string& peer : names()) {
+        drop_link(legs_.at(peer), peer);
+        const PeerRecord& one = *record_.peer(peer);
+        host_->become_source(peer, MirrorState::paused,
+                             one.user_requested ? PauseCause::user : PauseCause::link_lost, !one.log_valid);
+        legs_.at(peer).backoff = kConnectBackoffStart;
+    }
     role_checked_ = true;
     update_gate();
-    backoff_ = kConnectBackoffStart;
-    schedule_connect(0s);
+    schedule_connects(0s);
 }
 
 /// Whether this target may become source now; asks a living source to give up its device. Spec: REP-189,
 /// REP-233, REP-234.
-Task<Result<>> Mirror::check_promotable(PromoteOptions options, bool* peer_gave_up, bool* peer_answers) {
-    // Spec: REP-317
+Task<Result<>> Mirror::check_promotable(PromoteOptions options, Handover* out) {
+    // Spec: REP-317, REP-241, MOP-087
     if (has_snapshot())
         co_return fail(
             Code::has_dependents,
             "volume {} has a snapshot on {}: end it first with \"understudy mirror snapshot drop {}\"",
             record_.volume.str(), around_.node, record_.volume.str());
-    const EndSummary self = co_await summary();
+    EndSummary self = co_await summary(record_.origin.empty() ? record_.peers.front().node : record_.origin);
     if (const std::string problem = promotion_problem(self); !problem.empty())
         co_return fail(Code::failure, "{}", problem);
-    PeerRequest demand = request(RequestKind::demote);
-    demand.summary = self;
-    Result<PeerReply> reply = co_await call_peer(
-        world_, peer_address(), demand,
-        {.connect = options.peer_dead ? kTakeoverProbeDead : kTakeoverProbe, .answer = kDemoteLimit});
-    *peer_answers = reply.has_value();
-    if (!reply && reply.error().code != Code::unreachable)
-        co_return fail(reply.error().code, "{} does not hand over volume {}: {}", record_.remote_node,
-                       record_.volume.str(), reply.error().text);
-    if (!reply) {
-        messages::warning("volume {}: taking over without {}: {}", record_.volume.str(), record_.remote_node,
-                          reply.error().text);
-        if (options.force) co_return Result<>{};
-        co_return co_await check_not_behind();
+    bool last_source_silent = false;
+    for (const std::string& peer : names()) {
+        const bool last_source = record_.origin == peer || record_.peers.size() == 1;
+        self = co_await summary(peer);
+        PeerRequest demand = request(RequestKind::demote, peer);
+        demand.summary = self;
+        const runtime::Duration limit = co_await probe_limit(peer, options.peer_dead);
+        Result<PeerReply> reply =
+            co_await call_peer(world_, address_of(peer), demand, {.connect = limit, .answer = kDemoteLimit});
+        if (!reply && reply.error().code != Code::unreachable) {
+            if (last_source)
+                co_return fail(reply.error().code, "{} does not hand over volume {}: {}", peer,
+                               record_.volume.str(), reply.error().text);
+            messages::warning("volume {}: {} was not asked: {}", record_.volume.str(), peer,
+                              reply.error().text);
+            continue;
+        }
+        if (!reply) {
+            messages::warning("volume {}: taking over without {}: {}", record_.volume.str(), peer,
+                              reply.error().text);
+            last_source_silent = last_source_silent || last_source || record_.origin.empty();
+            continue;
+        }
+        const EndSummary& found = reply->summary;
+        if (found.uuid != self.uuid)
+            co_return fail(Code::failure, "volume {} of {} belongs to another mirror", self.volume.str(),
+                           found.node);
+        if (found.role == Role::source) {
+            out->giver = peer;
+            out->gave_up = reply->was_serving;
+            out->facts = reply->peers;
+            if (found.generations.current != self.generations.current)
+                co_return fail(Code::failure,
+                               "volume {} on {} is not what {} holds: wait until the mirror is in sync",
+                               self.volume.str(), self.node, found.node);
+        } else if (found.generations.current != self.generations.current &&
+                   found.generations.knows(self.generations.current) && !options.force) {
+            co_return fail(Code::failure, "{} holds newer data of volume {}: promote it there", found.node,
+                           self.volume.str());
+        }
     }
-    const EndSummary& peer = reply->summary;
-    if (peer.uuid != self.uuid)
-        co_return fail(Code::failure, "volume {} of {} belongs to another mirror", self.volume.str(),
-                       peer.node);
-    if (peer.role == Role::source) {
-        *peer_gave_up = reply->was_serving;
-        if (peer.generations.current != self.generations.current)
-            co_return fail(Code::failure,
-                           "volume {} on {} is not what {} holds: wait until the mirror is in sync",
-                           self.volume.str(), self.node, peer.node);
-        co_return Result<>{};
-    }
-    if (peer.generations.current != self.generations.current &&
-        peer.generations.knows(self.generations.current))
-        co_return fail(Code::failure, "{} holds newer data of volume {}: promote it there", peer.node,
-                       self.volume.str());
+    if (out->giver.empty() && last_source_silent && !options.force) co_return co_await check_not_behind();
     co_return Result<>{};
 }
 
+/// The record of this end as source, with the logs of the peers other than the old source: from that one
+/// where it gave them, else what this end and they may differ in after its loss, else unknown. Spec: REP-235,
+/// REP-236, REP-238, REP-239.
+Task<MirrorRecord> Mirror::take_logs_over(Handover handover) {
+    MirrorRecord next = record_;
+    const std::string before =
+        next.origin.empty() && next.peers.size() == 1 ? next.peers.front().node : next.origin;
+    std::optional<BlockRanges> recent;
+    if (!before.empty() && handover.giver.empty()) recent = co_await host_->recent_writes(before);
+    for (PeerRecord& peer : next.peers) {
+        PeerBase& base = next.lineage.peers[peer.node];
+        peer.state = MirrorState::paused;
+        peer.cause = PauseCause::link_lost;
+        peer.problem.clear();
+        peer.log_complete = false;
+        if (before.empty()) continue;  // a former source: each of its logs stands for itself
+        if (peer.node == before) {
+            peer.user_requested = false;
+            base.sync_base = base.offered = next.lineage.current;
+            continue;
+        }
+        const auto fact = std::find_if(handover.facts.begin(), handover.facts.end(),
+                                       [&](const PeerFacts& one) { return one.node == peer.node; });
+        const PeerFacts* given =
+            fact != handover.facts.end() && fact->dirty && fact->log_valid ? &*fact : nullptr;
+        // Spec: EMC-242. A pause that a person asked for is carried over.
+        peer.user_requested = fact != handover.facts.end() && fact->user_requested;
+        if (peer.user_requested) peer.cause = PauseCause::user;
+        peer.log_valid = false;
+        base.sync_base = base.offered = 0;
+        if (given == nullptr && !recent) continue;
+        const std::string name = peer.node;
+        auto taken = co_await host_->replace_dirty(name, given != nullptr ? *given->dirty : *recent);
+        if (!taken) {
+            messages::warning("volume {}: {}; {} will need a full resync", record_.volume.str(),
+                              taken.error().text, name);
+            continue;
+        }
+        peer.log_valid = true;
+        peer.log_complete = given != nullptr;
+        base.sync_base = given != nullptr ? given->sync_base : next.lineage.current;
+        base.offered = given != nullptr ? given->offered : next.lineage.current;
+    }
+    co_return next;
+}
+
 Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
-    bool peer_gave_up = false;
-    bool peer_answers = false;
-    auto allowed = co_await check_promotable(options, &peer_gave_up, &peer_answers);
+    Handover handover;
+    auto allowed = co_await check_promotable(options, &handover);
+    const auto give_back = [this, &handover] {
+        if (handover.gave_up)
+            tasks_.spawn(notify_task(handover.giver, request(RequestKind::serve_again, handover.giver)));
+    };
     if (!allowed) {
-        if (peer_gave_up) tasks_.spawn(notify_task(request(RequestKind::serve_again)));
+        give_back();
         co_return fail(allowed.error());
     }
 
-    ++session_;  // a session that is being made ends here
     around_.links.forget(record_.volume);
-    Result<> ready = co_await host_->drain();
-    host_->detach();
-    unlink();
+    std::string before = record_.origin;
+    for (auto& [peer, leg] : legs_) {
+        ++leg.session;  // a session that is being made ends here
+        if (before.empty() && leg.linked) before = peer;
+        leg.unlink();
+        leg.synced = false;
+    }
+    Result<> ready;
+    if (!before.empty() && record_.peer(before)) {
+        ready = co_await host_->drain(before);
+        host_->detach(before);
+    }
     if (ready) {
         // The last block of a resync may have come just now, or have been missing all the time.
-        const EndSummary self = co_await summary();
+        const EndSummary self = co_await summary(before.empty() ? record_.peers.front().node : before);
         const std::string problem = promotion_problem(self);
         if (!problem.empty()) ready = fail(Code::failure, "{}", problem);
     }
     if (ready) {
-        MirrorRecord next = record_;
+        MirrorRecord next = co_await take_logs_over(handover);
         next.role = Role::source;
         ++next.role_epoch;
-        next.generations.sync_base = next.generations.current;
+        next.origin.clear();
         begin_alone(next);
-        next.state = MirrorState::paused;
-        next.cause = PauseCause::link_lost;
-        next.user_requested = false;
         next.demoted = false;
         next.outdated = false;
-        next.problem.clear();
         ready = commit(std::move(next));
     }
     if (!ready) {
         // Nothing has changed here; the old source goes on.
-        if (peer_gave_up) tasks_.spawn(notify_task(request(RequestKind::serve_again)));
+        give_back();
         co_return fail(ready.error());
     }
     messages::info("volume {}: {} is source now (epoch {})", record_.volume.str(), around_.node,
                    record_.role_epoch);
-    host_->become_source(MirrorState::paused, PauseCause::link_lost, !record_.log_valid);
-    state_ = MirrorState::paused;
+    for (const std::string& peer : names()) {
+        become_source(peer);
+        legs_.at(peer).state = MirrorState::paused;
+        legs_.at(peer).backoff = kConnectBackoffStart;
+    }
     role_checked_ = true;
-    // A peer that is there gets a session with equal ends before the first write; an absent one is not waited
-    // for.
-    if (peer_answers)
-        hold_for_session();
+    // The old source that is there gets a session with equal ends before the first write; an absent one is
+    // not waited for.
+    if (!handover.giver.empty())
+        hold_for_session(handover.giver);
     else
         go_alone_until_recorded({});  // the cluster is told while the export starts
-    backoff_ = kConnectBackoffStart;
-    schedule_connect(0s);
+    schedule_connects(0s);
     auto started = co_await start_export();
     if (!started) co_return fail(started.error());
     co_return std::optional<std::string>(device_path_);
@@ -256,26 +345,32 @@ Task<Result<>> Mirror::demote() {
     co_return co_await give_up_device();
 }
 
-/// The target takes over as planned. Spec: REP-233.
-Task<PeerReply> Mirror::on_demote(PeerRequest) {
+/// A target takes over as planned. Spec: REP-233.
+Task<PeerReply> Mirror::on_demote(std::string caller, PeerRequest) {
     auto held = co_await lock_.acquire(kDemoteWait);
     if (!held) co_return error_reply(busy(record_).value());
     PeerReply reply;
     if (source()) {
-        const auto unfit = [this] {
+        // The caller sees by itself whether it holds this end's newest generation.
+        const auto mirrors = [this, caller] {
+            const Leg* leg = find(caller);
+            return leg && leg->linked && leg->state == MirrorState::mirroring &&
+                   record_.generations(caller).peer_may_hold_current;
+        };
+        const auto unfit = [this, caller] {
+            const Leg* leg = find(caller);
             return Error{Code::failure,
                          fmt::format("volume {} is not mirroring ({}): only a target in sync can take over",
-                                     record_.volume.str(), to_string(state_)),
+                                     record_.volume.str(), to_string(leg ? leg->state : MirrorState::none)),
                          0};
         };
-        if (!open_ || record_.split_brain || !linked_ || state_ != MirrorState::mirroring)
-            co_return error_reply(unfit());
+        if (!open_ || record_.peer(caller)->split_brain || !mirrors()) co_return error_reply(unfit());
         const bool was_serving = !record_.demoted;
         if (was_serving) {
             auto given = co_await give_up_device();
             if (!given) co_return error_reply(given.error());
         }
-        if (!linked_ || state_ != MirrorState::mirroring || !record_.generations.peer_may_hold_current) {
+        if (!mirrors()) {
             // The link went meanwhile: the target may lack the last writes.
             if (was_serving) {
                 MirrorRecord next = record_;
@@ -289,13 +384,20 @@ Task<PeerReply> Mirror::on_demote(PeerRequest) {
             co_return error_reply(unfit());
         }
         reply.was_serving = was_serving;
+        reply.peers = others(caller);
+        // What the other targets may lack, so that the new source need not send them everything. Spec:
+        // REP-235.
+        for (PeerFacts& one : reply.peers) {
+            BlockRanges dirty = co_await host_->dirty_ranges(one.node);
+            one.dirty = std::move(dirty);
+        }
     }
-    reply.summary = co_await summary();
-    reply.state = state_;
+    reply.summary = co_await summary(caller);
+    if (const Leg* leg = find(caller)) reply.state = leg->state;
     co_return reply;
 }
 
-Task<PeerReply> Mirror::on_serve_again(PeerRequest) {
+Task<PeerReply> Mirror::on_serve_again(std::string caller) {
     auto held = co_await lock_.acquire(kDemoteWait);
     if (!held) co_return error_reply(busy(record_).value());
     PeerReply reply;
@@ -308,125 +410,155 @@ Task<PeerReply> Mirror::on_serve_again(PeerRequest) {
         auto started = co_await start_export();
         if (!started) co_return error_reply(started.error());
     }
-    reply.summary = co_await summary();
+    reply.summary = co_await summary(caller);
     co_return reply;
 }
 
 // --- pause and continue
 
 /// Spec: REP-137, REP-159.
-Task<Result<>> Mirror::pause() {
+Task<Result<>> Mirror::pause(std::string peer) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
     if (!source())
         co_return fail(Code::bad_argument, "{} is target of volume {}: pause it on its source {}",
-                       around_.node, record_.volume.str(), record_.remote_node);
-    if (state_ == MirrorState::broken)
+                       around_.node, record_.volume.str(), record_.origin);
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
+    Result<> result;
+    for (const std::string& one : *which) {
+        auto paused = co_await pause_one(one);
+        if (!paused && result) result = std::move(paused);
+    }
+    co_return result;
+}
+
+Task<Result<>> Mirror::pause_one(std::string peer) {
+    Leg& leg = legs_.at(peer);  // stays: removal needs the lock
+    if (leg.state == MirrorState::broken)
         co_return fail(Code::failure, "volume {} is broken, there is nothing to pause", record_.volume.str());
     MirrorRecord next = record_;
-    next.user_requested = true;
-    next.cause = PauseCause::user;
+    next.peer(peer)->user_requested = true;
+    next.peer(peer)->cause = PauseCause::user;
     // The generation is on disk before the first write that the target will not get.
-    if (next.generations.peer_may_hold_current) begin_alone(next);
+    if (next.generations(peer).peer_may_hold_current) begin_alone(next);
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     Result<> paused;
-    if (open_) paused = co_await host_->pause();
-    if (open_) host_->detach();
-    unlink();
-    hold_for_session_ = false;
+    if (open_) paused = co_await host_->pause(peer);
+    if (open_) drop_link(leg, peer);
+    leg.unlink();
+    leg.hold = false;
     if (!paused) {
         // The target is recognised by its generation at the next session.
         next = record_;
-        next.user_requested = false;
+        next.peer(peer)->user_requested = false;
         if (auto undone = commit(std::move(next)); !undone) alarm(undone.error().text);
         update_gate();
-        schedule_connect(kConnectBackoffStart);
+        schedule_connect(peer, kConnectBackoffStart);
         co_return fail(paused.error());
     }
     next = record_;
-    next.state = MirrorState::paused;
+    next.peer(peer)->state = MirrorState::paused;
     saved = commit(std::move(next));
     update_gate();
-    notify_pause();
+    // The other targets are told of the new generation.
+    if (!targets_know()) go_alone_until_recorded({});
+    tasks_.spawn(notify_task(peer, request(RequestKind::pause_notice, peer)));
     co_return saved;
 }
 
-/// With the generation that it goes on with: a notice that comes after the next session has begun is old.
-void Mirror::notify_pause() {
-    PeerRequest notice = request(RequestKind::pause_notice);
-    notice.summary.generations = record_.generations;
-    tasks_.spawn(notify_task(std::move(notice)));
-}
-
-Task<PeerReply> Mirror::on_pause_notice(PeerRequest request) {
+Task<PeerReply> Mirror::on_pause_notice(std::string caller, PeerRequest request) {
     PeerReply reply;
-    const GenerationId told = request.summary.generations.current;
-    const bool synced_since = told != 0 && (told == record_.generations.current ||
-                                            (linked_ && told == source_generations_.current));
-    if (!source() && !synced_since) {
+    // Of a source that this end follows no longer it says nothing, nor when it comes so late that this end
+    // has followed that generation meanwhile.
+    const GenerationId alone = request.summary.generations.current;
+    const Leg* leg = find(caller);
+    const bool late =
+        alone != 0 && (record_.lineage.knows(alone) || (leg && leg->linked && leg->source_current == alone));
+    if (!source() && !late && (record_.origin.empty() || record_.origin == caller)) {
         MirrorRecord next = record_;
         next.outdated = true;
-        next.state = MirrorState::paused;
+        next.peer(caller)->state = MirrorState::paused;
         if (auto saved = commit(std::move(next)); !saved) co_return error_reply(saved.error());
     }
-    reply.summary = co_await summary();
+    reply.summary = co_await summary(caller);
     co_return reply;
 }
 
 /// Spec: REP-160.
-Task<Result<>> Mirror::resume() {
+Task<Result<>> Mirror::resume(std::string peer) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
     if (!source())
         co_return fail(Code::bad_argument, "{} is target of volume {}: continue it on its source {}",
-                       around_.node, record_.volume.str(), record_.remote_node);
+                       around_.node, record_.volume.str(), record_.origin);
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
     MirrorRecord next = record_;
-    next.user_requested = false;
-    next.split_brain = false;
-    next.problem.clear();
-    if (own_parameters().full_resync_on_continue && !linked_) next.log_valid = false;  // Spec: REP-125
+    for (const std::string& one : *which) {
+        next.peer(one)->user_requested = false;
+        next.peer(one)->split_brain = false;
+        next.peer(one)->problem.clear();
+        if (own_parameters(one).full_resync_on_continue && !legs_.at(one).in_session())
+            next.peer(one)->log_valid = next.peer(one)->log_complete = false;  // Spec: REP-125
+    }
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     problem_.clear();
-    backoff_ = kConnectBackoffStart;
-    schedule_connect(0s);
+    for (const std::string& one : *which) {
+        legs_.at(one).problem.clear();
+        legs_.at(one).backoff = kConnectBackoffStart;
+        schedule_connect(one, 0s);
+    }
     co_return Result<>{};
 }
 
 /// Spec: REP-180, REP-229.
-Task<Result<>> Mirror::set_type(MirrorType type) {
+Task<Result<>> Mirror::set_type(std::string peer, MirrorType type) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
-    if (record_.split_brain)
-        co_return fail(Code::failure, "the type of volume {} cannot be changed in a split brain",
-                       record_.volume.str());
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
     MirrorRecord next = record_;
-    next.type = type;
+    for (const std::string& one : *which) {
+        if (next.peer(one)->split_brain)
+            co_return fail(Code::failure, "the type of volume {} cannot be changed in a split brain",
+                           record_.volume.str());
+        next.peer(one)->type = type;
+    }
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
-    if (open_) host_->set_type(type);
+    for (const std::string& one : *which) {
+        if (open_) host_->set_type(one, type);
+        tasks_.spawn(notify_task(one, request(RequestKind::set_type, one)));
+    }
     update_gate();
-    tasks_.spawn(notify_task(request(RequestKind::set_type)));
     co_return Result<>{};
 }
 
-Task<PeerReply> Mirror::on_set_type(PeerRequest request) {
+Task<PeerReply> Mirror::on_set_type(std::string caller, PeerRequest request) {
     PeerReply reply;
-    if (request.type != MirrorType::none && request.type != record_.type) {
+    if (request.type != MirrorType::none && request.type != record_.peer(caller)->type) {
         MirrorRecord next = record_;
-        next.type = request.type;
+        next.peer(caller)->type = request.type;
         if (auto saved = commit(std::move(next)); !saved) co_return error_reply(saved.error());
-        if (open_) host_->set_type(request.type);
+        if (open_) host_->set_type(caller, request.type);
     }
-    reply.summary = co_await summary();
+    reply.summary = co_await summary(caller);
     co_return reply;
 }
 
+/// The loser, and any target that followed it.
 Task<Result<>> Mirror::yield_to_peer() {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
-    if (!source() || !record_.split_brain)
+    const bool split = std::any_of(record_.peers.begin(), record_.peers.end(),
+                                   [](const PeerRecord& peer) { return peer.split_brain; });
+    const bool follower =
+        !source() && record_.peers.size() > 1 &&
+        std::none_of(legs_.begin(), legs_.end(), [](const auto& leg) { return leg.second.linked; });
+    if (!follower && (!source() || !split))
         co_return fail(Code::failure, "volume {} is in no split brain on {}", record_.volume.str(),
                        around_.node);
     if (exporting_) {
@@ -435,27 +567,32 @@ Task<Result<>> Mirror::yield_to_peer() {
     }
     MirrorRecord next = record_;
     next.role = Role::target;
-    next.split_brain = false;
     next.yielded = true;
     next.outdated = true;
-    next.user_requested = false;
     next.demoted = false;
-    next.problem.clear();
+    if (source()) next.origin.clear();
+    for (PeerRecord& one : next.peers) {
+        one.split_brain = false;
+        one.user_requested = false;
+        one.problem.clear();
+    }
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     problem_.clear();
-    host_->detach();
-    unlink();
-    host_->become_target();
+    for (auto& [peer, leg] : legs_) {
+        leg.problem.clear();
+        drop_link(leg, peer);
+        host_->become_target(peer);
+    }
     update_gate();
-    messages::warning("volume {}: {} yields to {}; its changes since the split will be overwritten",
-                      record_.volume.str(), around_.node, record_.remote_node);
+    messages::warning("volume {}: {} yields; its changes since the split will be overwritten",
+                      record_.volume.str(), around_.node);
     co_return Result<>{};
 }
 
 // --- the end
 
-Task<Result<>> Mirror::remove(bool peer_too, bool even_if_peer_fails) {
+Task<Result<>> Mirror::remove(bool peers_too, bool even_if_peer_fails) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
     const bool was_exporting = exporting_;
@@ -467,10 +604,11 @@ Task<Result<>> Mirror::remove(bool peer_too, bool even_if_peer_fails) {
         auto dropped = co_await drop_snapshot(even_if_peer_fails);
         if (!dropped) co_return fail(dropped.error());
     }
-    if (peer_too) {
-        auto reply = co_await call_peer(world_, peer_address(), request(RequestKind::remove),
-                                        {.connect = kConnectLimit, .answer = kHelloLimit});
-        if (!reply && reply.error().code != Code::not_found && !even_if_peer_fails) {
+    if (peers_too) {
+        for (const std::string& peer : names()) {
+            auto reply = co_await call_peer(world_, address_of(peer), request(RequestKind::remove, peer),
+                                            {.connect = kConnectLimit, .answer = kHelloLimit});
+            if (reply || reply.error().code == Code::not_found || even_if_peer_fails) continue;
             if (was_exporting) {
                 auto started = co_await start_export();
                 if (!started) alarm(started.error().text);
@@ -483,25 +621,27 @@ Task<Result<>> Mirror::remove(bool peer_too, bool even_if_peer_fails) {
         // The loss of the link may just be noted, and that note would outlive the mirror.
         auto no_note = co_await notes_lock_.acquire(kOperationWait);
         closing_ = true;
-        auto gone = co_await around_.notes->withdraw(record_.volume, record_.remote_node);
+        auto gone = co_await around_.notes->withdraw(record_.volume, names());
         if (!gone)
             messages::info("{}", gone.error().text);  // a note of a mirror that is no more says nothing
     }
     closing_ = true;
     const bool was_open = std::exchange(open_, false);
-    if (connect_timer_) world_.tasks.cancel(*connect_timer_);
-    connect_timer_.reset();
+    for (auto& [peer, leg] : legs_)
+        stop_timers(leg);
     around_.links.forget(record_.volume);
     // What others asked of the host is answered before this is.
-    if (was_open) co_await host_->status();
+    if (was_open && !record_.peers.empty()) co_await host_->status(record_.peers.front().node);
     host_.reset();
     // The record goes last: an interrupted removal can be repeated.
-    auto log_gone = world_.files.remove(record_.log_path);
-    if (!log_gone) messages::warning("{}", log_gone.error().text);
+    for (const PeerRecord& peer : record_.peers) {
+        auto log_gone = world_.files.remove(peer.log_path);
+        if (!log_gone) messages::warning("{}", log_gone.error().text);
+    }
     co_return around_.records.remove(record_.volume);
 }
 
-Task<PeerReply> Mirror::serve(PeerRequest request) {
+Task<PeerReply> Mirror::serve(std::string caller, PeerRequest request) {
     PeerReply reply;
     if (request.uuid != record_.uuid && request.kind != RequestKind::hello &&
         request.kind != RequestKind::query) {
@@ -512,22 +652,28 @@ Task<PeerReply> Mirror::serve(PeerRequest request) {
     }
     switch (request.kind) {
         case RequestKind::query:
-            reply.summary = co_await summary();
+            reply.summary = co_await summary(caller);
             co_return reply;
         case RequestKind::hello:
-            co_return co_await on_hello(std::move(request));
+            co_return co_await on_hello(std::move(caller), std::move(request));
         case RequestKind::pause_notice:
-            co_return co_await on_pause_notice(std::move(request));
+            co_return co_await on_pause_notice(std::move(caller), std::move(request));
         case RequestKind::demote:
-            co_return co_await on_demote(std::move(request));
+            co_return co_await on_demote(std::move(caller), std::move(request));
         case RequestKind::serve_again:
-            co_return co_await on_serve_again(std::move(request));
+            co_return co_await on_serve_again(std::move(caller));
         case RequestKind::set_type:
-            co_return co_await on_set_type(std::move(request));
+            co_return co_await on_set_type(std::move(caller), std::move(request));
+        case RequestKind::advance:
+            co_return co_await on_advance(std::move(caller), std::move(request));
+        case RequestKind::set_peers:
+            co_return co_await on_set_peers(std::move(caller), std::move(request));
+        case RequestKind::change_address:
+            co_return co_await on_change_address(std::move(caller), std::move(request));
         case RequestKind::changes: {
-            SideChanges side = co_await changes();
+            SideChanges side = co_await changes(caller);
             reply.text = encode(side);
-            reply.summary = co_await summary();
+            reply.summary = co_await summary(caller);
             co_return reply;
         }
         case RequestKind::create_target:

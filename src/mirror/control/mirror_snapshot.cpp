@@ -53,8 +53,9 @@ Task<Result<>> Mirror::check_snapshot(bool refresh) {
         co_return fail(Code::exists, "volume {} has a snapshot already: drop it first, or use --refresh",
                        volume);
     if (!open_ || closing_) co_return fail(Code::failure, "volume {} is not open: {}", volume, problem_);
-    VolumeStatus now = co_await host_->status();
-    if (now.state != MirrorState::mirroring || !linked_ || !record_.consistent)
+    const Leg* leg = find(record_.origin);
+    VolumeStatus now = co_await host_->status(record_.origin);
+    if (now.state != MirrorState::mirroring || !leg || !leg->linked || !record_.consistent)
         co_return fail(Code::failure, "volume {} is not mirroring ({}): a snapshot is of a mirror in sync",
                        volume, to_string(now.state));
     co_return Result<>{};
@@ -63,8 +64,9 @@ Task<Result<>> Mirror::check_snapshot(bool refresh) {
 Task<Result<>> Mirror::prepare_snapshot(std::uint64_t number) {
     std::vector<std::string> problems;
     const MirrorParameters parameters =
-        parameters_of(around_.settings, record_.parameters, record_.volume, problems);
-    VolumeStatus now = co_await host_->status();
+        parameters_of(around_.settings, record_.main().parameters, record_.volume, problems);
+    snapshot_peer_ = record_.origin;
+    VolumeStatus now = co_await host_->status(snapshot_peer_);
     SnapshotPlan plan;
     plan.number = number;
     plan.file = snapshot_file();
@@ -72,7 +74,7 @@ Task<Result<>> Mirror::prepare_snapshot(std::uint64_t number) {
     snapshot_ = SnapshotState::prepared;
     snapshot_problem_.clear();
     auto made = co_await around_.snapshots->create(plan.file, now.size);
-    if (made) made = co_await host_->prepare_snapshot(plan);
+    if (made) made = co_await host_->prepare_snapshot(snapshot_peer_, plan);
     if (made) co_return made;
     snapshot_ = SnapshotState::none;
     co_await around_.snapshots->remove(snapshot_file());
@@ -80,12 +82,12 @@ Task<Result<>> Mirror::prepare_snapshot(std::uint64_t number) {
 }
 
 Task<Result<std::string>> Mirror::open_snapshot() {
-    VolumeStatus now = co_await host_->status();
+    VolumeStatus now = co_await host_->status(snapshot_peer_);
     if (now.snapshot != SnapshotState::active)
         co_return fail(Code::failure, "the snapshot of volume {} has not begun: {}", record_.volume.str(),
                        now.snapshot_problem.empty() ? "no marker came" : now.snapshot_problem);
     if (snapshot_ == SnapshotState::prepared) snapshot_ = SnapshotState::active;
-    auto device = co_await host_->export_snapshot();
+    auto device = co_await host_->export_snapshot(snapshot_peer_);
     if (!device) co_return fail(device.error());
     snapshot_device_ = *device;
     snapshot_taken_s_ =
@@ -96,7 +98,7 @@ Task<Result<std::string>> Mirror::open_snapshot() {
 
 Task<Result<>> Mirror::drop_snapshot(bool forced) {
     if (!has_snapshot()) co_return Result<>{};
-    auto dropped = co_await host_->drop_snapshot(forced);
+    auto dropped = co_await host_->drop_snapshot(snapshot_peer_, forced);
     if (!dropped)
         co_return fail(dropped.error().code, "the snapshot of volume {} cannot be dropped: {}",
                        record_.volume.str(), dropped.error().text);
@@ -131,13 +133,15 @@ Task<> Mirror::forget_old_snapshot() {
 
 // --- source
 
-Result<QuietVolume> Mirror::check_markable() const {
+Result<QuietVolume> Mirror::check_markable(const std::string& peer) const {
+    const auto leg = legs_.find(peer);
     const std::string& volume = record_.volume.str();
     if (!source()) return fail(Code::failure, "{} is not source of volume {}", around_.node, volume);
     if (record_.demoted || !open_ || closing_ || !role_checked_)
         return fail(Code::failure, "volume {} is not in service on its source {}", volume, around_.node);
-    if (!linked_ || state_ != MirrorState::mirroring)
-        return fail(Code::failure, "volume {} is not mirroring ({})", volume, to_string(state_));
+    if (leg == legs_.end() || !leg->second.linked || leg->second.state != MirrorState::mirroring)
+        return fail(Code::failure, "volume {} is not mirroring ({})", volume,
+                    to_string(leg == legs_.end() ? MirrorState::none : leg->second.state));
     if (hold_for_snapshot_)
         return fail(Code::failure, "a snapshot of volume {} is being taken already", volume);
     return QuietVolume{record_.volume, exporting_ ? device_path_ : std::string()};
@@ -148,12 +152,12 @@ Task<> Mirror::hold_for_snapshot(bool hold) {
     if (!open_ || closing_) co_return;
     set_gate(gate_);
     // What was asked before is in effect when this is answered. Letting go needs no confirmation.
-    if (hold) co_await host_->status();
+    if (hold) co_await host_->status(record_.peers.front().node);
 }
 
-Task<Result<>> Mirror::mark_snapshot(std::uint64_t number) {
+Task<Result<>> Mirror::mark_snapshot(std::string peer, std::uint64_t number) {
     if (!open_ || closing_) co_return fail(Code::failure, "volume {} is being closed", record_.volume.str());
-    co_return co_await host_->mark_snapshot(number);
+    co_return co_await host_->mark_snapshot(peer, number);
 }
 
 }  // namespace understudy::mirror::control

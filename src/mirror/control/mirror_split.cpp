@@ -7,31 +7,36 @@ namespace understudy::mirror::control {
 
 using runtime::Task;
 
-Task<SideChanges> Mirror::changes() {
+Task<SideChanges> Mirror::changes(std::string peer) {
     BlockRanges ranges;
-    if (open_) ranges = co_await host_->dirty_ranges();
+    if (open_) ranges = co_await host_->dirty_ranges(peer);
     SideChanges side = side_of(around_.node, std::move(ranges));
-    side.known = open_ && record_.log_valid;
+    side.known = open_ && record_.peer(peer)->log_valid;
     side.source = source();
     // An end that has gone on alone says so by its generation; a yielded one keeps the time.
-    if (!record_.generations.peer_may_hold_current) side.since_s = record_.alone_since_s;
+    if (!record_.generations(peer).peer_may_hold_current) side.since_s = record_.alone_since_s;
     co_return side;
 }
 
-Task<Result<std::string>> Mirror::split_view(bool json) {
+Task<Result<std::string>> Mirror::split_view(std::string peer, bool json) {
     if (!open_)
         co_return fail(Code::failure, "volume {} is not open on {}: {}", record_.volume.str(), around_.node,
                        problem_);
-    SideChanges self = co_await changes();
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
+    // Without a name, the one that it is about.
+    if (peer.empty()) peer = record_.main().node;
+    for (const PeerRecord& one : record_.peers)
+        if (which->size() > 1 && one.split_brain) peer = one.node;
+    SideChanges self = co_await changes(peer);
     const CallLimits limits{.connect = kConnectLimit, .answer = kQueryLimit};
-    auto reply = co_await call_peer(world_, peer_address(), request(RequestKind::changes), limits);
+    auto reply = co_await call_peer(world_, address_of(peer), request(RequestKind::changes, peer), limits);
     if (!reply)
-        co_return fail(reply.error().code, "{} does not say what it changed: {}", record_.remote_node,
-                       reply.error().text);
-    auto peer = decode_side(reply->text);
-    if (!peer) co_return fail(peer.error());
+        co_return fail(reply.error().code, "{} does not say what it changed: {}", peer, reply.error().text);
+    auto theirs = decode_side(reply->text);
+    if (!theirs) co_return fail(theirs.error());
     const std::string& volume = record_.volume.str();
-    co_return json ? split_json(volume, self, *peer) : describe_split(volume, self, *peer);
+    co_return json ? split_json(volume, self, *theirs) : describe_split(volume, self, *theirs);
 }
 
 }  // namespace understudy::mirror::control

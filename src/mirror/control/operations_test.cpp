@@ -116,14 +116,14 @@ class Life {
         const MirrorRecord& from = pair_.record(source());
         const MirrorRecord& to = pair_.record(target());
         if (from.role != Role::source || to.role != Role::target) return false;
-        if (from.state != model_.state || to.unlocked != model_.unlocked) return false;
-        if (from.type != model_.type || to.type != model_.type) return false;
+        if (from.peers.front().state != model_.state || to.unlocked != model_.unlocked) return false;
+        if (from.peers.front().type != model_.type || to.peers.front().type != model_.type) return false;
         if (!source().daemon->host->exported()) return false;
         if (target().daemon->host->exported() != model_.unlocked) return false;
         if (model_.state == MirrorState::mirroring)
             return pair_.in_sync() && source().disk.blocks == target().disk.blocks;
         // Nobody continues it but a person.
-        return from.user_requested;
+        return from.peers.front().user_requested;
     }
 
     std::string settle() {
@@ -133,9 +133,10 @@ class Life {
                 return host.name + " has no mirror";
             const MirrorRecord& record = pair_.record(host);
             return fmt::format("{} {} {} {}{}{} {}", host.name, to_string(record.role),
-                               to_string(record.state), to_string(record.type),
+                               to_string(record.peers.front().state), to_string(record.peers.front().type),
                                record.unlocked ? " unlocked" : "",
-                               host.daemon->host->exported() ? " exported" : "", record.problem);
+                               host.daemon->host->exported() ? " exported" : "",
+                               record.peers.front().problem);
         };
         return fmt::format("expected {} source, {}{}; found {} and {}", source().name,
                            to_string(model_.state), model_.unlocked ? ", target unlocked" : "",

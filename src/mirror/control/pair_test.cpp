@@ -36,9 +36,9 @@ TEST_F(PairTest, CreationCopiesTheWholeSourceAndThenMirrors) {
     EXPECT_EQ(right.disk.blocks[3], 42);
     EXPECT_FALSE(right.daemon->host->exported());
     EXPECT_EQ(pair.record(right).volume, pair.record(left).volume);
-    EXPECT_EQ(pair.record(left).local_address, left.address);  // as the administrator chose them
-    EXPECT_EQ(pair.record(left).remote_address, right.address);
-    EXPECT_EQ(pair.record(right).local_address, right.address);
+    EXPECT_EQ(pair.peer(left).local_address, left.address);  // as the administrator chose them
+    EXPECT_EQ(pair.peer(left).address, right.address);
+    EXPECT_EQ(pair.peer(right).local_address, right.address);
 }
 
 // Spec: REP-041
@@ -70,14 +70,14 @@ TEST_F(PairTest, APeerOfAnOlderBuildIsMirroredToWithoutTheFeaturesThatItLacks) {
 // Spec: REP-096
 TEST_F(PairTest, BrokenConnectionsAreReplacedWithoutAResyncOrANewGeneration) {
     create();
-    const auto generation = pair.record(left).generations.current;
+    const auto generation = pair.generations(left).current;
     const auto sent = pair.wire.blocks_sent;
     pair.reset();
     EXPECT_TRUE(pair.write(left, 3, 42));
     ASSERT_TRUE(pair.wait_in_sync());
     EXPECT_EQ(pair.wire.blocks_sent, sent);
-    EXPECT_EQ(pair.record(left).generations.current, generation);
-    EXPECT_TRUE(pair.record(left).generations.peer_may_hold_current);
+    EXPECT_EQ(pair.generations(left).current, generation);
+    EXPECT_TRUE(pair.generations(left).peer_may_hold_current);
     EXPECT_EQ(pair.cluster.posts, 0);
     EXPECT_EQ(right.disk.blocks[3], 42);
     for (int i = 0; i < 5; ++i) {  // again and again, also while the links are being replaced
@@ -97,7 +97,7 @@ TEST_F(PairTest, ATargetWhoseDaemonEndedIsNotWaitedFor) {
     pair.kill(right);
     pair.reset();
     EXPECT_TRUE(pair.write(left, 3, 42, 2s)) << "a refusal ends the wait at once";
-    EXPECT_FALSE(pair.record(left).generations.peer_may_hold_current);
+    EXPECT_FALSE(pair.generations(left).peer_may_hold_current);
     pair.start(right);
     ASSERT_TRUE(pair.wait_in_sync());
     EXPECT_EQ(right.disk.blocks[3], 42);
@@ -109,8 +109,8 @@ TEST_F(PairTest, ANetworkThatStaysSilentIsWaitedForNoLongerThanADetectionInterva
     pair.sim.partition("left", "right");
     pair.reset();
     EXPECT_FALSE(pair.write(left, 3, 42, 25s));
-    EXPECT_TRUE(pair.record(left).generations.peer_may_hold_current);
-    ASSERT_TRUE(pair.until([&] { return !pair.record(left).generations.peer_may_hold_current; }, 10s));
+    EXPECT_TRUE(pair.generations(left).peer_may_hold_current);
+    ASSERT_TRUE(pair.until([&] { return !pair.generations(left).peer_may_hold_current; }, 10s));
     EXPECT_TRUE(pair.write(left, 5, 43));
     pair.sim.heal_all();
     ASSERT_TRUE(pair.wait_in_sync());
@@ -129,7 +129,7 @@ TEST_F(PairTest, APauseOrAPromotionWhileTheLinksAreBrokenGoesItsUsualWay) {
     pair.sim.partition("left", "right");
     pair.reset();
     expect_ok(pair.run(left, {"pause", "R"}));
-    EXPECT_EQ(pair.record(left).state, MirrorState::paused);
+    EXPECT_EQ(pair.peer(left).state, MirrorState::paused);
     EXPECT_TRUE(pair.write(left, 3, 42));
     pair.sim.heal_all();
     expect_ok(pair.run(left, {"continue", "R"}));
@@ -151,7 +151,7 @@ TEST_F(PairTest, APauseOrAPromotionWhileTheLinksAreBrokenGoesItsUsualWay) {
 // Spec: REP-057, REP-066, REP-068, REP-275
 TEST_F(PairTest, TheIntentLogMovesWithItsSettingAndItsBitsComeAlong) {
     create();
-    const std::string before = pair.record(left).log_path;
+    const std::string before = pair.peer(left).log_path;
     ASSERT_TRUE(left.node->files().make_directories("/mnt/fast"));
     pair.kill(right);
     ASSERT_TRUE(pair.write(left, 2, 9));
@@ -161,15 +161,15 @@ TEST_F(PairTest, TheIntentLogMovesWithItsSettingAndItsBitsComeAlong) {
     pair.start(left);
     pair.start(right);
     ASSERT_TRUE(pair.wait_in_sync());
-    EXPECT_EQ(pair.record(left).log_path, "/mnt/fast/R.bitmap");
-    EXPECT_TRUE(left.node->files().exists("/mnt/fast/R.bitmap"));
+    EXPECT_EQ(pair.peer(left).log_path, "/mnt/fast/R@right.bitmap");
+    EXPECT_TRUE(left.node->files().exists("/mnt/fast/R@right.bitmap"));
     EXPECT_FALSE(left.node->files().exists(before));
     EXPECT_EQ(pair.wire.blocks_sent, 1U);
     pair.kill(left);
     left.settings.clear();
     pair.start(left);
     ASSERT_TRUE(pair.wait_in_sync());
-    EXPECT_EQ(pair.record(left).log_path, before);
+    EXPECT_EQ(pair.peer(left).log_path, before);
 }
 
 // Spec: REP-061, REP-062, REP-063, REP-210
@@ -189,12 +189,12 @@ TEST_F(PairTest, ADirectoryOfLogsThatIsMissingIsWaitedForAndThenReplaced) {
 
     pair.kill(left);
     left.settings = "BitmapBaseDir=/mnt/gone\nWaitForBitmapBaseDirMs=1000\n";
-    ASSERT_TRUE(left.node->files().remove("/mnt/fast/R.bitmap"));  // its disk is another one now
+    ASSERT_TRUE(left.node->files().remove("/mnt/fast/R@right.bitmap"));  // its disk is another one now
     pair.wire.blocks_sent = 0;
     pair.start(left);
     ASSERT_TRUE(pair.until([&] { return pair.in_sync(); }, 120s));
     EXPECT_EQ(pair.wire.blocks_sent, kBlocks) << "a new log knows nothing";
-    EXPECT_EQ(pair.record(left).log_path, "/var/lib/understudy/Bitmaps/R.bitmap");
+    EXPECT_EQ(pair.peer(left).log_path, "/var/lib/understudy/Bitmaps/R@right.bitmap");
     status = pair.run(left, {"status", "R"});
     EXPECT_NE(status.out.find("BitmapBaseDir=/mnt/gone has not appeared"), std::string::npos) << status.out;
 }
@@ -208,7 +208,7 @@ TEST_F(PairTest, AMirrorIsNotMadeWhereItsLogHasNoPlace) {
     EXPECT_TRUE(left.daemon->manager.all().empty());
     ASSERT_TRUE(right.node->files().make_directories("/mnt/fast"));
     create();
-    EXPECT_EQ(pair.record(right).log_path, "/mnt/fast/R.bitmap");
+    EXPECT_EQ(pair.peer(right).log_path, "/mnt/fast/R@left.bitmap");
 }
 
 // Spec: REP-059, REP-187, REP-210
@@ -251,14 +251,14 @@ TEST_F(PairTest, AfterACleanEndEvenALostLogNeedsNoResyncAndTheRecordSaysMirrorin
     pair.write(left, 3, 5);
     pair.wire.blocks_sent = 0;
     pair.stop(left);
-    EXPECT_EQ(pair.record(left).state, MirrorState::mirroring);
-    EXPECT_TRUE(pair.record(left).clean);
+    EXPECT_EQ(pair.peer(left).state, MirrorState::mirroring);
+    EXPECT_TRUE(pair.peer(left).clean);
     pair.kill(left);
     left.disk.log_lost = true;
     pair.start(left);
     ASSERT_TRUE(pair.wait_in_sync());
     EXPECT_EQ(pair.wire.blocks_sent, 0U);
-    EXPECT_FALSE(pair.record(left).split_brain);
+    EXPECT_FALSE(pair.peer(left).split_brain);
 }
 
 // Spec: REP-064, REP-216
@@ -272,33 +272,33 @@ TEST_F(PairTest, ALogThatFailedIsUsedNoMoreAndACrashThenNeedsAFullResync) {
     pair.start(left);
     ASSERT_TRUE(pair.wait_in_sync());
     EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
-    EXPECT_TRUE(pair.record(left).log_valid);
+    EXPECT_TRUE(pair.peer(left).log_valid);
 }
 
 // Spec: REP-135, REP-136, REP-137, REP-138, REP-148, REP-160
 TEST_F(PairTest, WhatAUserPausedStaysPausedAndWhatALossPausedDoesNot) {
     create();
     pair.cut();
-    ASSERT_TRUE(pair.until([&] { return pair.record(left).state == MirrorState::paused; }));
-    EXPECT_FALSE(pair.record(left).user_requested);
+    ASSERT_TRUE(pair.until([&] { return pair.peer(left).state == MirrorState::paused; }));
+    EXPECT_FALSE(pair.peer(left).user_requested);
     pair.heal();
     ASSERT_TRUE(pair.wait_in_sync());
     expect_ok(pair.run(left, {"pause", "R"}));
-    EXPECT_TRUE(pair.record(left).user_requested);
+    EXPECT_TRUE(pair.peer(left).user_requested);
     for (int i = 0; i < 2; ++i) {
         pair.cut();
         pair.sim.run_for(5s);
         pair.heal();
         pair.sim.run_for(20s);
-        EXPECT_EQ(pair.record(left).state, MirrorState::paused);
-        EXPECT_TRUE(pair.record(left).user_requested);
+        EXPECT_EQ(pair.peer(left).state, MirrorState::paused);
+        EXPECT_TRUE(pair.peer(left).user_requested);
         pair.power_off(left);  // the state and the wish outlive the host
         pair.start(left);
         ASSERT_TRUE(pair.until([&] { return left.daemon->host && left.daemon->host->exported(); }));
     }
     expect_ok(pair.run(left, {"continue", "R"}));
     ASSERT_TRUE(pair.wait_in_sync());
-    EXPECT_FALSE(pair.record(left).user_requested);
+    EXPECT_FALSE(pair.peer(left).user_requested);
 }
 
 // Spec: REP-154
@@ -346,10 +346,13 @@ TEST_F(PairTest, ACreationCutShortIsUndone) {
         static runtime::Task<> create(Daemon* daemon) {
             CreateOptions options;
             options.volume = VolumeId("R");
-            options.device = options.target_device = "/disks/r";
-            options.target_node = "right";
-            options.source_address = "10.0.0.1";
-            options.target_address = "10.0.0.2";
+            options.device = "/disks/r";
+            TargetOptions target;
+            target.node = "right";
+            target.device = "/disks/r";
+            target.source_address = "10.0.0.1";
+            target.address = "10.0.0.2";
+            options.targets.push_back(target);
             auto made = co_await daemon->manager.create(options);
             (void)made;
         }
@@ -373,7 +376,7 @@ TEST_F(PairTest, PauseKeepsTheTargetAsItWasAndContinueSendsTheDifference) {
     EXPECT_TRUE(pair.write(left, 2, 12));
     pair.sim.run_for(10s);
     EXPECT_EQ(right.disk.blocks[1], 0);
-    EXPECT_EQ(pair.record(left).state, MirrorState::paused);
+    EXPECT_EQ(pair.peer(left).state, MirrorState::paused);
     EXPECT_TRUE(pair.record(right).outdated);
     expect_ok(pair.run(left, {"continue", "R"}));
     ASSERT_TRUE(pair.wait_in_sync());
@@ -387,7 +390,7 @@ TEST_F(PairTest, AfterALinkLossTheSourceGoesOnAloneAndResyncsByItself) {
     create();
     pair.power_off(right);
     EXPECT_TRUE(pair.write(left, 5, 55));
-    const auto alone = pair.record(left).generations;
+    const auto alone = pair.generations(left);
     EXPECT_FALSE(alone.peer_may_hold_current);
     pair.start(right);
     ASSERT_TRUE(pair.wait_in_sync());
@@ -529,7 +532,7 @@ TEST_F(PairTest, ATargetThatTheClusterFindsDeadHoldsNoWriteUntilItsPingsAreMisse
     pair.cluster.dead.insert("right");
     left.daemon->host->miss_answers();
     EXPECT_TRUE(pair.write(left, 5, 55, 200ms));
-    EXPECT_FALSE(pair.record(left).generations.peer_may_hold_current);
+    EXPECT_FALSE(pair.generations(left).peer_may_hold_current);
     EXPECT_TRUE(pair.record(left).alone_noted);
     pair.cluster.dead.clear();
     pair.start(right);
@@ -549,7 +552,7 @@ TEST_F(PairTest, WithoutItsClusterDaemonASilentTargetIsLeftToThePings) {
     left.daemon->host->miss_answers();
     EXPECT_FALSE(pair.write(left, 3, 33, 1s));
     EXPECT_TRUE(left.daemon->host->linked());
-    EXPECT_EQ(pair.record(left).state, MirrorState::mirroring);
+    EXPECT_EQ(pair.peer(left).state, MirrorState::mirroring);
 }
 
 // Spec: REP-079
@@ -704,7 +707,7 @@ TEST_F(PairTest, WritesOnBothSidesAreASplitBrainAndNothingIsOverwritten) {
     expect_ok(pair.run(right, {"promote", "R"}));
     EXPECT_TRUE(pair.write(right, 2, 22));
     pair.heal();
-    ASSERT_TRUE(pair.until([&] { return pair.record(left).split_brain && pair.record(right).split_brain; }));
+    ASSERT_TRUE(pair.until([&] { return pair.peer(left).split_brain && pair.peer(right).split_brain; }));
     pair.sim.run_for(60s);
     EXPECT_EQ(left.disk.blocks[1], 11);
     EXPECT_EQ(left.disk.blocks[2], 0);
@@ -747,7 +750,7 @@ TEST_F(PairTest, ASourceThatWroteAloneBeforeItCrashedIsNotOverwritten) {
     expect_ok(pair.run(right, {"promote", "R"}));
     pair.heal();
     pair.start(left);
-    ASSERT_TRUE(pair.until([&] { return pair.record(left).split_brain && pair.record(right).split_brain; }));
+    ASSERT_TRUE(pair.until([&] { return pair.peer(left).split_brain && pair.peer(right).split_brain; }));
     EXPECT_EQ(left.disk.blocks[1], 11);
     EXPECT_EQ(right.disk.blocks[1], 0);
 }
@@ -759,10 +762,9 @@ TEST_F(PairTest, ASourceThatRestartsWithItsPeerAwayServesAndRemembersThatItIsAlo
     pair.power_off(left);
     pair.start(left);
     ASSERT_TRUE(pair.until([&] { return left.daemon->host && left.daemon->host->exported(); }));
-    EXPECT_TRUE(pair.record(left).generations.peer_may_hold_current ||
-                !pair.record(left).generations.history.empty());
+    EXPECT_TRUE(pair.generations(left).peer_may_hold_current || !pair.generations(left).history.empty());
     EXPECT_TRUE(pair.write(left, 6, 66));
-    EXPECT_FALSE(pair.record(left).generations.peer_may_hold_current);
+    EXPECT_FALSE(pair.generations(left).peer_may_hold_current);
     pair.start(right);
     ASSERT_TRUE(pair.wait_in_sync());
     EXPECT_EQ(right.disk.blocks[6], 66);
@@ -777,7 +779,7 @@ TEST_F(PairTest, ALostLogMeansAFullResync) {
     pair.start(left);
     ASSERT_TRUE(pair.wait_in_sync());
     EXPECT_EQ(pair.wire.blocks_sent, sent + kBlocks);
-    EXPECT_TRUE(pair.record(left).log_valid);
+    EXPECT_TRUE(pair.peer(left).log_valid);
 }
 
 // Spec: REP-220
@@ -847,8 +849,8 @@ TEST_F(PairTest, ATargetOfAnotherMirrorIsLeftAlone) {
 TEST_F(PairTest, TheTypeChangesOnBothEnds) {
     create();
     expect_ok(pair.run(left, {"type", "R", "async"}));
-    ASSERT_TRUE(pair.until([&] { return pair.record(right).type == MirrorType::async; }));
-    EXPECT_EQ(pair.record(left).type, MirrorType::async);
+    ASSERT_TRUE(pair.until([&] { return pair.peer(right).type == MirrorType::async; }));
+    EXPECT_EQ(pair.peer(left).type, MirrorType::async);
     expect_error(pair.run(left, {"type", "R", "maybe"}), "sync or async");
 }
 
@@ -927,7 +929,7 @@ TEST_P(RandomFaults, NoAcknowledgedWriteIsLost) {
         }
         for (const auto& [block, expected] : acknowledged)
             ASSERT_EQ(active->disk.blocks[block], expected) << "step " << step << " block " << block;
-        ASSERT_FALSE(pair.record(*active).split_brain);
+        ASSERT_FALSE(pair.peer(*active).split_brain);
     }
     ASSERT_TRUE(pair.wait_in_sync());
     EXPECT_EQ(pair.left.disk.blocks, pair.right.disk.blocks);

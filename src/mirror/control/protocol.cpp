@@ -9,6 +9,8 @@ namespace understudy::mirror::control {
 
 namespace {
 
+constexpr std::uint64_t kMostBlocks = std::uint64_t{1} << 47;  // 2^63 bytes
+
 template <class Array>
 std::string bytes_of(const Array& array) {
     return {reinterpret_cast<const char*>(array.data()), array.size()};
@@ -42,6 +44,7 @@ constexpr auto kSummaryFields = std::tuple{
     SummaryField{&EndSummary::demoted, &wire::Summary::demoted, &wire::Summary::set_demoted},
     SummaryField{&EndSummary::yielded, &wire::Summary::yielded, &wire::Summary::set_yielded},
     SummaryField{&EndSummary::split_brain, &wire::Summary::split_brain, &wire::Summary::set_split_brain},
+    SummaryField{&EndSummary::log_complete, &wire::Summary::log_complete, &wire::Summary::set_log_complete},
     SummaryField{&EndSummary::dirty_blocks, &wire::Summary::dirty_blocks, &wire::Summary::set_dirty_blocks},
     SummaryField{&EndSummary::size, &wire::Summary::size, &wire::Summary::set_size},
     SummaryField{&EndSummary::sector_size, &wire::Summary::sector_size, &wire::Summary::set_sector_size},
@@ -94,6 +97,67 @@ bool get_offer(mirror::wire::Offer& out, const Message& in) {
     return out.oldest_version >= 1 && out.newest_version >= out.oldest_version;
 }
 
+template <class List>
+void put_peers(List& out, const std::vector<PeerFacts>& peers) {
+    for (const PeerFacts& peer : peers) {
+        wire::Peer& to = *out.Add();
+        to.set_node(peer.node);
+        to.set_address(peer.address);
+        to.set_local_address(peer.local_address);
+        to.set_port(peer.port);
+        to.set_type(static_cast<std::uint32_t>(peer.type));
+        to.set_user_requested(peer.user_requested);
+        to.set_log_valid(peer.log_valid);
+        to.set_sync_base(peer.sync_base);
+        to.set_offered(peer.offered);
+        if (!peer.dirty || peer.dirty->size() > kMostRanges) continue;
+        to.set_dirty_known(true);
+        std::uint64_t end = 0;
+        for (const BlockRange& range : *peer.dirty) {
+            to.add_dirty(range.first - end);
+            to.add_dirty(range.count);
+            end = range.first + range.count;
+        }
+    }
+}
+
+/// False for what no peer says.
+template <class List>
+bool get_peers(std::vector<PeerFacts>& out, const List& in) {
+    if (in.size() > static_cast<int>(kMaxTargets)) return false;
+    for (const wire::Peer& from : in) {
+        PeerFacts peer;
+        peer.node = from.node();
+        peer.address = from.address();
+        peer.local_address = from.local_address();
+        if (peer.node.empty() || from.port() == 0 || from.port() > 65535) return false;
+        peer.port = static_cast<std::uint16_t>(from.port());
+        if (from.type() != static_cast<std::uint32_t>(MirrorType::sync) &&
+            from.type() != static_cast<std::uint32_t>(MirrorType::async))
+            return false;
+        peer.type = static_cast<MirrorType>(from.type());
+        peer.user_requested = from.user_requested();
+        peer.log_valid = from.log_valid();
+        peer.sync_base = from.sync_base();
+        peer.offered = from.offered();
+        if (from.dirty_size() % 2 != 0 || from.dirty_size() > static_cast<int>(2 * kMostRanges)) return false;
+        if (from.dirty_known()) {
+            BlockRanges ranges;
+            std::uint64_t end = 0;
+            for (int i = 0; i < from.dirty_size(); i += 2) {
+                const BlockRange range{end + from.dirty(i), from.dirty(i + 1)};
+                // Blocks beyond any volume's end, sums that wrap: not ours.
+                if (range.first > kMostBlocks || range.count > kMostBlocks - range.first) return false;
+                ranges.push_back(range);
+                end = range.first + range.count;
+            }
+            peer.dirty = std::move(ranges);
+        }
+        out.push_back(std::move(peer));
+    }
+    return true;
+}
+
 template <class Message>
 Result<Message> parse(std::span<const std::byte> frame, std::string_view what) {
     Message message;
@@ -126,6 +190,7 @@ std::string encode(const PeerRequest& request) {
     out.set_snapshot(request.snapshot);
     out.set_refresh(request.refresh);
     if (request.resumes != SessionId{}) out.set_resumes(bytes_of(request.resumes));
+    put_peers(*out.mutable_peers(), request.peers);
     if (request.kind == RequestKind::create_target) {
         auto& create = *out.mutable_create();
         create.set_device(request.create.device);
@@ -136,6 +201,7 @@ std::string encode(const PeerRequest& request) {
         create.set_export_kind(request.create.export_kind == ExportKind::nbd ? 1 : 0);
         create.set_export_wanted(static_cast<std::uint32_t>(request.create.export_kind));
         create.set_equal(request.create.equal);
+        put_peers(*create.mutable_peers(), request.create.peers);
     }
     return out.SerializeAsString();
 }
@@ -155,6 +221,7 @@ std::string encode(const PeerReply& reply) {
     // Shifted so that "invalid", -1, stays an unsigned field.
     out.set_state(static_cast<std::uint32_t>(static_cast<int>(reply.state) + 1));
     put(*out.mutable_offer(), reply.offer);
+    put_peers(*out.mutable_peers(), reply.peers);
     out.set_text(reply.text);
     out.set_resumed(reply.resumed);
     return out.SerializeAsString();
@@ -175,7 +242,7 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     const bool snapshot = out.kind == RequestKind::snapshot_take || out.kind == RequestKind::snapshot_mark;
     if (!snapshot && out.kind != RequestKind::changes &&
         (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
-         in.kind() > static_cast<std::uint32_t>(RequestKind::set_type)))
+         in.kind() > static_cast<std::uint32_t>(RequestKind::change_address)))
         return bad("kind");
     if (!fill(out.uuid, in.uuid())) return bad("mirror id");
     if (!get(out.summary, in.summary())) return bad("summary");
@@ -183,6 +250,7 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     out.type = static_cast<MirrorType>(in.type());
     if (!get_offer(out.offer, in)) return bad("offer");
     if (!fill(out.resumes, in.resumes())) return bad("session");
+    if (!get_peers(out.peers, in.peers())) return bad("list of peers");
     if (const auto problem = volume_id_problem(out.volume); !problem.empty()) return bad("volume name");
     if (snapshot) {
         if (in.volumes().empty() || in.volumes_size() > static_cast<int>(kMostSnapshotVolumes))
@@ -210,7 +278,9 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
                       static_cast<std::uint16_t>(create.remote_port()),
                       static_cast<MirrorType>(create.type()),
                       wanted,
-                      create.equal()};
+                      create.equal(),
+                      {}};
+        if (!get_peers(out.create.peers, create.peers())) return bad("list of peers");
     }
     return out;
 }
@@ -236,6 +306,7 @@ Result<PeerReply> decode_reply(std::span<const std::byte> frame) {
     if (in.state() > static_cast<std::uint32_t>(MirrorState::pending) + 1) return bad("state");
     out.state = static_cast<MirrorState>(static_cast<int>(in.state()) - 1);
     if (!get_offer(out.offer, in)) return bad("offer");
+    if (!get_peers(out.peers, in.peers())) return bad("list of peers");
     out.text = in.text();
     out.resumed = in.resumed();
     return out;

@@ -7,6 +7,7 @@
 #include "mirror/control/session.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,8 +15,8 @@
 namespace understudy::mirror::control {
 
 inline constexpr std::uint32_t kProtocolVersion = 1;
-/// A request or reply is small; anything longer is not one of ours.
-inline constexpr std::size_t kMaxMessageBytes = 64UL << 10;
+/// Small, but for the blocks that the logs of a volume with several targets hold.
+inline constexpr std::size_t kMaxMessageBytes = 1UL << 20;
 
 enum class RequestKind : std::uint32_t {
     query = 1,          // your summary, nothing changes
@@ -26,14 +27,35 @@ enum class RequestKind : std::uint32_t {
     demote = 6,         // target: give up your device, I take over
     serve_again = 7,    // target: I did not take over, go on
     set_type = 8,
+    advance = 9,          // source: another target was lost; my content is of this generation from here on
+    set_peers = 10,       // source: these are the volume's other hosts
+    change_address = 11,  // the sender's and the receiver's addresses for each other
     // A command for this node's service of commands (mirror/emcmd), in `payload`; of no volume in particular.
     service = 64,
     snapshot_take = 20,  // to the target: take a snapshot of your volumes
     snapshot_mark = 21,  // to the source: quiesce and mark `volumes` for my snapshot
     changes = 22,        // what your intent log says you changed; nothing happens
 };
+
 /// Volumes of one snapshot, at most.
 inline constexpr std::size_t kMostSnapshotVolumes = 64;
+
+/// Another host of a volume, as the sender knows it.
+struct PeerFacts {
+    std::string node;
+    std::string address;        // where the receiver reaches it; empty: not told
+    std::string local_address;  // and from where
+    std::uint16_t port = kDispatchPort;
+    MirrorType type = MirrorType::sync;
+    bool user_requested = false;
+    bool log_valid = false;
+    GenerationId sync_base = 0, offered = 0;
+    std::optional<BlockRanges> dirty;  // what the sender's log of it holds
+
+    friend bool operator==(const PeerFacts&, const PeerFacts&) = default;
+};
+/// Ranges that travel; a log more scattered than that is not worth it.
+inline constexpr std::size_t kMostRanges = 65536;
 
 struct CreateTarget {
     std::string device;
@@ -43,6 +65,7 @@ struct CreateTarget {
     MirrorType type = MirrorType::sync;
     ExportKind export_kind = ExportKind::automatic;
     bool equal = false;
+    std::vector<PeerFacts> peers;
 };
 
 struct PeerRequest {
@@ -52,8 +75,9 @@ struct PeerRequest {
     EndSummary summary;   // of the asking end
     CreateTarget create;  // create_target only
     MirrorType type = MirrorType::none;
-    mirror::wire::Offer offer;      // of the asking end, for the data links
-    std::string payload;            // service only
+    mirror::wire::Offer offer;  // of the asking end, for the data links
+    std::string payload;        // service only
+    std::vector<PeerFacts> peers;
     std::vector<VolumeId> volumes;  // of a snapshot
     std::uint64_t snapshot = 0;     // its number
     bool refresh = false;           // snapshot_take: in the place of an earlier one
@@ -70,10 +94,11 @@ struct PeerReply {
     SessionKey key{};
     bool was_serving = false;  // demote
     MirrorState state = MirrorState::none;
-    mirror::wire::Offer offer;  // of the answering end
-    std::string payload;        // service only
-    std::string text;           // snapshot_take: the devices, a line each; changes: see split_view.h
-    bool resumed = false;       // hello: the session goes on over the links of this one
+    mirror::wire::Offer offer;     // of the answering end
+    std::string payload;           // service only
+    std::vector<PeerFacts> peers;  // demote: the source's other targets
+    std::string text;              // snapshot_take: the devices, a line each; changes: see split_view.h
+    bool resumed = false;          // hello: the session goes on over the links of this one
 };
 
 std::string encode(const PeerRequest& request);

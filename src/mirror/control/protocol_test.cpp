@@ -25,6 +25,20 @@ EndSummary summary() {
     return made;
 }
 
+PeerFacts other_peer() {
+    PeerFacts made;
+    made.node = "third";
+    made.address = "10.0.0.3";
+    made.local_address = "10.0.0.2";
+    made.port = 9998;
+    made.type = MirrorType::async;
+    made.user_requested = made.log_valid = true;
+    made.sync_base = 7;
+    made.offered = ~0ULL;
+    made.dirty = BlockRanges{{0, 1}, {5, 3}, {1 << 20, 9}};
+    return made;
+}
+
 // Spec: REP-041
 TEST(Protocol, ARequestSurvivesTheWire) {
     PeerRequest request;
@@ -32,7 +46,10 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     request.volume = VolumeId("R");
     request.uuid[0] = 1;
     request.summary = summary();
-    request.create = {"/dev/sdb", "10.0.0.2", "10.0.0.1", 9998, MirrorType::async, ExportKind::nbd, true};
+    request.create = {"/dev/sdb",        "10.0.0.2",      "10.0.0.1", 9998,
+                      MirrorType::async, ExportKind::nbd, true,       {other_peer()}};
+    request.peers = {other_peer(), other_peer()};
+    request.peers[1].dirty.reset();
     request.offer = {1, 3, 0x8000000000000001};
     request.resumes[7] = std::byte{9};
     const auto read = decode_request(frame(encode(request)));
@@ -47,6 +64,28 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     EXPECT_TRUE(read->create.equal);
     EXPECT_EQ(read->offer, request.offer);
     EXPECT_EQ(read->resumes, request.resumes);
+    EXPECT_EQ(read->create.peers, request.create.peers);
+    EXPECT_EQ(read->peers, request.peers);
+}
+
+// Spec: REP-239
+TEST(Protocol, BlocksThatCannotBeAreRefusedAndTooManyRangesAreNotSent) {
+    PeerReply reply;
+    reply.peers = {other_peer()};
+    reply.peers[0].dirty = BlockRanges{{1, std::uint64_t{1} << 60}};
+    EXPECT_FALSE(decode_reply(frame(encode(reply))));
+    reply.peers[0].dirty = BlockRanges();
+    for (std::uint64_t block = 0; block <= kMostRanges; ++block)
+        reply.peers[0].dirty->push_back({2 * block, 1});
+    auto read = decode_reply(frame(encode(reply)));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_FALSE(read->peers[0].dirty);  // not known: a full resync follows
+    reply.peers[0].dirty->pop_back();
+    read = decode_reply(frame(encode(reply)));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(read->peers, reply.peers);
+    reply.peers.resize(kMaxTargets + 1, other_peer());
+    EXPECT_FALSE(decode_reply(frame(encode(reply))));
 }
 
 TEST(Protocol, TheWayThatAMirrorWantsToBeOfferedReachesTheTarget) {
@@ -117,6 +156,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     reply.was_serving = true;
     reply.state = MirrorState::invalid;
     reply.offer = {1, 1, 5};
+    reply.peers = {other_peer()};
     reply.text = "/dev/understudy/A.snapshot\n";
     reply.resumed = true;
     const auto read = decode_reply(frame(encode(reply)));
@@ -131,6 +171,7 @@ TEST(Protocol, AReplySurvivesTheWire) {
     EXPECT_TRUE(read->was_serving);
     EXPECT_EQ(read->state, MirrorState::invalid);
     EXPECT_EQ(read->offer, reply.offer);
+    EXPECT_EQ(read->peers, reply.peers);
     EXPECT_EQ(read->text, reply.text);
     EXPECT_TRUE(read->resumed);
 }

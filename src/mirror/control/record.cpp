@@ -8,7 +8,7 @@ namespace understudy::mirror::control {
 
 namespace {
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;  // 1: one peer, its fields among those of the volume
 constexpr std::string_view kSuffix = ".json";
 constexpr std::size_t kMaxVolumeName = 32;
 
@@ -82,7 +82,7 @@ class Reader {
             out[i] = static_cast<std::uint8_t>((*raw)[i]);
         return out;
     }
-    void bad(const char* key) {
+    void bad(const std::string& key) {
         if (problem_.empty()) problem_ = key;
     }
     [[nodiscard]] const std::string& problem() const { return problem_; }
@@ -133,8 +133,132 @@ std::optional<ExportKind> parse_export(std::string_view word) {
     return std::nullopt;
 }
 
+namespace {
+
+Json json_of(const PeerRecord& peer, const PeerBase& base) {
+    return {
+        {"node", peer.node},
+        {"local_address", peer.local_address},
+        {"address", peer.address},
+        {"port", peer.port},
+        {"type", std::string(peer.type == MirrorType::sync ? "sync" : "async")},
+        {"state", static_cast<int>(peer.state)},
+        {"cause", static_cast<int>(peer.cause)},
+        {"user_requested", peer.user_requested},
+        {"split_brain", peer.split_brain},
+        {"problem", peer.problem},
+        {"log_path", peer.log_path},
+        {"log_valid", peer.log_valid},
+        {"log_complete", peer.log_complete},
+        {"clean", peer.clean},
+        {"parameters", peer.parameters},
+        {"generation_in_sync", fmt::format("{:016x}", base.sync_base)},
+        {"generation_offered", fmt::format("{:016x}", base.offered)},
+        {"may_hold_generation", base.may_hold_current},
+    };
+}
+
+MirrorType type_of(Reader& reader) {
+    const std::string type = reader.text("type");
+    if (type != "sync" && type != "async") reader.bad("type");
+    return type == "async" ? MirrorType::async : MirrorType::sync;
+}
+
+PauseCause cause_of(Reader& reader) {
+    return static_cast<PauseCause>(reader.number("cause", 0, kPauseCauses - 1));
+}
+
+/// What both formats have under the same names.
+void read_common(Reader& reader, PeerRecord& peer) {
+    peer.local_address = reader.text("local_address");
+    peer.type = type_of(reader);
+    peer.state = reader.state("state");
+    peer.cause = cause_of(reader);
+    peer.user_requested = reader.flag("user_requested");
+    peer.split_brain = reader.flag("split_brain");
+    peer.problem = reader.text("problem");
+    peer.log_path = reader.text("log_path");
+    peer.log_valid = reader.flag("log_valid");
+    peer.clean = reader.flag("clean");
+}
+
+void read_old_peer(Reader& reader, const Json& json, MirrorRecord& record) {
+    PeerRecord peer;
+    read_common(reader, peer);
+    peer.node = reader.text("remote_node");
+    peer.address = reader.text("remote_address");
+    peer.port = static_cast<std::uint16_t>(reader.number("remote_port", 1, 65535));
+    if (json.contains("parameters")) peer.parameters = reader.texts("parameters");
+    PeerBase& base = record.lineage.peers[peer.node];
+    base.sync_base = reader.id("generation_in_sync");
+    base.may_hold_current = reader.flag("peer_may_hold_generation");
+    // It may have finished its last resync unseen.
+    base.offered = base.may_hold_current            ? record.lineage.current
+                   : record.lineage.history.empty() ? base.sync_base
+                                                    : record.lineage.history.front();
+    if (record.role == Role::target) record.origin = peer.node;
+    record.peers.push_back(std::move(peer));
+}
+
+/// Empty, or the field that is wrong.
+std::string read_peers(const Json& json, MirrorRecord& record) {
+    const auto list = json.find("peers");
+    if (list == json.end() || !list->is_array() || list->empty() || list->size() > kMaxTargets)
+        return "peers";
+    for (const Json& one : *list) {
+        if (!one.is_object()) return "peers";
+        Reader reader(one);
+        PeerRecord peer;
+        read_common(reader, peer);
+        peer.node = reader.text("node");
+        peer.address = reader.text("address");
+        peer.port = static_cast<std::uint16_t>(reader.number("port", 1, 65535));
+        peer.log_complete = reader.flag("log_complete");
+        peer.parameters = reader.texts("parameters");
+        PeerBase base;
+        base.sync_base = reader.id("generation_in_sync");
+        base.offered = reader.id("generation_offered");
+        base.may_hold_current = reader.flag("may_hold_generation");
+        if (!reader.problem().empty()) return reader.problem();
+        if (peer.node.empty() || record.peer(peer.node) != nullptr) return "peers";
+        record.lineage.peers[peer.node] = base;
+        record.peers.push_back(std::move(peer));
+    }
+    return {};
+}
+
+}  // namespace
+
+PeerRecord* MirrorRecord::peer(const std::string& node) {
+    for (PeerRecord& one : peers)
+        if (one.node == node) return &one;
+    return nullptr;
+}
+
+const PeerRecord* MirrorRecord::peer(const std::string& node) const {
+    for (const PeerRecord& one : peers)
+        if (one.node == node) return &one;
+    return nullptr;
+}
+
+const PeerRecord& MirrorRecord::main() const {
+    const PeerRecord* source = role == Role::target ? peer(origin) : nullptr;
+    return source != nullptr ? *source : peers.front();
+}
+
+std::string MirrorRecord::peer_names() const {
+    std::string out;
+    for (const PeerRecord& one : peers)
+        out += (out.empty() ? "" : ", ") + one.node;
+    return out;
+}
+
 std::string encode(const MirrorRecord& record) {
-    const Generations& generations = record.generations;
+    Json peers = Json::array();
+    for (const PeerRecord& peer : record.peers) {
+        const auto base = record.lineage.peers.find(peer.node);
+        peers.push_back(json_of(peer, base == record.lineage.peers.end() ? PeerBase() : base->second));
+    }
     const Json json = {
         {"format", kFormat},
         {"volume", record.volume.str()},
@@ -142,38 +266,24 @@ std::string encode(const MirrorRecord& record) {
         {"device", record.device},
         {"size", record.size},
         {"sector_size", record.sector_size},
-        {"local_address", record.local_address},
-        {"remote_address", record.remote_address},
-        {"remote_port", record.remote_port},
-        {"remote_node", record.remote_node},
-        {"type", std::string(record.type == MirrorType::sync ? "sync" : "async")},
         // What the first release calls a block device, whichever.
         {"export", record.export_kind == ExportKind::nbd ? "nbd" : "fuse"},
         {"export_wanted", std::string(to_string(record.export_kind))},
         {"role", static_cast<int>(record.role)},
         {"role_epoch", record.role_epoch},
-        {"generation", fmt::format("{:016x}", generations.current)},
-        {"generation_history", ids(generations.history)},
-        {"generation_in_sync", fmt::format("{:016x}", generations.sync_base)},
-        {"peer_may_hold_generation", generations.peer_may_hold_current},
-        {"state", static_cast<int>(record.state)},
-        {"cause", static_cast<int>(record.cause)},
-        {"user_requested", record.user_requested},
-        {"problem", record.problem},
+        {"generation", fmt::format("{:016x}", record.lineage.current)},
+        {"generation_history", ids(record.lineage.history)},
+        {"origin", record.origin},
         {"creating", record.creating},
         {"demoted", record.demoted},
         {"consistent", record.consistent},
         {"outdated", record.outdated},
         {"unlocked", record.unlocked},
         {"yielded", record.yielded},
-        {"split_brain", record.split_brain},
         {"alone_noted", record.alone_noted},
         {"alone_since", record.alone_since_s},
-        {"clean", record.clean},
-        {"log_valid", record.log_valid},
-        {"log_path", record.log_path},
         {"snapshot_location", record.snapshot_location},
-        {"parameters", record.parameters},
+        {"peers", peers},
     };
     // Text that is not UTF-8 (a device path may be anything) must not stop a transition.
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -194,13 +304,6 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.device = reader.text("device");
     record.size = reader.number("size", 1, ~0ULL);
     record.sector_size = static_cast<std::uint32_t>(reader.number("sector_size", 512, 65536));
-    record.local_address = reader.text("local_address");
-    record.remote_address = reader.text("remote_address");
-    record.remote_port = static_cast<std::uint16_t>(reader.number("remote_port", 1, 65535));
-    record.remote_node = reader.text("remote_node");
-    const std::string type = reader.text("type");
-    if (type != "sync" && type != "async") reader.bad("type");
-    record.type = type == "async" ? MirrorType::async : MirrorType::sync;
     const std::string kind = reader.text("export");
     if (kind != "fuse" && kind != "nbd") reader.bad("export");
     record.export_kind = kind == "nbd" ? ExportKind::nbd : ExportKind::automatic;
@@ -211,30 +314,25 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     }
     record.role = static_cast<Role>(reader.number("role", 0, static_cast<std::uint64_t>(Role::target)));
     record.role_epoch = reader.number("role_epoch", 0, ~0ULL);
-    record.generations.current = reader.id("generation");
-    record.generations.history = reader.id_list("generation_history");
-    record.generations.sync_base = reader.id("generation_in_sync");
-    record.generations.peer_may_hold_current = reader.flag("peer_may_hold_generation");
-    record.state = reader.state("state");
-    record.cause = static_cast<PauseCause>(reader.number("cause", 0, kPauseCauses - 1));
-    record.user_requested = reader.flag("user_requested");
-    record.problem = reader.text("problem");
+    record.lineage.current = reader.id("generation");
+    record.lineage.history = reader.id_list("generation_history");
     record.creating = reader.flag("creating");
     record.demoted = reader.flag("demoted");
     record.consistent = reader.flag("consistent");
     record.outdated = reader.flag("outdated");
     record.unlocked = reader.flag("unlocked");
     record.yielded = reader.flag("yielded");
-    record.split_brain = reader.flag("split_brain");
     // Not in the records of the first release, whose mirrors told the cluster nothing.
     if (json.contains("alone_noted")) record.alone_noted = reader.flag("alone_noted");
     if (json.contains("alone_since"))
         record.alone_since_s = static_cast<std::int64_t>(reader.number("alone_since", 0, INT64_MAX));
-    record.clean = reader.flag("clean");
-    record.log_valid = reader.flag("log_valid");
-    record.log_path = reader.text("log_path");
     if (json.contains("snapshot_location")) record.snapshot_location = reader.text("snapshot_location");
-    if (json.contains("parameters")) record.parameters = reader.texts("parameters");
+    if (format == 1) {
+        read_old_peer(reader, json, record);
+    } else {
+        record.origin = reader.text("origin");
+        if (const std::string problem = read_peers(json, record); !problem.empty()) reader.bad(problem);
+    }
     if (reader.problem().empty() && !volume_id_problem(record.volume).empty()) reader.bad("volume");
     if (!reader.problem().empty())
         return fail(Code::internal, "the mirror record is damaged: field \"{}\" is missing or not legal",

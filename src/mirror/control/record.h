@@ -21,42 +21,67 @@ enum class ExportKind { automatic, nbd, fuse, ublk };
 std::string_view to_string(ExportKind kind);  // "auto", "nbd", "fuse", "ublk"
 std::optional<ExportKind> parse_export(std::string_view word);
 
-struct MirrorRecord {
-    VolumeId volume;
-    MirrorUuid uuid{};
-    std::string device;                // lower file or block device
-    std::uint64_t size = 0;            // of the replicated volume on the source, bytes
-    std::uint32_t sector_size = 0;     // bytes
-    std::string local_address;         // numeric
-    std::string remote_address;        // numeric
-    std::uint16_t remote_port = 9999;  // the peer's dispatch port. Spec: REP-042
-    std::string remote_node;
+/// Another host of the volume, and the mirror with it.
+struct PeerRecord {
+    std::string node;
+    std::string local_address;  // numeric, of this end
+    std::string address;        // numeric, of the peer
+    std::uint16_t port = 9999;  // the peer's dispatch port. Spec: REP-042
     MirrorType type = MirrorType::sync;
-    ExportKind export_kind = ExportKind::automatic;
-
-    Role role = Role::none;
-    std::uint64_t role_epoch = 0;  // grows with each promotion
-    Generations generations;
 
     MirrorState state = MirrorState::none;
     PauseCause cause = PauseCause::none;
     bool user_requested = false;  // no automatic reconnection. Spec: REP-135
-    std::string problem;          // why a person has to act; empty when nothing is wrong
-
-    bool creating = false;   // creation has not finished: undone at the next start
-    bool demoted = false;    // source that gave up its device
-    bool consistent = true;  // target: false from the first block of a resync to its last
-    bool outdated = false;   // target that was told that the source goes on alone
-    bool unlocked = false;   // target opened to local writes. Spec: REP-202
-    bool yielded = false;    // loser of a split brain by the administrator's decision
     bool split_brain = false;
+    std::string problem;  // why a person has to act; empty when nothing is wrong
+
+    std::string log_path;
+    bool log_valid = true;      // Spec: REP-055
+    bool log_complete = false;  // source: got from the one before, holds the peer's differences too
+    bool clean = false;         // the last life ended by a clean shutdown. Spec: REP-184
+    std::map<std::string, std::string> parameters;  // this mirror's own; see parameters.h
+
+    friend bool operator==(const PeerRecord&, const PeerRecord&) = default;
+};
+
+struct MirrorRecord {
+    VolumeId volume;
+    MirrorUuid uuid{};
+    std::string device;             // lower file or block device
+    std::uint64_t size = 0;         // of the replicated volume on the source, bytes
+    std::uint32_t sector_size = 0;  // bytes
+    ExportKind export_kind = ExportKind::fuse;
+
+    Role role = Role::none;
+    std::uint64_t role_epoch = 0;  // grows with each promotion
+    Lineage lineage;
+    /// Every other host of the volume, each with the endpoints between it and this one, so that any of them
+    /// can become source. A target has a session with one of them only. Spec: REP-240, MOP-070.
+    std::vector<PeerRecord> peers;
+    /// Target: whose content this end has had or gets. Empty: the logs of all peers tell for themselves what
+    /// differs.
+    std::string origin;
+
+    bool creating = false;           // creation has not finished: undone at the next start
+    bool demoted = false;            // source that gave up its device
+    bool consistent = true;          // target: false from the first block of a resync to its last
+    bool outdated = false;           // target that was told that the source goes on alone
+    bool unlocked = false;           // target opened to local writes. Spec: REP-202
+    bool yielded = false;            // loser of a split brain by the administrator's decision
     bool alone_noted = true;         // the cluster knows that this end goes on alone with this generation
     std::int64_t alone_since_s = 0;  // when it began to, seconds since 1970
-    bool clean = false;              // the last life ended by a clean shutdown. Spec: REP-184
-    bool log_valid = true;           // Spec: REP-055
-    std::string log_path;
+
     std::string snapshot_location;  // directory of its snapshots' files; empty: none can be taken
-    std::map<std::string, std::string> parameters;  // this volume's own; see parameters.h
+
+    /// nullptr: no such host.
+    [[nodiscard]] PeerRecord* peer(const std::string& node);
+    [[nodiscard]] const PeerRecord* peer(const std::string& node) const;
+    /// The one that stands for the volume where one is enough: of a target its source, else the first.
+    [[nodiscard]] const PeerRecord& main() const;
+    /// The ids as `node` is told them.
+    [[nodiscard]] Generations generations(const std::string& node) const { return lineage.with(node); }
+    /// "right" or "right, third".
+    [[nodiscard]] std::string peer_names() const;
 
     friend bool operator==(const MirrorRecord&, const MirrorRecord&) = default;
 };

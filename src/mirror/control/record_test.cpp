@@ -44,28 +44,71 @@ MirrorRecord full_record() {
     record.device = "/dev/vg/data \"x\"";
     record.size = 0xFFFF'FFFF'FFFF'0000ULL;
     record.sector_size = 4096;
-    record.local_address = "10.0.0.1";
-    record.remote_address = "10.0.0.2";
-    record.remote_port = 9998;
-    record.remote_node = "right";
-    record.type = MirrorType::async;
     record.export_kind = ExportKind::nbd;
     record.role = Role::source;
     record.role_epoch = 3;
-    record.generations = {0xFEDC'BA98'7654'3210ULL, {1, 2}, 2, true};
-    record.state = MirrorState::paused;
-    record.cause = PauseCause::link_lost;
-    record.user_requested = true;
-    record.problem = "somebody";
+    record.lineage.current = 0xFEDC'BA98'7654'3210ULL;
+    record.lineage.history = {1, 2};
+    record.origin = "third";
     record.demoted = true;
     record.consistent = false;
     record.alone_noted = false;
     record.alone_since_s = 1700000000;
-    record.clean = true;
-    record.log_valid = false;
-    record.log_path = "/var/x.log";
     record.snapshot_location = "/var/snapshots";
+    PeerRecord peer;
+    peer.node = "right";
+    peer.local_address = "10.0.0.1";
+    peer.address = "10.0.0.2";
+    peer.port = 9998;
+    peer.type = MirrorType::async;
+    peer.state = MirrorState::paused;
+    peer.cause = PauseCause::link_lost;
+    peer.user_requested = true;
+    peer.problem = "somebody";
+    peer.clean = true;
+    peer.log_valid = false;
+    peer.log_complete = true;
+    peer.log_path = "/var/x.log";
+    peer.parameters = {{"ResyncReads", "30"}};
+    record.peers.push_back(peer);
+    peer.node = "third";
+    peer.address = "10.0.0.3";
+    peer.type = MirrorType::sync;
+    record.peers.push_back(peer);
+    record.lineage.peers = {{"right", {2, 1, true}}, {"third", {1, 1, false}}};
     return record;
+}
+
+/// As the release before several targets wrote it.
+constexpr std::string_view kFormat1 = R"({
+  "format": 1, "volume": "R", "uuid": "000102030405060708090a0b0c0d0e0f", "device": "/d", "size": 65536,
+  "sector_size": 512, "local_address": "10.0.0.1", "remote_address": "10.0.0.2", "remote_port": 9998,
+  "remote_node": "right", "type": "async", "export": "fuse", "role": 2, "role_epoch": 3,
+  "generation": "0000000000000007", "generation_history": ["0000000000000006"],
+  "generation_in_sync": "0000000000000006", "peer_may_hold_generation": true, "state": 1, "cause": 0,
+  "user_requested": false, "problem": "", "creating": false, "demoted": false, "consistent": true,
+  "outdated": false, "unlocked": false, "yielded": false, "split_brain": false, "clean": true, "log_valid": true,
+  "log_path": "/b/R.bitmap"})";
+
+// Spec: REP-148
+TEST(Record, TheFormatOfOnePeerIsRead) {
+    const auto read = decode_record(kFormat1);
+    ASSERT_TRUE(read) << read.error().text;
+    ASSERT_EQ(read->peers.size(), 1U);
+    const PeerRecord& peer = read->peers.front();
+    EXPECT_EQ(peer.node, "right");
+    EXPECT_EQ(peer.address, "10.0.0.2");
+    EXPECT_EQ(peer.local_address, "10.0.0.1");
+    EXPECT_EQ(peer.port, 9998);
+    EXPECT_EQ(peer.type, MirrorType::async);
+    EXPECT_EQ(peer.state, MirrorState::mirroring);
+    EXPECT_EQ(peer.log_path, "/b/R.bitmap");
+    EXPECT_TRUE(peer.clean);
+    EXPECT_EQ(read->origin, "right");
+    EXPECT_EQ(read->generations("right"), (Generations{7, {6}, 6, true}));
+    const auto again = decode_record(encode(*read));
+    ASSERT_TRUE(again) << again.error().text;
+    EXPECT_EQ(*again, *read);
 }
 
 // Spec: REP-151
@@ -130,19 +173,38 @@ TEST(Record, EveryMissingFieldIsNamed) {
         ++lines;
         // Younger than the format: a record without them is one of the first release.
         if (name == "alone_noted" || name == "alone_since" || name == "export_wanted" ||
-            name == "parameters" || name == "snapshot_location") {
+            name == "snapshot_location") {
             EXPECT_TRUE(read) << name;
             continue;
         }
         ASSERT_FALSE(read) << name;
         EXPECT_NE(read.error().text.find(name), std::string::npos) << read.error().text;
     }
-    EXPECT_EQ(lines, 37U);
+    EXPECT_EQ(lines, 23U);
+}
+
+TEST(Record, APeersMissingFieldIsNamedAndNoneOrTooManyPeersAreRefused) {
+    std::string cut = encode(full_record());
+    cut.replace(cut.find("\"may_hold_generation\""), 21, "\"may_hold_generatio_\"");
+    auto read = decode_record(cut);
+    ASSERT_FALSE(read);
+    EXPECT_NE(read.error().text.find("may_hold_generation"), std::string::npos) << read.error().text;
+    MirrorRecord record = full_record();
+    record.peers.clear();
+    EXPECT_FALSE(decode_record(encode(record)));
+    while (record.peers.size() <= kMaxTargets) {
+        record.peers.push_back(full_record().peers.front());
+        record.peers.back().node += std::to_string(record.peers.size());
+    }
+    EXPECT_FALSE(decode_record(encode(record)));
+    record.peers.resize(2);
+    record.peers[1].node = record.peers[0].node;
+    EXPECT_FALSE(decode_record(encode(record)));
 }
 
 TEST(Record, ANewerFormatIsRefused) {
     std::string newer = encode(full_record());
-    newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
+    newer.replace(newer.find("\"format\": 2"), 11, "\"format\": 3");
     const auto read = decode_record(newer);
     ASSERT_FALSE(read);
     EXPECT_NE(read.error().text.find("upgrade"), std::string::npos);

@@ -1,5 +1,6 @@
 #include "mirror/control/test_pair.h"
 
+#include <algorithm>
 #include <memory>
 
 namespace understudy::mirror::control::testing_pair {
@@ -21,7 +22,7 @@ Result<std::uint16_t> ModelLinks::expect(const VolumeId& volume, const std::stri
                                          const SessionKey&, std::function<void(LinkResult)> done) {
     forget(volume);
     mine_ = key_of(session);
-    wire_.expected[mine_] = {wire_.next++, std::move(done)};
+    wire_.expected[mine_] = {wire_.next++, node_, std::move(done)};
     return std::uint16_t{10000};
 }
 
@@ -33,14 +34,14 @@ void ModelLinks::forget(const VolumeId&) {
 Task<LinkResult> ModelLinks::connect(runtime::Endpoint, std::string, SessionId session, SessionKey) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     const auto at = wire_.expected.find(key_of(session));
-    if (at == wire_.expected.end() || wire_.cut) {
+    if (at == wire_.expected.end() || wire_.parted(node_, at->second.node)) {
         LinkResult refused = fail(Code::unreachable, "nobody listens");
         co_return refused;
     }
-    const auto [number, done] = at->second;
+    const Wire::Expected expected = at->second;
     wire_.expected.erase(at);
-    done(std::make_shared<LinkPair>(number, 0));
-    LinkResult made = std::make_shared<LinkPair>(number, 0);
+    expected.done(std::make_shared<LinkPair>(expected.number, 0));
+    LinkResult made = std::make_shared<LinkPair>(expected.number, 0);
     co_return made;
 }
 
@@ -53,63 +54,90 @@ ModelHost::~ModelHost() {
         session.source = session.target = nullptr;
         if (!other || wire_.silent) continue;
         std::weak_ptr<int> weak = other->alive_;
-        other->world_.tasks.after(50ms, [other, weak, number = number] {
-            if (weak.lock() && other->session_ == number) other->lose_link();
+        other->world_.tasks.after(50ms, [other, weak, number = number, peer = node_] {
+            if (weak.lock() && other->legs_.contains(peer) && other->legs_.at(peer).session == number)
+                other->lose_link(peer);
         });
     }
 }
 
-Task<Result<VolumeStatus>> ModelHost::open(VolumeOptions options, std::uint64_t) {
-    parameters_ = options.parameters;
+Task<Result<std::uint64_t>> ModelHost::open(VolumeId, std::string, std::uint64_t) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
-    Result<VolumeStatus> out = fail(Code::not_found, "no device");
-    if (!disk_.missing) {
-        created_ = !disk_.log_exists || disk_.log_lost || !world_.files.exists(options.log_path);
-        (void)world_.files.write_atomic(options.log_path, "bits");
-        if (created_) disk_.dirty.clear();
-        disk_.log_exists = true;
-        disk_.log_lost = false;
-        out = now();
-    }
+    Result<std::uint64_t> out = fail(Code::not_found, "no device");
+    if (!disk_.missing) out = disk_.size;
+    if (std::exchange(disk_.log_lost, false)) disk_.dirty.clear();
     co_return out;
 }
 
-VolumeStatus ModelHost::now() const {
+Task<Result<VolumeStatus>> ModelHost::add(std::string peer, VolumeOptions options) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    Leg& leg = legs_[peer];
+    leg.parameters = options.parameters;
+    leg.type = options.type;
+    leg.created = !disk_.dirty.contains(peer) || !world_.files.exists(options.log_path);
+    (void)world_.files.write_atomic(options.log_path, "bits");
+    if (leg.created) disk_.dirty[peer].clear();
+    Result<VolumeStatus> out = now(peer);
+    co_return out;
+}
+
+Task<> ModelHost::remove(std::string peer) {
+    detach(peer);
+    legs_.erase(peer);
+    disk_.dirty.erase(peer);
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+}
+
+bool ModelHost::linked() const {
+    return std::any_of(legs_.begin(), legs_.end(), [](const auto& leg) { return leg.second.session != 0; });
+}
+
+bool ModelHost::source() const {
+    return std::any_of(legs_.begin(), legs_.end(),
+                       [](const auto& leg) { return leg.second.role == Role::source; });
+}
+
+VolumeStatus ModelHost::now(const std::string& peer) const {
     VolumeStatus out;
-    out.role = role_;
-    out.state = state_;
-    out.type = type_;
-    out.linked = session_ != 0;
-    out.suspended = suspended_;
-    out.resumable = resumable_;
-    out.log_created = created_;
+    const auto at = legs_.find(peer);
+    if (at == legs_.end()) return out;
+    const Leg& leg = at->second;
+    out.role = leg.role;
+    out.state = leg.state;
+    out.type = leg.type;
+    out.linked = leg.session != 0;
+    out.suspended = leg.suspended;
+    out.resumable = leg.resumable;
+    out.log_created = leg.created;
     out.size = disk_.size;
     out.sector_size = disk_.sector;
-    out.dirty_blocks = disk_.dirty.size();
+    out.dirty_blocks = disk_.dirty.at(peer).size();
     if (snapshot_) out.snapshot = snapshot_->begun ? SnapshotState::active : SnapshotState::prepared;
     return out;
 }
 
-Task<VolumeStatus> ModelHost::status() {
+Task<VolumeStatus> ModelHost::status(std::string peer) {
     co_await runtime::sleep_for(world_.tasks, 10us);
-    co_return now();
+    co_return now(peer);
 }
 
-void ModelHost::become_source(MirrorState state, PauseCause, bool mark_all_dirty) {
-    role_ = Role::source;
-    state_ = state;
+void ModelHost::become_source(const std::string& peer, MirrorState state, PauseCause, bool mark_all_dirty) {
+    Leg& leg = legs_.at(peer);
+    leg.role = Role::source;
+    leg.state = state;
     quiesced_ = false;
     if (mark_all_dirty)
         for (std::size_t block = 0; block < kBlocks; ++block)
-            disk_.dirty.insert(block);
+            disk_.dirty[peer].insert(block);
 }
 
-void ModelHost::become_target() {
-    role_ = Role::target;
-    state_ = MirrorState::paused;
+void ModelHost::become_target(const std::string& peer) {
+    legs_.at(peer).role = Role::target;
+    legs_.at(peer).state = MirrorState::paused;
+    legs_.at(peer).recent.reset();
 }
 
-Task<Result<>> ModelHost::drain() {
+Task<Result<>> ModelHost::drain(std::string) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     co_return Result<>{};
 }
@@ -120,24 +148,55 @@ Task<Result<>> ModelHost::quiesce() {
     co_return Result<>{};
 }
 
-Task<Result<>> ModelHost::pause() {
+Task<Result<>> ModelHost::pause(std::string peer) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
-    const MirrorState from = state_;
-    state_ = MirrorState::paused;
-    events_.state_changed(from, state_, PauseCause::user);
+    Leg& leg = legs_.at(peer);
+    const MirrorState from = std::exchange(leg.state, MirrorState::paused);
+    if (gate_ == GateMode::open) gate_ = GateMode::hold_writes;
+    events_.state_changed(peer, from, leg.state, PauseCause::user);
     co_return Result<>{};
 }
 
-void ModelHost::break_mirror() {
+void ModelHost::break_mirror(const std::string& peer) {
     for (std::size_t block = 0; block < kBlocks; ++block)
-        disk_.dirty.insert(block);
-    const MirrorState from = std::exchange(state_, MirrorState::broken);
-    events_.state_changed(from, state_, PauseCause::user);
+        disk_.dirty[peer].insert(block);
+    const MirrorState from = std::exchange(legs_.at(peer).state, MirrorState::broken);
+    events_.state_changed(peer, from, MirrorState::broken, PauseCause::user);
 }
 
-Task<Result<CompareReport>> ModelHost::compare(CompareOptions options) {
+Task<std::optional<BlockRanges>> ModelHost::recent_writes(std::string peer) {
+    co_await runtime::sleep_for(world_.tasks, 10us);
+    std::optional<BlockRanges> out;
+    if (const auto& recent = legs_.at(peer).recent) {
+        out.emplace();
+        for (const std::size_t block : *recent)
+            out->push_back({block, 1});
+    }
+    co_return out;
+}
+
+Task<BlockRanges> ModelHost::dirty_ranges(std::string peer) {
+    co_await runtime::sleep_for(world_.tasks, 10us);
+    BlockRanges out;
+    for (const std::size_t block : disk_.dirty.at(peer))
+        out.push_back({block, 1});
+    co_return out;
+}
+
+Task<Result<>> ModelHost::replace_dirty(std::string peer, BlockRanges ranges) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
-    const auto at = wire_.sessions.find(session_);
+    auto& dirty = disk_.dirty.at(peer);
+    dirty.clear();
+    for (const BlockRange& range : ranges)
+        for (std::uint64_t block = range.first; block < range.first + range.count; ++block)
+            dirty.insert(block);
+    legs_.at(peer).role = Role::none;
+    co_return Result<>{};
+}
+
+Task<Result<CompareReport>> ModelHost::compare(std::string peer, CompareOptions options) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    const auto at = wire_.sessions.find(legs_.at(peer).session);
     if (at == wire_.sessions.end() || !at->second.in_sync || !at->second.target) {
         Result<CompareReport> refused =
             fail(Code::failure, "both ends can be compared only while they mirror");
@@ -156,92 +215,131 @@ Task<Result<CompareReport>> ModelHost::compare(CompareOptions options) {
     co_return out;
 }
 
-void ModelHost::attach(int data, int, LinkTerms terms) {
-    session_ = data;
+void ModelHost::attach(const std::string& peer, int data, int, LinkTerms terms) {
+    Leg& leg = legs_.at(peer);
+    leg.session = data;
     Wire::Session& session = wire_.sessions[data];
-    (role_ == Role::source ? session.source : session.target) = this;
+    (leg.role == Role::source ? session.source : session.target) = this;
     session.kind = terms.kind;
     session.features = terms.features;
-    if (!session.source || !session.target) return;
-    if (terms.resume) {
-        session.in_sync = true;
-        session.target->resumable_ = false;
-        session.source->suspended_ = false;
-        for (const Waiting& write : std::exchange(session.source->unacknowledged_, {}))
-            session.source->apply(write);
+    if (!terms.resume) {
+        leg.recent.reset();
+        leg.resumable = false;
+    }
+    if (!session.source || !session.target) {
+        // The other end may be gone by now, or go before it has attached: its connection closes.
+        std::weak_ptr<int> mine = alive_;
+        world_.tasks.after(50ms, [this, mine, peer, data] {
+            if (!mine.lock() || !legs_.contains(peer) || legs_.at(peer).session != data) return;
+            const auto at = wire_.sessions.find(data);
+            if (at == wire_.sessions.end() || !at->second.source || !at->second.target) lose_link(peer);
+        });
         return;
     }
     ModelHost* source = session.source;
-    source->state_ = session.target->state_ = MirrorState::resync;
+    ModelHost* target = session.target;
+    if (terms.resume) {
+        session.in_sync = true;
+        target->legs_.at(source->node_).resumable = false;
+        return source->resend(target->node_, *target);
+    }
+    source->legs_.at(target->node_).state = target->legs_.at(source->node_).state = MirrorState::resync;
+    auto& dirty = source->disk_.dirty[target->node_];
     if (terms.kind == ResyncKind::full)
         for (std::size_t block = 0; block < kBlocks; ++block)
-            source->disk_.dirty.insert(block);
-    source->disk_.dirty.insert(session.target->disk_.dirty.begin(), session.target->disk_.dirty.end());
+            dirty.insert(block);
+    const auto& theirs = target->disk_.dirty[source->node_];
+    dirty.insert(theirs.begin(), theirs.end());
     std::weak_ptr<int> weak = source->alive_;
-    source->world_.tasks.after(wire_.resync_takes, [source, data, weak] {
-        if (weak.lock() && source->session_ == data) source->synchronise(data);
+    source->world_.tasks.after(wire_.resync_takes, [source, data, weak, name = target->node_] {
+        if (weak.lock() && source->legs_.contains(name) && source->legs_.at(name).session == data)
+            source->synchronise(name, data);
     });
 }
 
-void ModelHost::synchronise(int number) {
+void ModelHost::synchronise(const std::string& peer, int number) {
     Wire::Session& session = wire_.sessions[number];
     ModelHost* target = session.target;
-    if (!target || wire_.cut) return;
-    for (const std::size_t block : disk_.dirty) {
+    if (!target || wire_.parted(node_, peer)) return;
+    auto& dirty = disk_.dirty[peer];
+    for (const std::size_t block : dirty) {
         target->disk_.blocks[block] = disk_.blocks[block];
         ++wire_.blocks_sent;
     }
-    disk_.dirty.clear();
-    target->disk_.dirty.clear();
+    dirty.clear();
+    target->disk_.dirty[node_].clear();
     session.in_sync = true;
-    state_ = target->state_ = MirrorState::mirroring;
-    target->events_.state_changed(MirrorState::resync, MirrorState::mirroring, PauseCause::none);
-    target->events_.in_sync();
-    events_.state_changed(MirrorState::resync, MirrorState::mirroring, PauseCause::none);
-    events_.in_sync();
+    Leg& theirs = target->legs_.at(node_);
+    legs_.at(peer).state = theirs.state = MirrorState::mirroring;
+    theirs.recent.emplace();
+    target->events_.state_changed(node_, MirrorState::resync, MirrorState::mirroring, PauseCause::none);
+    target->events_.in_sync(node_);
+    events_.state_changed(peer, MirrorState::resync, MirrorState::mirroring, PauseCause::none);
+    events_.in_sync(peer);
 }
 
 void ModelHost::break_links() {
-    const int number = std::exchange(session_, 0);
+    std::vector<std::string> peers;
+    for (const auto& [peer, leg] : legs_)
+        peers.push_back(peer);
+    for (const std::string& peer : peers)
+        break_links(peer);
+}
+
+void ModelHost::break_links(const std::string& peer) {
+    if (!legs_.contains(peer)) return;
+    Leg& leg = legs_.at(peer);
+    const int number = std::exchange(leg.session, 0);
     if (number == 0) return;
     const Wire::Session session = wire_.sessions[number];
     const bool resends = session.in_sync && (session.features & mirror::wire::kFeatureResend) != 0;
-    if (role_ == Role::target) {
-        resumable_ = resends;
-        return events_.link_lost("reset");
+    if (leg.role == Role::target) {
+        leg.resumable = leg.resumable || resends;
+        return events_.link_lost(peer, "reset");
     }
     if (!resends) {
-        session_ = number;
-        return lose_link();
+        leg.session = number;
+        return lose_link(peer);
     }
-    suspended_ = true;
-    events_.link_interrupted("reset");
+    leg.suspended = true;
+    events_.link_interrupted(peer, "reset");
     std::weak_ptr<int> weak = alive_;
-    world_.tasks.after(30s, [this, weak] {
-        if (weak.lock()) give_up_links("no answer for 30 s");
+    world_.tasks.after(30s, [this, weak, peer, which = ++leg.suspensions] {
+        if (weak.lock() && legs_.contains(peer) && legs_.at(peer).suspensions == which)
+            give_up_links(peer, "no answer for 30 s");
     });
 }
 
-void ModelHost::give_up_links(std::string) {
-    if (!std::exchange(suspended_, false)) return;
-    for (const Waiting& write : std::exchange(unacknowledged_, {})) {
-        disk_.dirty.insert(write.block);
-        stalled_.push_back(write.acknowledged);
-    }
-    session_ = -1;
-    lose_link();
+void ModelHost::give_up_links(const std::string& peer, std::string) {
+    if (!legs_.contains(peer) || !legs_.at(peer).suspended) return;
+    legs_.at(peer).session = -1;
+    lose_link(peer);
 }
 
-void ModelHost::detach() {
-    for (const Waiting& write : std::exchange(unacknowledged_, {}))
-        stalled_.push_back(write.acknowledged);
-    suspended_ = false;
-    const int number = std::exchange(session_, 0);
-    const MirrorState from = state_;
-    if (state_ == MirrorState::mirroring || state_ == MirrorState::resync) state_ = MirrorState::paused;
-    if (role_ == Role::source && from == MirrorState::mirroring && !quiesced_) {
-        events_.state_changed(from, state_, PauseCause::link_lost);
-        degrade();
+/// What the target has not answered is sent again.
+void ModelHost::resend(const std::string& peer, ModelHost& target) {
+    legs_.at(peer).suspended = false;
+    std::erase_if(stalled_, [&](Stalled& one) {
+        if (one.peers.erase(peer) == 0) return false;
+        target.disk_.blocks[one.write.block] = one.write.value;
+        disk_.dirty[peer].erase(one.write.block);
+        if (!one.peers.empty()) return false;
+        *one.write.acknowledged = !one.failed;
+        return true;
+    });
+}
+
+void ModelHost::detach(const std::string& peer) {
+    if (!legs_.contains(peer)) return;
+    Leg& leg = legs_.at(peer);
+    leg.suspended = false;
+    const int number = std::exchange(leg.session, 0);
+    const MirrorState from = leg.state;
+    if (leg.state == MirrorState::mirroring || leg.state == MirrorState::resync)
+        leg.state = MirrorState::paused;
+    if (leg.role == Role::source && from == MirrorState::mirroring && !quiesced_) {
+        events_.state_changed(peer, from, leg.state, PauseCause::link_lost);
+        degrade(peer);
     }
     const auto at = wire_.sessions.find(number);
     if (at == wire_.sessions.end()) return;
@@ -249,31 +347,47 @@ void ModelHost::detach() {
     wire_.sessions.erase(at);
     if (!other) return;
     std::weak_ptr<int> weak = other->alive_;
-    other->world_.tasks.after(1ms, [other, weak, number] {
-        if (weak.lock() && other->session_ == number) other->lose_link();
+    other->world_.tasks.after(1ms, [other, weak, number, name = node_] {
+        if (weak.lock() && other->legs_.contains(name) && other->legs_.at(name).session == number)
+            other->lose_link(name);
     });
 }
 
 void ModelHost::lose_link() {
-    const int number = std::exchange(session_, 0);
-    if (number == 0) return;
-    wire_.sessions.erase(number);
-    const MirrorState from = state_;
-    if (role_ == Role::target) return events_.link_lost("cut");
-    state_ = MirrorState::paused;
-    if (gate_ == GateMode::open) gate_ = GateMode::hold_writes;
-    events_.state_changed(from, state_, PauseCause::link_lost);
-    if (from == MirrorState::mirroring && !quiesced_) degrade();
-    events_.link_lost("cut");
+    std::vector<std::string> peers;
+    for (const auto& [peer, leg] : legs_)
+        peers.push_back(peer);
+    for (const std::string& peer : peers)
+        lose_link(peer);
 }
 
-/// Writes that wait for the target are completed when the controller says so.
-void ModelHost::degrade() {
+void ModelHost::lose_link(const std::string& peer) {
+    if (!legs_.contains(peer)) return;
+    Leg& leg = legs_.at(peer);
+    const int number = std::exchange(leg.session, 0);
+    if (number == 0) return;
+    wire_.sessions.erase(number);
+    leg.suspended = false;
+    const MirrorState from = leg.state;
+    if (leg.role == Role::target) return events_.link_lost(peer, "cut");
+    leg.state = MirrorState::paused;
+    if (gate_ == GateMode::open) gate_ = GateMode::hold_writes;
+    events_.state_changed(peer, from, leg.state, PauseCause::link_lost);
+    if (from == MirrorState::mirroring && !quiesced_) degrade(peer);
+    events_.link_lost(peer, "cut");
+}
+
+/// Writes that wait for this target alone are completed when the controller says so.
+void ModelHost::degrade(const std::string& peer) {
     std::weak_ptr<int> weak = alive_;
-    events_.degraded([this, weak](bool recorded) {
+    events_.degraded(peer, [this, weak, peer](bool recorded) {
         if (!weak.lock()) return;
-        for (bool* acknowledged : std::exchange(stalled_, {}))
-            *acknowledged = recorded;
+        std::erase_if(stalled_, [&](Stalled& write) {
+            if (write.peers.erase(peer) > 0 && !recorded) write.failed = true;
+            if (!write.peers.empty()) return false;
+            *write.write.acknowledged = !write.failed;
+            return true;
+        });
     });
 }
 
@@ -296,21 +410,31 @@ void ModelHost::write(std::size_t block, int value, bool* acknowledged) {
 }
 
 void ModelHost::apply(const Waiting& write) {
-    if (role_ != Role::source || quiesced_) return;  // an I/O error
+    if (!source() || quiesced_) return;  // an I/O error
     disk_.blocks[write.block] = write.value;
-    if (suspended_) {
-        disk_.dirty.insert(write.block);
-        return unacknowledged_.push_back(write);
-    }
-    const auto at = wire_.sessions.find(session_);
-    if (at != wire_.sessions.end() && at->second.in_sync) {
-        // Synchronous: not acknowledged while the target does not answer.
-        disk_.dirty.insert(write.block);
-        if (wire_.cut || !at->second.target) return stalled_.push_back(write.acknowledged);
+    Stalled stalled{{}, write};
+    std::vector<ModelHost*> got;
+    for (auto& [peer, leg] : legs_) {
+        disk_.dirty[peer].insert(write.block);
+        if (leg.suspended) {
+            stalled.peers.insert(peer);
+            continue;
+        }
+        const auto at = wire_.sessions.find(leg.session);
+        if (at == wire_.sessions.end() || !at->second.in_sync) continue;
+        // Synchronous: not acknowledged while a target does not answer.
+        if (wire_.parted(node_, peer) || !at->second.target) {
+            stalled.peers.insert(peer);
+            continue;
+        }
         at->second.target->disk_.blocks[write.block] = write.value;
-        disk_.dirty.erase(write.block);
-    } else {
-        disk_.dirty.insert(write.block);
+        disk_.dirty[peer].erase(write.block);
+        got.push_back(at->second.target);
+    }
+    if (!stalled.peers.empty()) {
+        for (ModelHost* target : got)
+            if (auto& recent = target->legs_.at(node_).recent) recent->insert(write.block);
+        return stalled_.push_back(stalled);
     }
     *write.acknowledged = true;
 }
@@ -337,25 +461,14 @@ Task<Result<>> ModelHost::stop_export(bool forced) {
     co_return out;
 }
 
-Task<BlockRanges> ModelHost::dirty_ranges() {
-    co_await runtime::sleep_for(world_.tasks, 10us);
-    BlockRanges out;
-    for (const std::size_t block : disk_.dirty) {
-        if (!out.empty() && out.back().first + out.back().count == block)
-            ++out.back().count;
-        else
-            out.push_back({block, 1});
-    }
-    co_return out;
-}
-
 // --- snapshots
 
 /// The marker is queued in the order of the calls; its confirmation takes a while.
-Task<Result<>> ModelHost::mark_snapshot(std::uint64_t number) {
+Task<Result<>> ModelHost::mark_snapshot(std::string peer, std::uint64_t number) {
     Result<> marked;
-    const auto at = wire_.sessions.find(session_);
-    if (at == wire_.sessions.end() || !at->second.in_sync || !at->second.target || wire_.cut) {
+    const auto at = wire_.sessions.find(legs_.at(peer).session);
+    if (at == wire_.sessions.end() || !at->second.in_sync || !at->second.target ||
+        wire_.parted(node_, peer)) {
         marked = fail(Code::failure, "not mirroring");
     } else if (auto& there = *at->second.target; there.snapshot_ && there.snapshot_->number == number) {
         there.snapshot_->begun = true;
@@ -367,7 +480,7 @@ Task<Result<>> ModelHost::mark_snapshot(std::uint64_t number) {
     co_return marked;
 }
 
-Task<Result<>> ModelHost::prepare_snapshot(SnapshotPlan plan) {
+Task<Result<>> ModelHost::prepare_snapshot(std::string, SnapshotPlan plan) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     if (snapshot_) co_return fail(Code::exists, "there is one");
     if (!disk_.snapshot_files.contains(plan.file)) co_return fail(Code::not_found, "no file {}", plan.file);
@@ -376,13 +489,13 @@ Task<Result<>> ModelHost::prepare_snapshot(SnapshotPlan plan) {
     co_return Result<>{};
 }
 
-Task<Result<std::string>> ModelHost::export_snapshot() {
+Task<Result<std::string>> ModelHost::export_snapshot(std::string) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     snapshot_->exported = true;
     co_return Result<std::string>("/dev/understudy/R.snapshot");
 }
 
-Task<Result<>> ModelHost::drop_snapshot(bool forced) {
+Task<Result<>> ModelHost::drop_snapshot(std::string, bool forced) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     if (!forced && !disk_.snapshot_used_by.empty())
         co_return fail(Code::has_dependents, "in use by {}", disk_.snapshot_used_by);
@@ -442,7 +555,11 @@ Task<Result<std::shared_ptr<Quiet>>> ModelSnapshotTools::quiesce(std::vector<Qui
 Task<> ModelHost::shutdown() {
     co_await runtime::sleep_for(world_.tasks, 2ms);
     quiesced_ = true;
-    detach();
+    std::vector<std::string> peers;
+    for (const auto& [peer, leg] : legs_)
+        peers.push_back(peer);
+    for (const std::string& peer : peers)
+        detach(peer);
 }
 
 Result<DeviceFacts> ModelDevices::examine(const std::string& device) const {
@@ -453,12 +570,12 @@ Result<DeviceFacts> ModelDevices::examine(const std::string& device) const {
 
 // --- the cluster
 
-Task<Result<bool>> ModelNotes::post(BehindNote note, std::string peer) {
+Task<Result<bool>> ModelNotes::post(BehindNote note, std::vector<std::string> peers) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     Result<bool> out = true;
-    for (const std::string name : {"left", "right"}) {
+    for (const std::string& name : cluster_.members) {
         if (cluster_.dead.contains(name) || (cluster_.apart && name != node_)) {
-            if (name == peer) out = false;
+            if (std::find(peers.begin(), peers.end(), name) != peers.end()) out = false;
             continue;
         }
         if (cluster_.silent.contains(name)) {
@@ -473,11 +590,13 @@ Task<Result<bool>> ModelNotes::post(BehindNote note, std::string peer) {
     co_return out;
 }
 
-Task<Result<bool>> ModelNotes::withdraw(VolumeId, std::string peer) {
+Task<Result<bool>> ModelNotes::withdraw(VolumeId, std::vector<std::string> peers) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     for (auto& [name, notes] : cluster_.notes)
         if (!cluster_.dead.contains(name) && (!cluster_.apart || name == node_)) notes.clear();
-    Result<bool> out = !cluster_.dead.contains(peer) && !cluster_.apart;
+    Result<bool> out = !cluster_.apart;
+    for (const std::string& peer : peers)
+        if (cluster_.dead.contains(peer)) out = false;
     co_return out;
 }
 
@@ -501,15 +620,15 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
                const std::string& node, const std::string& address, mirror::wire::Offer offer,
                const std::string& settings)
     : world(world_in),
-      links(world_in, wire),
+      links(world_in, wire, node),
       devices(disk),
       notes(world_in, cluster, node),
       snapshots(world_in, disk),
       manager(
           world_in, {config::Layout{}, node, kDispatchPort, {}, *config::Settings::parse(settings), offer},
           links, devices,
-          [this, &disk, &wire](const VolumeId&, HostEvents& events) {
-              auto made = std::make_unique<ModelHost>(world, disk, wire, events);
+          [this, &disk, &wire, node](const VolumeId&, HostEvents& events) {
+              auto made = std::make_unique<ModelHost>(world, disk, wire, node, events);
               host = made.get();
               return made;
           },
@@ -519,11 +638,15 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
     (void)manager.listen(address);
 }
 
-Pair::Pair(std::uint64_t seed) : sim(seed) {
-    left.node = &sim.add_node(left.name, {left.address});
-    right.node = &sim.add_node(right.name, {right.address});
-    start(left);
-    start(right);
+Pair::Pair(std::uint64_t seed, std::size_t count) : sim(seed) {
+    if (count > 2) {
+        hosts.push_back(&third);
+        cluster.members.push_back(third.name);
+    }
+    for (Host* host : hosts)
+        host->node = &sim.add_node(host->name, {host->address});
+    for (Host* host : hosts)
+        start(*host);
 }
 
 void Pair::start(Host& host) {
@@ -612,11 +735,30 @@ bool Pair::in_sync() {
     for (Host* host : {&left, &right}) {
         if (!host->daemon) return false;
         const auto mirror = host->daemon->manager.find(VolumeId("R"));
-        if (!mirror || mirror->record().state != MirrorState::mirroring || !host->daemon->host->linked())
+        if (!mirror || mirror->record().peers.front().state != MirrorState::mirroring ||
+            !host->daemon->host->linked())
             return false;
         if (!mirror->record().consistent || mirror->record().outdated) return false;
     }
-    return record(left).generations.current == record(right).generations.current;
+    return record(left).lineage.current == record(right).lineage.current;
+}
+
+bool Pair::in_sync(Host& source, std::vector<Host*> targets) {
+    const auto found = [](Host& host) {
+        return host.daemon ? host.daemon->manager.find(VolumeId("R")) : nullptr;
+    };
+    const auto from = found(source);
+    if (!from || from->record().role != Role::source) return false;
+    for (Host* target : targets) {
+        const auto mirror = found(*target);
+        const PeerRecord* peer = from->record().peer(target->name);
+        if (!mirror || !peer || mirror->record().role != Role::target) return false;
+        if (peer->state != MirrorState::mirroring || !mirror->record().consistent ||
+            mirror->record().outdated || mirror->record().origin != source.name)
+            return false;
+        if (mirror->record().lineage.current != from->record().lineage.current) return false;
+    }
+    return true;
 }
 
 void Pair::cut() {
@@ -627,13 +769,29 @@ void Pair::cut() {
 }
 
 void Pair::reset() {
-    for (Host* host : {&left, &right})
+    for (Host* host : hosts)
         if (host->daemon && host->daemon->host) host->daemon->host->break_links();
     wire.sessions.clear();
 }
 
+void Pair::reset(Host& one, Host& other) {
+    if (one.daemon && one.daemon->host) one.daemon->host->break_links(other.name);
+    if (other.daemon && other.daemon->host) other.daemon->host->break_links(one.name);
+}
+
+void Pair::cut_off(Host& host) {
+    wire.cut_off.insert(host.name);
+    for (Host* other : hosts) {
+        if (other == &host) continue;
+        sim.partition(host.name, other->name);
+        if (other->daemon && other->daemon->host) other->daemon->host->lose_link(host.name);
+    }
+    if (host.daemon && host.daemon->host) host.daemon->host->lose_link();
+}
+
 void Pair::heal() {
     wire.cut = false;
+    wire.cut_off.clear();
     sim.heal_all();
 }
 

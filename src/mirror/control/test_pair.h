@@ -1,5 +1,5 @@
 #pragma once
-// Two hosts with a mirrored volume in the simulated world: real control (manager, mirrors, protocol,
+// Two or three hosts with a mirrored volume in the simulated world: real control (manager, mirrors, protocol,
 // records), and a model of the data path that keeps every promise of volume.h with a few integers as blocks.
 
 #include "mirror/control/cluster_notes.h"
@@ -20,10 +20,9 @@ class ModelHost;
 /// What a host's disk and kernel hold; outlives the daemon and, but for the export, the power.
 struct Disk {
     std::vector<int> blocks = std::vector<int>(kBlocks, 0);
-    std::set<std::size_t> dirty;  // the intent log
-    bool log_exists = false;
-    bool log_lost = false;  // the next open finds none
-    std::string used_by;    // stop_export names it
+    std::map<std::string, std::set<std::size_t>> dirty;  // the intent log of each peer; absent: none yet
+    bool log_lost = false;                               // the next start finds none
+    std::string used_by;                                 // stop_export names it
     std::string snapshot_used_by;
     std::set<std::string> snapshot_files;
     bool kept = false;  // the keeper holds the export
@@ -32,7 +31,7 @@ struct Disk {
     bool missing = false;
 };
 
-/// The data links between the two hosts.
+/// The data links between the hosts.
 class Wire {
   public:
     struct Session {
@@ -43,7 +42,17 @@ class Wire {
         bool in_sync = false;
     };
     std::map<int, Session> sessions;
-    std::map<std::string, std::pair<int, std::function<void(LinkResult)>>> expected;
+    struct Expected {
+        int number;
+        std::string node;
+        std::function<void(LinkResult)> done;
+    };
+    std::map<std::string, Expected> expected;
+    /// Whether nothing passes between the two.
+    [[nodiscard]] bool parted(const std::string& one, const std::string& other) const {
+        return cut || cut_off.contains(one) || cut_off.contains(other);
+    }
+    std::set<std::string> cut_off;  // nodes whose mirror network is gone
     int next = 1;
     bool cut = false;
     bool silent = false;  // a host that dies says nothing: the other's link stays, without answers
@@ -53,7 +62,8 @@ class Wire {
 
 class ModelLinks : public DataLinks {
   public:
-    ModelLinks(runtime::World world, Wire& wire) : world_(world), wire_(wire) {}
+    ModelLinks(runtime::World world, Wire& wire, std::string node)
+        : world_(world), wire_(wire), node_(std::move(node)) {}
     Result<std::uint16_t> expect(const VolumeId&, const std::string&, const SessionId& session,
                                  const SessionKey&, std::function<void(LinkResult)> done) override;
     void forget(const VolumeId&) override;
@@ -62,39 +72,47 @@ class ModelLinks : public DataLinks {
   private:
     runtime::World world_;
     Wire& wire_;
+    std::string node_;
     std::string mine_;
 };
 
 class ModelHost : public VolumeHost {
   public:
-    ModelHost(runtime::World world, Disk& disk, Wire& wire, HostEvents& events)
-        : world_(world), disk_(disk), wire_(wire), events_(events) {}
+    ModelHost(runtime::World world, Disk& disk, Wire& wire, std::string node, HostEvents& events)
+        : world_(world), disk_(disk), wire_(wire), node_(std::move(node)), events_(events) {}
     ~ModelHost() override;
 
-    runtime::Task<Result<VolumeStatus>> open(VolumeOptions, std::uint64_t) override;
-    void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) override;
-    void become_target() override;
-    runtime::Task<Result<>> drain() override;
+    runtime::Task<Result<std::uint64_t>> open(VolumeId, std::string, std::uint64_t) override;
+    runtime::Task<Result<VolumeStatus>> add(std::string peer, VolumeOptions options) override;
+    runtime::Task<> remove(std::string peer) override;
+    void become_source(const std::string& peer, MirrorState state, PauseCause cause,
+                       bool mark_all_dirty) override;
+    void become_target(const std::string& peer) override;
+    runtime::Task<Result<>> drain(std::string peer) override;
     runtime::Task<Result<>> quiesce() override;
-    runtime::Task<Result<>> pause() override;
-    void resume() override { state_ = MirrorState::pending; }
-    void break_mirror() override;
-    void set_type(MirrorType type) override { type_ = type; }
-    void set_parameters(const MirrorParameters& parameters) override { parameters_ = parameters; }
-    runtime::Task<Result<CompareReport>> compare(CompareOptions options) override;
-    void attach(int data, int resync, LinkTerms terms) override;
-    void detach() override;
-    void give_up_links(std::string why) override;
+    runtime::Task<Result<>> pause(std::string peer) override;
+    void resume(const std::string& peer) override { legs_.at(peer).state = MirrorState::pending; }
+    void break_mirror(const std::string& peer) override;
+    void set_type(const std::string& peer, MirrorType type) override { legs_.at(peer).type = type; }
+    void set_parameters(const std::string& peer, const MirrorParameters& parameters) override {
+        legs_.at(peer).parameters = parameters;
+    }
+    runtime::Task<Result<CompareReport>> compare(std::string peer, CompareOptions options) override;
+    void attach(const std::string& peer, int data, int resync, LinkTerms terms) override;
+    void detach(const std::string& peer) override;
+    void give_up_links(const std::string& peer, std::string why) override;
     void set_gate(GateMode mode) override;
-    runtime::Task<VolumeStatus> status() override;
+    runtime::Task<VolumeStatus> status(std::string peer) override;
+    runtime::Task<std::optional<BlockRanges>> recent_writes(std::string peer) override;
+    runtime::Task<BlockRanges> dirty_ranges(std::string peer) override;
+    runtime::Task<Result<>> replace_dirty(std::string peer, BlockRanges ranges) override;
     bool export_kept() const override { return disk_.kept; }
     runtime::Task<Result<std::string>> start_export(ExportKind) override;
     runtime::Task<Result<>> stop_export(bool forced) override;
-    runtime::Task<BlockRanges> dirty_ranges() override;
-    runtime::Task<Result<>> mark_snapshot(std::uint64_t number) override;
-    runtime::Task<Result<>> prepare_snapshot(SnapshotPlan plan) override;
-    runtime::Task<Result<std::string>> export_snapshot() override;
-    runtime::Task<Result<>> drop_snapshot(bool forced) override;
+    runtime::Task<Result<>> mark_snapshot(std::string peer, std::uint64_t number) override;
+    runtime::Task<Result<>> prepare_snapshot(std::string peer, SnapshotPlan plan) override;
+    runtime::Task<Result<std::string>> export_snapshot(std::string peer) override;
+    runtime::Task<Result<>> drop_snapshot(std::string peer, bool forced) override;
     runtime::Task<> shutdown() override;
 
     /// The snapshot's file is full.
@@ -103,14 +121,23 @@ class ModelHost : public VolumeHost {
     void write(std::size_t block, int value, bool* acknowledged);
     /// The connections break and nothing else does, as this side finds out.
     void break_links();
-    /// The link's end, as this side finds out.
+    void break_links(const std::string& peer);
+    /// The links' ends, as this side finds out; with one peer.
     void lose_link();
+    void lose_link(const std::string& peer);
     /// As the volume does every 300 ms while its target owes answers.
-    void miss_answers() { events_.target_silent(); }
-    void fail_log() { events_.log_failed("I/O error"); }
+    void miss_answers() {
+        for (const auto& [peer, leg] : legs_)
+            if (leg.session != 0 || leg.suspended) events_.target_silent(peer);
+    }
+    void fail_log() {
+        for (const auto& [peer, leg] : legs_)
+            events_.log_failed(peer, "I/O error");
+    }
     [[nodiscard]] bool exported() const { return exported_; }
-    [[nodiscard]] bool linked() const { return session_ != 0; }
-    [[nodiscard]] const MirrorParameters& parameters() const { return parameters_; }
+    [[nodiscard]] bool linked() const;
+    /// Of the only peer, or the first.
+    [[nodiscard]] const MirrorParameters& parameters() const { return legs_.begin()->second.parameters; }
     [[nodiscard]] GateMode gate() const { return gate_; }
     struct Snapshot {
         std::uint64_t number = 0;
@@ -121,41 +148,55 @@ class ModelHost : public VolumeHost {
     [[nodiscard]] const std::optional<Snapshot>& snapshot() const { return snapshot_; }
 
   private:
+    struct Leg {
+        Role role = Role::none;
+        MirrorState state = MirrorState::none;
+        MirrorType type = MirrorType::sync;
+        MirrorParameters parameters;
+        bool created = false;
+        int session = 0;
+        bool suspended = false, resumable = false;  // source; target
+        int suspensions = 0;
+        std::optional<std::set<std::size_t>> recent;  // received and not known to be on every target
+    };
     struct Waiting {
         std::size_t block;
         int value;
         bool* acknowledged;
     };
+    /// A write that some targets have not answered.
+    struct Stalled {
+        std::set<std::string> peers;
+        Waiting write;
+        bool failed = false;
+    };
     void apply(const Waiting& write);
-    void synchronise(int session);
-    void degrade();
-    [[nodiscard]] VolumeStatus now() const;
+    void synchronise(const std::string& peer, int session);
+    void resend(const std::string& peer, ModelHost& target);
+    void degrade(const std::string& peer);
+    [[nodiscard]] bool source() const;
+    [[nodiscard]] VolumeStatus now(const std::string& peer) const;
 
     runtime::World world_;
     Disk& disk_;
     Wire& wire_;
+    std::string node_;
     HostEvents& events_;
-    Role role_ = Role::none;
-    MirrorState state_ = MirrorState::none;
-    MirrorType type_ = MirrorType::sync;
-    MirrorParameters parameters_;
+    std::map<std::string, Leg> legs_;
     GateMode gate_ = GateMode::hold_all;
     bool quiesced_ = false;
     bool exported_ = false;
     bool asked_ = false;
-    bool created_ = false;
-    int session_ = 0;
     std::optional<Snapshot> snapshot_;
     std::string snapshot_problem_;
-    bool suspended_ = false, resumable_ = false;  // source; target
-    std::vector<Waiting> unacknowledged_;         // of a suspended source
     std::vector<Waiting> waiting_;
-    std::vector<bool*> stalled_;  // synchronous writes that wait for the target
+    std::vector<Stalled> stalled_;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 
 /// The cluster's notes: what each node's database holds, and who sees whom.
 struct ModelCluster {
+    std::vector<std::string> members{"left", "right"};
     std::map<std::string, std::vector<BehindNote>> notes;
     std::set<std::string> dead;    // nodes that the heartbeats have found dead
     bool apart = false;            // each node takes the other for dead
@@ -168,8 +209,8 @@ class ModelNotes : public ClusterNotes {
   public:
     ModelNotes(runtime::World world, ModelCluster& cluster, std::string node)
         : world_(world), cluster_(cluster), node_(std::move(node)) {}
-    runtime::Task<Result<bool>> post(BehindNote note, std::string peer) override;
-    runtime::Task<Result<bool>> withdraw(VolumeId volume, std::string peer) override;
+    runtime::Task<Result<bool>> post(BehindNote note, std::vector<std::string> peers) override;
+    runtime::Task<Result<bool>> withdraw(VolumeId volume, std::vector<std::string> peers) override;
     runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
     runtime::Task<bool> is_dead(std::string node) override;
 
@@ -234,7 +275,8 @@ struct Host {
 
 class Pair {
   public:
-    explicit Pair(std::uint64_t seed = 1);
+    /// `hosts`: 2, or 3 with `third`.
+    explicit Pair(std::uint64_t seed = 1, std::size_t hosts = 2);
 
     void start(Host& host);
     /// The clean end of mirrord; its start is the caller's.
@@ -249,21 +291,37 @@ class Pair {
     /// Writes and waits; false when it is not acknowledged within `limit`.
     bool write(Host& host, std::size_t block, int value, runtime::Duration limit = std::chrono::seconds(8));
     [[nodiscard]] const MirrorRecord& record(Host& host);
+    /// The mirror of `host` with another; the only or first one.
+    [[nodiscard]] const PeerRecord& peer(Host& host) { return record(host).peers.front(); }
+    [[nodiscard]] const PeerRecord& peer(Host& host, const Host& other) {
+        return *record(host).peer(other.name);
+    }
+    /// Its ids towards the only or first one.
+    [[nodiscard]] Generations generations(Host& host) {
+        return record(host).generations(record(host).peers.front().node);
+    }
     bool until(const std::function<bool()>& condition, runtime::Duration limit = std::chrono::seconds(30));
     [[nodiscard]] bool in_sync();
+    /// Of three: `source` mirrors to both others, or to those given.
+    [[nodiscard]] bool in_sync(Host& source, std::vector<Host*> targets);
     bool wait_in_sync() {
         return until([this] { return in_sync(); });
     }
     /// Both ways, data and control; each side finds out. The cluster's own paths are another network.
     void cut();
+    /// The mirror network of one of three hosts.
+    void cut_off(Host& host);
     void heal();
-    /// The mirror's connections break; network and hosts are well.
+    /// The mirror's connections break; network and hosts are well. All, or those between two hosts.
     void reset();
+    void reset(Host& one, Host& other);
 
     Wire wire;
     ModelCluster cluster;
     Host left{"left", "10.0.0.1", {}, nullptr, nullptr};
     Host right{"right", "10.0.0.2", {}, nullptr, nullptr};
+    Host third{"third", "10.0.0.3", {}, nullptr, nullptr};
+    std::vector<Host*> hosts{&left, &right};
     runtime::Simulation sim;  // last: the programs in it use the rest
 };
 

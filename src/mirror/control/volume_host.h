@@ -12,55 +12,68 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace understudy::mirror::control {
 
-/// VolumeEvents on the control loop, and the gate's question.
+/// VolumeEvents of each peer's mirror on the control loop, and the gate's question.
 class HostEvents {
   public:
     virtual ~HostEvents() = default;
-    virtual void state_changed(MirrorState from, MirrorState to, PauseCause cause) = 0;
+    virtual void state_changed(const std::string& peer, MirrorState from, MirrorState to,
+                               PauseCause cause) = 0;
     /// The gate holds writes since the moment the link went.
-    virtual void link_lost(std::string why) = 0;
+    virtual void link_lost(const std::string& peer, std::string why) = 0;
     /// See VolumeEvents::link_interrupted.
-    virtual void link_interrupted(std::string why) = 0;
+    virtual void link_interrupted(const std::string& peer, std::string why) = 0;
     /// See VolumeEvents::degraded; `release` may be called on the control loop.
-    virtual void degraded(DegradeAnswer release) = 0;
-    virtual void in_sync() = 0;
-    virtual void log_failed(std::string why) = 0;
+    virtual void degraded(const std::string& peer, DegradeAnswer release) = 0;
+    virtual void in_sync(const std::string& peer) = 0;
+    virtual void log_failed(const std::string& peer, std::string why) = 0;
     /// A write waits at the gate in first_write; set_gate(open) lets it pass.
     virtual void first_write() = 0;
     /// See VolumeEvents::target_silent.
-    virtual void target_silent() = 0;
+    virtual void target_silent(const std::string& peer) = 0;
     /// See VolumeEvents::snapshot_failed.
     virtual void snapshot_failed(std::string why) { (void)why; }
 };
 
-/// One volume with its reactor thread, gate and export. Calls without a result take effect in their order.
+/// One volume with its reactor thread, gate and export, and the mirror with each of its peers. Calls without
+/// a result take effect in their order. `peer` was given to add().
 class VolumeHost {
   public:
     virtual ~VolumeHost() = default;
 
-    /// `size`: bytes of the replicated volume; 0 takes the device's.
-    virtual runtime::Task<Result<VolumeStatus>> open(VolumeOptions options, std::uint64_t size) = 0;
-    virtual void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) = 0;
-    virtual void become_target() = 0;
-    virtual runtime::Task<Result<>> drain() = 0;
+    /// `size`: bytes of the replicated volume; 0 takes the device's, which is given.
+    virtual runtime::Task<Result<std::uint64_t>> open(VolumeId id, std::string device,
+                                                      std::uint64_t size) = 0;
+    virtual runtime::Task<Result<VolumeStatus>> add(std::string peer, VolumeOptions options) = 0;
+    /// Ends one mirror; the others go on.
+    virtual runtime::Task<> remove(std::string peer) = 0;
+    virtual void become_source(const std::string& peer, MirrorState state, PauseCause cause,
+                               bool mark_all_dirty) = 0;
+    virtual void become_target(const std::string& peer) = 0;
+    virtual runtime::Task<Result<>> drain(std::string peer) = 0;
+    /// All mirrors of a source.
     virtual runtime::Task<Result<>> quiesce() = 0;
-    virtual runtime::Task<Result<>> pause() = 0;
-    virtual void resume() = 0;
-    virtual void break_mirror() = 0;
-    virtual void set_type(MirrorType type) = 0;
-    virtual void set_parameters(const MirrorParameters& parameters) = 0;
-    virtual runtime::Task<Result<CompareReport>> compare(CompareOptions options) = 0;
+    virtual runtime::Task<Result<>> pause(std::string peer) = 0;
+    virtual void resume(const std::string& peer) = 0;
+    virtual void break_mirror(const std::string& peer) = 0;
+    virtual void set_type(const std::string& peer, MirrorType type) = 0;
+    virtual void set_parameters(const std::string& peer, const MirrorParameters& parameters) = 0;
+    virtual runtime::Task<Result<CompareReport>> compare(std::string peer, CompareOptions options) = 0;
     /// Takes the sockets.
-    virtual void attach(int data_socket, int resync_socket, LinkTerms terms) = 0;
-    virtual void detach() = 0;
-    virtual void give_up_links(std::string why) = 0;
+    virtual void attach(const std::string& peer, int data_socket, int resync_socket, LinkTerms terms) = 0;
+    virtual void detach(const std::string& peer) = 0;
+    virtual void give_up_links(const std::string& peer, std::string why) = 0;
     virtual void set_gate(GateMode mode) = 0;
-    virtual runtime::Task<VolumeStatus> status() = 0;
+    virtual runtime::Task<VolumeStatus> status(std::string peer) = 0;
+    /// See Volume, of the same names.
+    virtual runtime::Task<std::optional<BlockRanges>> recent_writes(std::string peer) = 0;
+    virtual runtime::Task<BlockRanges> dirty_ranges(std::string peer) = 0;
+    virtual runtime::Task<Result<>> replace_dirty(std::string peer, BlockRanges ranges) = 0;
 
     /// Whether an earlier life of the daemon left this volume's export open.
     [[nodiscard]] virtual bool export_kept() const = 0;
@@ -68,18 +81,16 @@ class VolumeHost {
     virtual runtime::Task<Result<std::string>> start_export(ExportKind kind) = 0;
     /// Error when the device is in use, naming who holds it; `forced` gives its users I/O errors instead.
     virtual runtime::Task<Result<>> stop_export(bool forced) = 0;
-    /// See Volume::dirty_ranges; of either role, as far as the log knows now.
-    virtual runtime::Task<BlockRanges> dirty_ranges() = 0;
     /// See Volume::mark_snapshot and Volume::prepare_snapshot.
-    virtual runtime::Task<Result<>> mark_snapshot(std::uint64_t number) = 0;
-    virtual runtime::Task<Result<>> prepare_snapshot(SnapshotPlan plan) = 0;
+    virtual runtime::Task<Result<>> mark_snapshot(std::string peer, std::uint64_t number) = 0;
+    virtual runtime::Task<Result<>> prepare_snapshot(std::string peer, SnapshotPlan plan) = 0;
     /// Offers what the snapshot holds, readable and writable; gives the device's path. It ends with the
     /// process.
-    virtual runtime::Task<Result<std::string>> export_snapshot() = 0;
+    virtual runtime::Task<Result<std::string>> export_snapshot(std::string peer) = 0;
     /// Takes that device away and forgets the snapshot, in whatever state. Error when the device is in use,
     /// naming who holds it; `forced` gives its users I/O errors instead.
-    virtual runtime::Task<Result<>> drop_snapshot(bool forced) = 0;
-    /// Clean end: the log is closed as clean; an export that is open stays with the keeper.
+    virtual runtime::Task<Result<>> drop_snapshot(std::string peer, bool forced) = 0;
+    /// Clean end: the logs are closed as clean; an export that is open stays with the keeper.
     virtual runtime::Task<> shutdown() = 0;
 };
 

@@ -129,13 +129,16 @@ Result<> Service::may_be_target(const VolumeId& volume) const {
 
 void Service::record_changed(const control::MirrorRecord& before, const control::MirrorRecord& now) {
     const std::int64_t moment = host_.now_s();
-    if (!now.remote_node.empty()) addresses_[text::lower(now.remote_node)] = now.remote_address;
+    for (const control::PeerRecord& peer : now.peers)
+        addresses_[text::lower(peer.node)] = peer.address;
     Times& times = times_[now.volume];
     if (before == now) return;
     times.modified = modified_ = moment;
-    if (now.role == Role::source && now.state == MirrorState::resync && before.state != MirrorState::resync)
+    if (now.role == Role::source && now.main().state == MirrorState::resync &&
+        before.main().state != MirrorState::resync)
         times.resync_started = times.resync_last = moment;
-    if (before.state == MirrorState::resync && now.state != MirrorState::resync) times.resync_last = moment;
+    if (before.main().state == MirrorState::resync && now.main().state != MirrorState::resync)
+        times.resync_last = moment;
 }
 
 // --- systems
@@ -149,7 +152,7 @@ bool Service::is_this(const std::string& system) const {
 Task<Result<std::string>> Service::address_of(std::string system) {
     if (is_numeric(system)) co_return system;
     for (const auto& mirror : manager_.all())
-        if (same_system(mirror->record().remote_node, system)) co_return mirror->record().remote_address;
+        if (same_system(mirror->record().main().node, system)) co_return mirror->record().main().address;
     for (const Job& job : jobs_.all())
         if (const std::string address = emcmd::address_of(job, system); !address.empty()) co_return address;
     for (const auto& [name, address] : addresses_)

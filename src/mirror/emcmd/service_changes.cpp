@@ -39,7 +39,8 @@ Answer answer_of(const Result<>& result) {
 
 /// Whether the record is a mirror with this address at the other end.
 bool is_with(const MirrorRecord& record, const std::string& address) {
-    return text::iequals(record.remote_address, address);
+    return std::any_of(record.peers.begin(), record.peers.end(),
+                       [&](const control::PeerRecord& peer) { return text::iequals(peer.address, address); });
 }
 
 bool is_v6(const std::string& address) {
@@ -69,7 +70,7 @@ void Service::remember_device(const VolumeId& volume) {
 /// What the other end's service says; null when it says nothing.
 Task<Service::Json> Service::peer_facts(MirrorPtr mirror) {
     Json request{{"do", "facts"}, {"volume", mirror->id().str()}};
-    auto reply = co_await ask(mirror->record().remote_address, std::move(request), kFactsLimit);
+    auto reply = co_await ask(mirror->record().main().address, std::move(request), kFactsLimit);
     if (!reply) co_return Json();
     co_return *reply;
 }
@@ -160,7 +161,7 @@ Task<Answer> Service::change(Call call) {
             if (!source)
                 co_return refused(Status::invalid_function,
                                   fmt::format("{} is target of volume {}: break it on its source {}",
-                                              options_.node, volume_letter(volume), record.remote_node));
+                                              options_.node, volume_letter(volume), record.main().node));
             const Result<> done = co_await mirror->break_mirror();
             co_return answer_of(done);
         }
@@ -193,11 +194,11 @@ Task<Answer> Service::pause(Call, MirrorPtr mirror) {
     const MirrorRecord& record = mirror->record();
     // On a target the command has no effect, and that is no error. Spec: EMC-221
     if (record.role != Role::source) co_return Answer{};
-    if (record.state == MirrorState::broken)
+    if (record.main().state == MirrorState::broken)
         co_return refused(Status::invalid_function,
                           fmt::format("volume {} is broken, there is nothing to pause", mirror->id().str()));
-    if (record.state == MirrorState::paused && record.user_requested) co_return Answer{};
-    messages::info("emcmd: pausing the mirror of volume {} to {}", mirror->id().str(), record.remote_address);
+    if (record.main().state == MirrorState::paused && record.main().user_requested) co_return Answer{};
+    messages::info("emcmd: pausing the mirror of volume {} to {}", mirror->id().str(), record.main().address);
     const Result<> done = co_await mirror->pause();
     co_return answer_of(done);
 }
@@ -208,9 +209,9 @@ Task<Answer> Service::resume(Call, MirrorPtr mirror) {
     if (before.role != Role::source)
         co_return refused(Status::invalid_function,
                           fmt::format("{} is target of volume {}: continue it on its source {}",
-                                      options_.node, name, before.remote_node));
-    const bool stopped =
-        before.user_requested || before.state == MirrorState::paused || before.state == MirrorState::broken;
+                                      options_.node, name, before.main().node));
+    const bool stopped = before.main().user_requested || before.main().state == MirrorState::paused ||
+                         before.main().state == MirrorState::broken;
     if (!stopped) co_return Answer{};  // Spec: EMC-067
     const Json peer = co_await peer_facts(mirror);
     if (peer.is_object()) {
@@ -218,16 +219,16 @@ Task<Answer> Service::resume(Call, MirrorPtr mirror) {
         if (peer.value("unlocked", false))
             co_return refused(
                 Status::lock_violation,
-                fmt::format("volume {} is unlocked on {}: lock it there first", name, before.remote_node));
+                fmt::format("volume {} is unlocked on {}: lock it there first", name, before.main().node));
         if (peer.value("role", 0) == static_cast<int>(Role::source) &&
             peer.value("peer", "") == options_.node)
             co_return refused(Status::invalid_function,
                               fmt::format("{} and {} are both source of volume {}: choose whose changes go, "
                                           "and run PREPARETOBECOMETARGET there first",
-                                          options_.node, before.remote_node, name));
+                                          options_.node, before.main().node, name));
     }
     messages::info("emcmd: continuing the mirror of volume {} to {}", mirror->id().str(),
-                   before.remote_address);
+                   before.main().address);
     const Result<> done = co_await mirror->resume();
     co_return answer_of(done);
 }
@@ -238,12 +239,12 @@ Task<Answer> Service::resync(Call, MirrorPtr mirror) {
     if (before.role != Role::source)
         co_return refused(Status::invalid_function,
                           fmt::format("{} is target of volume {}: resync it on its source {}", options_.node,
-                                      name, before.remote_node));
+                                      name, before.main().node));
     // It overwrites all of the target, and so locks it. Spec: EMC-236
     const Json peer = co_await peer_facts(mirror);
     if (peer.is_object() && peer.value("unlocked", false)) {
         std::vector<std::string> words{".", "LOCKVOLUME", name};
-        Answer locked = co_await forward(before.remote_address, std::move(words), ".", before.remote_node);
+        Answer locked = co_await forward(before.main().address, std::move(words), ".", before.main().node);
         if (locked.status != Status::success) co_return locked;
     }
     const Result<> done = co_await mirror->resync();
@@ -257,9 +258,9 @@ Task<Answer> Service::remove(Call, MirrorPtr mirror) {
     const VolumeId volume = mirror->id();
     remember_device(volume);
     (void)co_await peer_facts(mirror);  // the other end remembers its device too
-    if (before.role == Role::source && before.state == MirrorState::resync)
+    if (before.role == Role::source && before.main().state == MirrorState::resync)
         messages::warning("volume {}: deleted in the middle of a resync; {} may hold a mixture of blocks",
-                          volume.str(), before.remote_node);
+                          volume.str(), before.main().node);
     Result<> done = co_await manager_.remove(volume, false);
     if (!done && done.error().code == Code::unreachable && before.role == Role::source) {
         // What cannot be reached is left over, and that is no failure. Spec: EMC-166
@@ -350,11 +351,13 @@ Task<Answer> Service::create(Call call) {
     CreateOptions made;
     made.volume = volume;
     made.device = device;
-    made.target_node = node;
-    made.target_device = peer->value("device", "");
-    made.source_address = source;
-    made.target_address = target;
-    made.type = *type;
+    control::TargetOptions half;
+    half.node = node;
+    half.device = peer->value("device", "");
+    half.source_address = source;
+    half.address = target;
+    half.type = *type;
+    made.targets.push_back(std::move(half));
     made.resync = (options & no_resync) == 0;
     host_.release(volume);
     if ((options & do_not_wait) != 0) {
@@ -376,7 +379,7 @@ Task<Answer> Service::create_now(CreateOptions options, bool wait_for_data) {
         const MirrorPtr mirror = manager_.find(volume);
         if (!mirror) break;
         const control::MirrorView view = co_await mirror->view();
-        if (view.linked) co_return Answer{};
+        if (view.main_peer().linked) co_return Answer{};
         problem = view.problem;
         co_await runtime::sleep_for(world_.tasks, control::kStatePoll);
     }
@@ -403,7 +406,8 @@ Task<Answer> Service::change_type(Call call) {
     const std::string other = call.argument(1);
     bool found = false;
     if (const MirrorPtr mirror = manager_.find(volume); mirror && is_with(mirror->record(), other)) {
-        const Result<> done = co_await mirror->set_type(*type);  // refuses in a split brain. Spec: EMC-113
+        const Result<> done =
+            co_await mirror->set_type(std::string(), *type);  // refuses in a split brain. Spec: EMC-113
         if (!done) co_return answer_of(done);
         found = true;
     }
@@ -442,7 +446,7 @@ Task<Answer> Service::change_endpoints(Call call) {
     const MirrorPtr mirror = manager_.find(volume);
     const bool active = mirror && is_with(mirror->record(), old_target);
     if (active) {
-        const MirrorState state = mirror->record().state;
+        const MirrorState state = mirror->record().main().state;
         if (state == MirrorState::mirroring || state == MirrorState::resync)  // Spec: EMC-099
             co_return refused(
                 Status::invalid_parameter,
@@ -500,21 +504,22 @@ Task<Answer> Service::switch_over_now(Call call) {
     if (before.role == Role::source && !before.demoted)
         co_return refused(Status::invalid_function,
                           fmt::format("{} is source of volume {} already", options_.node, name));
-    if (before.role == Role::target && before.state != MirrorState::mirroring)  // Spec: EMC-240, EMC-246
+    if (before.role == Role::target &&
+        before.main().state != MirrorState::mirroring)  // Spec: EMC-240, EMC-246
         co_return refused(
             Status::invalid_parameter,
             fmt::format("volume {} is {} on {}: only a target that is mirroring can become source", name,
-                        to_string(before.state), options_.node));
+                        to_string(before.main().state), options_.node));
     if (before.role == Role::target && !fast) {
         // A host that lives and whose service does not answer may be in use as source. Spec: EMC-244
         Json request{{"do", "ping"}};
-        auto peer = co_await ask(before.remote_address, std::move(request), kFactsLimit);
+        auto peer = co_await ask(before.main().address, std::move(request), kFactsLimit);
         if (!peer && peer.error().text.find("refused") != std::string::npos)
             co_return refused(
                 Status::invalid_function,
                 fmt::format("{} lives, but its service does not answer: it may still be source. "
                             "When its state is certain, use -f",
-                            before.remote_node));
+                            before.main().node));
     }
     control::PromoteOptions options;
     options.peer_dead = fast;
@@ -631,7 +636,7 @@ Answer Service::read_registry(const Call& call) {
     }
     const MirrorPtr mirror = manager_.find(call.volume);
     if (!mirror) return refused(Status::file_not_found, "no such mirror");
-    return answer_of(mirror->set_parameters({}));
+    return answer_of(mirror->set_parameters(std::string(), {}));
 }
 
 Task<Answer> Service::take_snapshot(Call call) {
@@ -653,17 +658,18 @@ Task<Answer> Service::take_snapshot(Call call) {
         if (!settings || settings->snapshot_location.empty())
             co_return refused(Status::path_not_found,
                               fmt::format("volume {} has no snapshot location", volume_letter(volume)));
-        if (!source.empty() && source != mirror->record().remote_node)
+        if (!source.empty() && source != mirror->record().main().node)
             co_return refused(Status::invalid_parameter, "the volumes have different sources");
-        source = mirror->record().remote_node;
+        source = mirror->record().main().node;
         const auto jobs = jobs_.all();
         if (std::none_of(jobs.begin(), jobs.end(),
                          [&](const Job& job) { return contains(job, options_.node, volume); }))
             co_return refused(Status::file_not_found,
                               fmt::format("volume {} belongs to no job", volume_letter(volume)));
-        if (mirror->record().state != MirrorState::mirroring)
-            co_return refused(Status::invalid_parameter, fmt::format("volume {} is {}", volume_letter(volume),
-                                                                     to_string(mirror->record().state)));
+        if (mirror->record().main().state != MirrorState::mirroring)
+            co_return refused(Status::invalid_parameter,
+                              fmt::format("volume {} is {}", volume_letter(volume),
+                                          to_string(mirror->record().main().state)));
     }
     if (call.spec->verb == Verb::drop_snapshot) {
         const Result<> dropped = co_await manager_.drop_snapshot(std::move(volumes), false);

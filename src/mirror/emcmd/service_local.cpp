@@ -174,10 +174,11 @@ Task<Reply> Service::run_health(Command command) {
         MirrorHealth one;
         one.volume = view.record.volume;
         one.role = view.record.role;
-        one.state = view.record.role == Role::source && view.open ? view.volume.state : view.record.state;
-        one.peer = view.record.remote_node;
-        one.split_brain = view.record.split_brain;
-        one.connected = view.linked;
+        one.state = view.record.role == Role::source && view.open ? view.main_peer().volume.state
+                                                                  : view.record.main().state;
+        one.peer = view.record.main().node;
+        one.split_brain = view.record.main().split_brain;
+        one.connected = view.main_peer().linked;
         one.unlocked = view.record.unlocked;
         one.problem = view.problem;
         if (const auto look = looks_.find(view.record.device); look != looks_.end())

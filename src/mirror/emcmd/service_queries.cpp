@@ -77,24 +77,25 @@ Task<VolumeFacts> Service::facts_of(VolumeId volume) {
     const MirrorView view = co_await mirror->view();
     const control::MirrorRecord& record = view.record;
     out.role = record.role;
-    out.local_address = record.local_address;
+    out.local_address = record.main().local_address;
     if (record.role == Role::source) out.size = record.size;
     // A locked target's size is nobody's business. Spec: EMC-211
     if (record.role == Role::target && !record.unlocked) out.size.reset();
     Remote remote;
-    remote.node = record.remote_node;
-    remote.address = record.remote_address;
+    remote.node = record.main().node;
+    remote.address = record.main().address;
     remote.volume = volume;
-    remote.type = record.type;
+    remote.type = record.main().type;
     // The data path's own state, where it has one; a target whose link went keeps what it knew last.
-    remote.state = record.role == Role::source && view.open ? view.volume.state : record.state;
-    remote.user_requested = record.user_requested;
-    remote.dirty_blocks = view.volume.dirty_blocks;
+    remote.state =
+        record.role == Role::source && view.open ? view.main_peer().volume.state : record.main().state;
+    remote.user_requested = record.main().user_requested;
+    remote.dirty_blocks = view.main_peer().volume.dirty_blocks;
     remote.blocks = (record.size + kBlockBytes - 1) / kBlockBytes;
-    remote.pass = view.volume.resync_pass;
+    remote.pass = view.main_peer().volume.resync_pass;
     remote.current_block = remote.blocks - std::min<std::uint64_t>(remote.blocks, remote.dirty_blocks);
     if (remote.state != MirrorState::resync) remote.current_block = 0;
-    remote.new_writes = view.volume.writes;
+    remote.new_writes = view.main_peer().volume.writes;
     remote.resync_started = times.resync_started == 0 ? started_ : times.resync_started;
     remote.resync_last = times.resync_last == 0 ? started_ : times.resync_last;
     if (remote.state == MirrorState::resync) remote.resync_last = host_.now_s();
@@ -124,8 +125,8 @@ Task<Service::Json> Service::describe(VolumeId volume) {
     if (const MirrorPtr mirror = manager_.find(volume)) {
         out["role"] = static_cast<int>(mirror->record().role);
         out["unlocked"] = mirror->record().unlocked;
-        out["state"] = static_cast<int>(mirror->record().state);
-        out["peer"] = mirror->record().remote_node;
+        out["state"] = static_cast<int>(mirror->record().main().state);
+        out["peer"] = mirror->record().main().node;
     }
     co_return out;
 }

@@ -5,9 +5,11 @@
 #include "mirror/control/posix/devices.h"
 #include "mirror/control/posix/socket_io.h"
 #include "mirror/export/export.h"
+#include "mirror/volume_set.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <thread>
 
 namespace understudy::mirror::control {
@@ -20,16 +22,39 @@ using runtime::Task;
 /// A clean end waits so long for the target and the log.
 constexpr auto kShutdownLimit = std::chrono::seconds(20);
 
+class ReactorHost;
+
+/// The events of one peer's volume.
+class PeerEvents : public VolumeEvents {
+  public:
+    PeerEvents(ReactorHost& host, std::string peer) : host_(host), peer_(std::move(peer)) {}
+    void state_changed(MirrorState from, MirrorState to, PauseCause cause) override;
+    void link_lost(std::string why) override;
+    void link_interrupted(std::string why) override;
+    void degraded(DegradeAnswer release) override;
+    void in_sync() override;
+    void log_failed(std::string why) override;
+    void target_silent() override;
+    void snapshot_failed(std::string why) override;
+
+    bool source = false;
+    std::uint64_t link = 0;  // number of the attached link
+
+  private:
+    ReactorHost& host_;
+    std::string peer_;
+};
+
 /// What lives on the reactor's thread.
 struct Seat {
-    std::unique_ptr<Volume> volume;
+    std::map<std::string, std::unique_ptr<PeerEvents>> events;
+    std::unique_ptr<VolumeSet> volume;
     std::unique_ptr<Gate> gate;
     std::unique_ptr<Export> exported;
     std::unique_ptr<Export> snapshot_exported;
-    std::uint64_t link = 0;  // number of the attached link
 };
 
-class ReactorHost : public VolumeHost, private VolumeEvents {
+class ReactorHost : public VolumeHost {
   public:
     ReactorHost(runtime::World world, HostPlaces places, VolumeId id, HostEvents& events, bool kept,
                 std::unique_ptr<Reactor> reactor)
@@ -52,80 +77,101 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
         seat_.volume.reset();
     }
 
-    Task<Result<VolumeStatus>> open(VolumeOptions options, std::uint64_t size) override {
-        using Answer = Result<VolumeStatus>;
+    Task<Result<std::uint64_t>> open(VolumeId id, std::string device, std::uint64_t size) override {
+        using Answer = Result<std::uint64_t>;
         OneShot<Answer> done(world_.tasks);
-        run([this, options = std::move(options), size, done] {
-            auto volume = Volume::open(*reactor_, options, *this);
+        run([this, id, device, size, done] {
+            auto volume = VolumeSet::open(*reactor_, id, device);
             if (!volume) return answer<Answer>(done, fail(volume.error()));
             if (size > (*volume)->size())
                 return answer<Answer>(done, fail(Code::failure, "{} has shrunk: {} bytes, the mirror has {}",
-                                                 options.device, (*volume)->size(), size));
+                                                 device, (*volume)->size(), size));
             seat_.volume = std::move(*volume);
             seat_.gate = std::make_unique<Gate>(*seat_.volume, size == 0 ? seat_.volume->size() : size,
                                                 [this] { tell([this] { events_.first_write(); }); });
-            answer<Answer>(done, seat_.volume->status());
+            answer<Answer>(done, seat_.volume->size());
         });
         Answer result = co_await done;
         co_return result;
     }
 
-    void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) override {
-        run([this, state, cause, mark_all_dirty] {
-            source_ = true;
-            seat_.volume->become_source(state, cause, mark_all_dirty);
-        });
-    }
-    void become_target() override {
-        run([this] {
-            source_ = false;
-            seat_.volume->become_target();
-        });
-    }
-    Task<Result<>> drain() override {
-        return ask([this](auto done) { seat_.volume->drain(std::move(done)); });
-    }
-    Task<Result<>> quiesce() override {
-        return ask([this](auto done) { seat_.volume->quiesce(std::move(done)); });
-    }
-    Task<Result<>> pause() override {
-        return ask([this](auto done) { seat_.volume->pause(std::move(done)); });
-    }
-    void resume() override {
-        run([this] { seat_.volume->resume(); });
-    }
-    void break_mirror() override {
-        run([this] { seat_.volume->break_mirror(); });
-    }
-    void set_type(MirrorType type) override {
-        run([this, type] { seat_.volume->set_type(type); });
-    }
-    void set_parameters(const MirrorParameters& parameters) override {
-        run([this, parameters] { seat_.volume->set_parameters(parameters); });
-    }
-    Task<Result<CompareReport>> compare(CompareOptions options) override {
-        using Answer = Result<CompareReport>;
+    Task<Result<VolumeStatus>> add(std::string peer, VolumeOptions options) override {
+        using Answer = Result<VolumeStatus>;
         OneShot<Answer> done(world_.tasks);
-        run([this, options, done] {
-            seat_.volume->compare(options,
-                                  [this, done](Answer report) { answer<Answer>(done, std::move(report)); });
+        run([this, peer, options = std::move(options), done] {
+            auto& events = seat_.events[peer];
+            if (!events) events = std::make_unique<PeerEvents>(*this, peer);
+            auto added = seat_.volume->add(peer, options, *events);
+            if (!added) return answer<Answer>(done, fail(added.error()));
+            answer<Answer>(done, seat_.volume->find(peer)->status());
         });
         Answer result = co_await done;
         co_return result;
     }
-    void attach(int data_socket, int resync_socket, LinkTerms terms) override {
-        const std::uint64_t link = ++link_;
-        run([this, data_socket, resync_socket, terms, link] {
-            seat_.link = link;
-            seat_.volume->attach(data_socket, resync_socket, terms);
+    Task<> remove(std::string peer) override {
+        ++links_[peer];
+        OneShot<bool> done(world_.tasks);
+        run([this, peer, done] { seat_.volume->remove(peer, [this, done] { answer<bool>(done, true); }); });
+        co_await done;
+    }
+
+    void become_source(const std::string& peer, MirrorState state, PauseCause cause,
+                       bool mark_all_dirty) override {
+        run([this, peer, state, cause, mark_all_dirty] {
+            seat_.events.at(peer)->source = true;
+            seat_.volume->become_source(peer, state, cause, mark_all_dirty);
         });
     }
-    void detach() override {
-        ++link_;
-        run([this] { seat_.volume->detach(); });
+    void become_target(const std::string& peer) override {
+        run([this, peer] {
+            seat_.events.at(peer)->source = false;
+            seat_.volume->become_target(peer);
+        });
     }
-    void give_up_links(std::string why) override {
-        run([this, why = std::move(why)] { seat_.volume->give_up_links(why); });
+    Task<Result<>> drain(std::string peer) override {
+        return ask([this, peer](auto done) { seat_.volume->find(peer)->drain(std::move(done)); });
+    }
+    Task<Result<>> quiesce() override {
+        return ask([this](auto done) { seat_.volume->quiesce(std::move(done)); });
+    }
+    Task<Result<>> pause(std::string peer) override {
+        return ask([this, peer](auto done) { seat_.volume->find(peer)->pause(std::move(done)); });
+    }
+    void resume(const std::string& peer) override {
+        run([this, peer] { seat_.volume->find(peer)->resume(); });
+    }
+    void break_mirror(const std::string& peer) override {
+        run([this, peer] { seat_.volume->find(peer)->break_mirror(); });
+    }
+    void set_type(const std::string& peer, MirrorType type) override {
+        run([this, peer, type] { seat_.volume->find(peer)->set_type(type); });
+    }
+    void set_parameters(const std::string& peer, const MirrorParameters& parameters) override {
+        run([this, peer, parameters] { seat_.volume->find(peer)->set_parameters(parameters); });
+    }
+    Task<Result<CompareReport>> compare(std::string peer, CompareOptions options) override {
+        using Answer = Result<CompareReport>;
+        OneShot<Answer> done(world_.tasks);
+        run([this, peer, options, done] {
+            seat_.volume->find(peer)->compare(
+                options, [this, done](Answer report) { answer<Answer>(done, std::move(report)); });
+        });
+        Answer result = co_await done;
+        co_return result;
+    }
+    void attach(const std::string& peer, int data_socket, int resync_socket, LinkTerms terms) override {
+        const std::uint64_t link = ++links_[peer];
+        run([this, peer, data_socket, resync_socket, terms, link] {
+            seat_.events.at(peer)->link = link;
+            seat_.volume->find(peer)->attach(data_socket, resync_socket, terms);
+        });
+    }
+    void detach(const std::string& peer) override {
+        ++links_[peer];
+        run([this, peer] { seat_.volume->find(peer)->detach(); });
+    }
+    void give_up_links(const std::string& peer, std::string why) override {
+        run([this, peer, why = std::move(why)] { seat_.volume->find(peer)->give_up_links(why); });
     }
     void set_gate(GateMode mode) override {
         wanted_gate_ = mode;
@@ -135,30 +181,49 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
             seat_.gate->set(mode);
         });
     }
-    Task<VolumeStatus> status() override {
+    Task<VolumeStatus> status(std::string peer) override {
         OneShot<VolumeStatus> done(world_.tasks);
-        run([this, done] { answer<VolumeStatus>(done, seat_.volume->status()); });
+        run([this, peer, done] {
+            const Volume* volume = seat_.volume ? seat_.volume->find(peer) : nullptr;
+            answer<VolumeStatus>(done, volume != nullptr ? volume->status() : VolumeStatus());
+        });
         VolumeStatus result = co_await done;
         co_return result;
+    }
+    Task<std::optional<BlockRanges>> recent_writes(std::string peer) override {
+        using Answer = std::optional<BlockRanges>;
+        OneShot<Answer> done(world_.tasks);
+        run([this, peer, done] { answer<Answer>(done, seat_.volume->find(peer)->recent_writes()); });
+        Answer result = co_await done;
+        co_return result;
+    }
+    Task<BlockRanges> dirty_ranges(std::string peer) override {
+        OneShot<BlockRanges> done(world_.tasks);
+        run([this, peer, done] { answer<BlockRanges>(done, seat_.volume->find(peer)->dirty_ranges()); });
+        BlockRanges result = co_await done;
+        co_return result;
+    }
+    Task<Result<>> replace_dirty(std::string peer, BlockRanges ranges) override {
+        return ask([this, peer, ranges = std::move(ranges)](auto done) {
+            seat_.volume->replace_dirty(peer, ranges, std::move(done));
+        });
     }
 
     bool export_kept() const override { return kept_; }
     Task<Result<std::string>> start_export(ExportKind kind) override;
     Task<Result<>> stop_export(bool forced) override;
-    Task<BlockRanges> dirty_ranges() override {
-        OneShot<BlockRanges> done(world_.tasks);
-        run([this, done] { answer<BlockRanges>(done, seat_.volume->dirty_ranges()); });
-        BlockRanges result = co_await done;
-        co_return result;
+    Task<Result<>> mark_snapshot(std::string peer, std::uint64_t number) override {
+        return ask([this, peer, number](auto done) {
+            seat_.volume->find(peer)->mark_snapshot(number, std::move(done));
+        });
     }
-    Task<Result<>> mark_snapshot(std::uint64_t number) override {
-        return ask([this, number](auto done) { seat_.volume->mark_snapshot(number, std::move(done)); });
+    Task<Result<>> prepare_snapshot(std::string peer, SnapshotPlan plan) override {
+        return ask([this, peer, plan = std::move(plan)](auto done) {
+            done(seat_.volume->find(peer)->prepare_snapshot(plan));
+        });
     }
-    Task<Result<>> prepare_snapshot(SnapshotPlan plan) override {
-        return ask([this, plan = std::move(plan)](auto done) { done(seat_.volume->prepare_snapshot(plan)); });
-    }
-    Task<Result<std::string>> export_snapshot() override;
-    Task<Result<>> drop_snapshot(bool forced) override;
+    Task<Result<std::string>> export_snapshot(std::string peer) override;
+    Task<Result<>> drop_snapshot(std::string peer, bool forced) override;
     Task<> shutdown() override;
 
   private:
@@ -167,6 +232,7 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     [[nodiscard]] ExportAbilities export_abilities() const;
     void make_export(ExportKind way, ExportKind wanted, ExportAbilities abilities, ExportReady ready);
 
+    friend class PeerEvents;
     /// Runs on the reactor's thread.
     template <class Function>
     void run(Function function) {
@@ -195,54 +261,6 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
         co_return result;
     }
 
-    // VolumeEvents, on the reactor's thread
-    void state_changed(MirrorState from, MirrorState to, PauseCause cause) override {
-        const bool was_with_target = from == MirrorState::mirroring || from == MirrorState::resync;
-        if (source_ && was_with_target && to == MirrorState::paused) close_gate();
-        tell([this, from, to, cause, closures = closures_] {
-            seen_closures_ = closures;
-            events_.state_changed(from, to, cause);
-            set_gate(wanted_gate_);
-        });
-    }
-    void link_lost(std::string why) override {
-        if (source_) close_gate();
-        tell([this, why = std::move(why), link = seat_.link, closures = closures_] {
-            seen_closures_ = closures;
-            if (link == link_)
-                events_.link_lost(why);
-            else
-                set_gate(wanted_gate_);
-        });
-    }
-    void link_interrupted(std::string why) override {
-        tell([this, why = std::move(why), link = seat_.link] {
-            if (link == link_) events_.link_interrupted(why);
-        });
-    }
-    void degraded(DegradeAnswer release) override {
-        tell([this, release = std::move(release)] {
-            events_.degraded(
-                [this, release](bool recorded) { run([release, recorded] { release(recorded); }); });
-        });
-    }
-    void in_sync() override {
-        tell([this, link = seat_.link] {
-            if (link == link_) events_.in_sync();
-        });
-    }
-    void target_silent() override {
-        tell([this, link = seat_.link] {
-            if (link == link_) events_.target_silent();
-        });
-    }
-    void snapshot_failed(std::string why) override {
-        tell([this, why = std::move(why)] { events_.snapshot_failed(why); });
-    }
-    void log_failed(std::string why) override {
-        tell([this, why = std::move(why)] { events_.log_failed(why); });
-    }
-
     /// Before the control loop knows: no write that the target will not get passes without its consent.
     void close_gate() {
         ++closures_;
@@ -254,20 +272,76 @@ class ReactorHost : public VolumeHost, private VolumeEvents {
     VolumeId id_;
     HostEvents& events_;
     bool kept_;
-    std::uint64_t link_ = 0;           // number of the link that the control loop means
-    std::uint64_t seen_closures_ = 0;  // of the gate by the volume, as far as events told
+    std::map<std::string, std::uint64_t> links_;  // numbers of the links that the control loop means
+    std::uint64_t seen_closures_ = 0;             // of the gate by the volume, as far as events told
     GateMode wanted_gate_ = GateMode::hold_all;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
     std::weak_ptr<int> weak_ = alive_;
 
     // reactor's thread
-    bool source_ = false;
     std::uint64_t closures_ = 0;
     Seat seat_;
 
     std::unique_ptr<Reactor> reactor_;
     std::thread thread_;  // last: it uses all of this
 };
+
+// --- on the reactor's thread
+
+void PeerEvents::state_changed(MirrorState from, MirrorState to, PauseCause cause) {
+    const bool was_with_target = from == MirrorState::mirroring || from == MirrorState::resync;
+    if (source && was_with_target && to == MirrorState::paused) host_.close_gate();
+    host_.tell([host = &host_, peer = peer_, from, to, cause, closures = host_.closures_] {
+        host->seen_closures_ = closures;
+        host->events_.state_changed(peer, from, to, cause);
+        host->set_gate(host->wanted_gate_);
+    });
+}
+
+void PeerEvents::link_lost(std::string why) {
+    if (source) host_.close_gate();
+    host_.tell(
+        [host = &host_, peer = peer_, why = std::move(why), number = link, closures = host_.closures_] {
+            host->seen_closures_ = closures;
+            if (number == host->links_[peer])
+                host->events_.link_lost(peer, why);
+            else
+                host->set_gate(host->wanted_gate_);
+        });
+}
+
+void PeerEvents::link_interrupted(std::string why) {
+    host_.tell([host = &host_, peer = peer_, why = std::move(why), number = link] {
+        if (number == host->links_[peer]) host->events_.link_interrupted(peer, why);
+    });
+}
+
+void PeerEvents::degraded(DegradeAnswer release) {
+    host_.tell([host = &host_, peer = peer_, release = std::move(release)] {
+        host->events_.degraded(
+            peer, [host, release](bool recorded) { host->run([release, recorded] { release(recorded); }); });
+    });
+}
+
+void PeerEvents::in_sync() {
+    host_.tell([host = &host_, peer = peer_, number = link] {
+        if (number == host->links_[peer]) host->events_.in_sync(peer);
+    });
+}
+
+void PeerEvents::target_silent() {
+    host_.tell([host = &host_, peer = peer_, number = link] {
+        if (number == host->links_[peer]) host->events_.target_silent(peer);
+    });
+}
+
+void PeerEvents::snapshot_failed(std::string why) {
+    host_.tell([host = &host_, why = std::move(why)] { host->events_.snapshot_failed(why); });
+}
+
+void PeerEvents::log_failed(std::string why) {
+    host_.tell([host = &host_, peer = peer_, why = std::move(why)] { host->events_.log_failed(peer, why); });
+}
 
 ExportAbilities ReactorHost::export_abilities() const {
     const auto holds = [this](const Result<std::vector<VolumeId>>& volumes) {
@@ -281,9 +355,9 @@ ExportAbilities ReactorHost::export_abilities() const {
     return found;
 }
 
-/// `way` was chosen for a mirror that wants `wanted`. A kernel that cannot do what it says is no reason to
-/// leave the volume unavailable: then the next way is tried, unless the device was there before and may have
-/// users.
+/// `way` was chosen for a mirror that wants `wanted`. A kernel that cannot do what it says is no reason
+/// to leave the volume unavailable: then the next way is tried, unless the device was there before and
+/// may have users.
 void ReactorHost::make_export(ExportKind way, ExportKind wanted, ExportAbilities abilities,
                               ExportReady ready) {
     if (wanted != ExportKind::automatic && way != wanted)
@@ -372,13 +446,13 @@ Task<Result<>> ReactorHost::with_users(Result<> stopped, std::string device) {
     co_return fail(stopped.error().code, "{} Held by: {}.", stopped.error().text, who);
 }
 
-/// A device beside the volume's, named so that it is never mistaken for it; no volume has a dot in its name.
-/// Without the keeper: what it shows ends with this process. Spec: REP-330
-Task<Result<std::string>> ReactorHost::export_snapshot() {
+/// A device beside the volume's, named so that it is never mistaken for it; no volume has a dot in its
+/// name. Without the keeper: what it shows ends with this process. Spec: REP-330
+Task<Result<std::string>> ReactorHost::export_snapshot(std::string peer) {
     using Answer = Result<std::string>;
     OneShot<Answer> done(world_.tasks);
-    run([this, done] {
-        BlockBackend* view = seat_.volume->snapshot_view();
+    run([this, peer, done] {
+        BlockBackend* view = seat_.volume->find(peer)->snapshot_view();
         if (view == nullptr) return answer<Answer>(done, fail(Code::not_found, "there is no snapshot"));
         if (seat_.snapshot_exported) return answer<Answer>(done, seat_.snapshot_exported->device_path());
         FuseLoopOptions options;
@@ -396,13 +470,13 @@ Task<Result<std::string>> ReactorHost::export_snapshot() {
     co_return result;
 }
 
-Task<Result<>> ReactorHost::drop_snapshot(bool forced) {
+Task<Result<>> ReactorHost::drop_snapshot(std::string peer, bool forced) {
     using Answer = Result<>;
     OneShot<Answer> done(world_.tasks);
     auto device = std::make_shared<std::string>();
-    run([this, forced, done, device] {
-        const auto drop = [this, done] {
-            seat_.volume->drop_snapshot([this, done] { answer<Answer>(done, Result<>{}); });
+    run([this, peer, forced, done, device] {
+        const auto drop = [this, peer, done] {
+            seat_.volume->find(peer)->drop_snapshot([this, done] { answer<Answer>(done, Result<>{}); });
         };
         if (!seat_.snapshot_exported) return drop();
         *device = seat_.snapshot_exported->device_path();
@@ -426,8 +500,8 @@ Task<> ReactorHost::shutdown() {
             seat_.volume->shutdown([this, done] { answer<bool>(done, true); });
         };
         if (!seat_.exported) return close_volume();
-        // Requests that wait are the next process's; those in the volume are answered first. What the gate
-        // holds is not answered at all: the kernel gives it to the next process, as after a crash.
+        // Requests that wait are the next process's; those in the volume are answered first. What the
+        // gate holds is not answered at all: the kernel gives it to the next process, as after a crash.
         seat_.exported->suspend(kShutdownLimit);
         if (seat_.gate->held() > 0) return close_volume();
         seat_.exported->release([this, close_volume] {

@@ -1,0 +1,275 @@
+// The hosts of a volume: every one knows every other, with addresses for each pair, so that any can become
+// source. The source's list is the one that counts; the others take it over with each session. Spec: REP-240,
+// MOP-069 to MOP-071, MOP-155, MOP-160.
+
+#include "messages/messages.h"
+#include "mirror/control/mirror.h"
+#include "mirror/control/mirror_limits.h"
+
+#include <algorithm>
+
+namespace understudy::mirror::control {
+
+using namespace std::chrono_literals;
+using runtime::Task;
+
+namespace {
+
+/// Spec: EMC-098.
+constexpr std::size_t kMostHostsToReaddress = 3;
+
+tl::unexpected<Error> busy(const MirrorRecord& record) {
+    return fail(Code::failure, "another operation on volume {} is still running; try again",
+                record.volume.str());
+}
+
+PeerReply error_reply(const Error& error) {
+    PeerReply reply;
+    reply.code = error.code == Code::ok ? Code::failure : error.code;
+    reply.error = error.text;
+    return reply;
+}
+
+bool is_v6(const std::string& address) {
+    return address.find(':') != std::string::npos;
+}
+
+}  // namespace
+
+std::string Mirror::log_path(const std::string& peer) const {
+    // Beside those of the others; a name that a path cannot hold belongs to no host.
+    const std::string& any = record_.peers.front().log_path;
+    return fmt::format("{}/{}@{}.bitmap", any.substr(0, any.rfind('/')), record_.volume.str(), peer);
+}
+
+/// The volume's hosts but this one and `peer`, as this end knows them. The receiver's own address is the one
+/// that this end uses for it, until it is told another.
+std::vector<PeerFacts> Mirror::others(const std::string& peer) const {
+    std::vector<PeerFacts> out;
+    const PeerRecord* receiver = record_.peer(peer);
+    for (const PeerRecord& one : record_.peers) {
+        if (one.node == peer) continue;
+        const auto base = record_.lineage.peers.find(one.node);
+        PeerFacts facts;
+        facts.node = one.node;
+        facts.address = one.address;
+        facts.local_address = receiver != nullptr ? receiver->address : "";
+        facts.port = one.port;
+        facts.type = one.type;
+        facts.user_requested = one.user_requested;
+        facts.log_valid = one.log_valid;
+        if (base != record_.lineage.peers.end()) {
+            facts.sync_base = base->second.sync_base;
+            facts.offered = base->second.offered;
+        }
+        out.push_back(std::move(facts));
+    }
+    return out;
+}
+
+/// Target: the source's list of hosts becomes this end's. Addresses that are known here stay as they are.
+Task<Result<>> Mirror::adopt_peers(std::string source, std::vector<PeerFacts> peers) {
+    const auto listed = [&peers](const std::string& node) {
+        return std::any_of(peers.begin(), peers.end(),
+                           [&](const PeerFacts& one) { return one.node == node; });
+    };
+    for (const std::string& peer : names()) {
+        if (peer == source || listed(peer)) continue;
+        messages::info("volume {}: {} is no host of it any more", record_.volume.str(), peer);
+        auto gone = co_await forget_peer(peer);
+        if (!gone) co_return fail(gone.error());
+    }
+    for (const PeerFacts& facts : peers) {
+        if (facts.node == around_.node || record_.peer(facts.node)) continue;
+        PeerRecord peer;
+        peer.node = facts.node;
+        peer.address = facts.address;
+        peer.local_address = facts.local_address;
+        peer.port = facts.port;
+        peer.type = facts.type;
+        peer.state = MirrorState::paused;
+        peer.log_path = log_path(facts.node);
+        peer.log_valid = false;
+        auto old_log = world_.files.remove(peer.log_path);
+        if (!old_log) co_return fail(old_log.error());
+        MirrorRecord next = record_;
+        next.lineage.peers[peer.node] = {};
+        next.peers.push_back(peer);
+        auto saved = commit(std::move(next));
+        if (!saved) co_return fail(saved.error());
+        legs_[facts.node].backoff = kConnectBackoffStart;
+        if (!open_) continue;
+        const std::string name = facts.node;
+        auto opened = co_await open_log(name, true);
+        if (!opened) co_return fail(opened.error());
+    }
+    co_return Result<>{};
+}
+
+Task<PeerReply> Mirror::on_set_peers(std::string caller, PeerRequest request) {
+    auto held = co_await lock_.acquire(kDemoteWait);
+    if (!held) co_return error_reply(busy(record_).value());
+    if (source())
+        co_return error_reply(
+            {Code::failure,
+             fmt::format("{} is source of volume {} itself", around_.node, record_.volume.str()), 0});
+    auto adopted = co_await adopt_peers(caller, request.peers);
+    if (!adopted) co_return error_reply(adopted.error());
+    PeerReply reply;
+    reply.summary = co_await summary(caller);
+    co_return reply;
+}
+
+/// Who is away is told with its next session.
+Task<> Mirror::tell_peers() {
+    for (const std::string& peer : names()) {
+        PeerRequest list = request(RequestKind::set_peers, peer);
+        list.peers = others(peer);
+        tasks_.spawn(notify_task(peer, std::move(list)));
+    }
+    co_return;
+}
+
+Task<Result<>> Mirror::add_peer(PeerRecord peer) {
+    auto held = co_await lock_.acquire(kOperationWait);
+    if (!held) co_return busy(record_);
+    if (!source() || !open_ || closing_)
+        co_return fail(Code::failure, "{} is not source of volume {}: add the target there", around_.node,
+                       record_.volume.str());
+    if (record_.peer(peer.node))
+        co_return fail(Code::exists, "volume {} is mirrored to {} already", record_.volume.str(), peer.node);
+    const std::string name = peer.node;
+    if (peer.log_path.empty()) peer.log_path = log_path(name);
+    peer.state = MirrorState::pending;
+    auto old_log = world_.files.remove(peer.log_path);
+    if (!old_log) co_return fail(old_log.error());
+    MirrorRecord next = record_;
+    next.lineage.peers[name] = {};
+    next.peers.push_back(std::move(peer));
+    auto saved = commit(std::move(next));
+    if (!saved) co_return fail(saved.error());
+    legs_[name].backoff = kConnectBackoffStart;
+    auto opened = co_await open_log(name, false);
+    if (!opened) {
+        auto gone = co_await forget_peer(name);
+        if (!gone) messages::error("volume {}: {}", record_.volume.str(), gone.error().text);
+        co_return fail(opened.error());
+    }
+    host_->become_source(name, MirrorState::pending, PauseCause::none, true);
+    update_gate();
+    schedule_connect(name, 0s);
+    co_await tell_peers();
+    messages::info("volume {} is mirrored to {} too", record_.volume.str(), name);
+    co_return Result<>{};
+}
+
+Task<Result<>> Mirror::forget_peer(std::string peer) {
+    Leg* leg = find(peer);
+    if (!leg) co_return Result<>{};
+    stop_timers(*leg);
+    const std::string log = record_.peer(peer)->log_path;
+    MirrorRecord next = record_;
+    std::erase_if(next.peers, [&](const PeerRecord& one) { return one.node == peer; });
+    next.lineage.peers.erase(peer);
+    if (next.origin == peer) next.origin.clear();
+    auto saved = commit(std::move(next));
+    if (!saved) co_return fail(saved.error());
+    legs_.erase(peer);
+    if (open_) co_await host_->remove(peer);
+    auto log_gone = world_.files.remove(log);
+    if (!log_gone) messages::warning("{}", log_gone.error().text);
+    co_return Result<>{};
+}
+
+Task<Result<>> Mirror::drop_peer(std::string peer) {
+    auto held = co_await lock_.acquire(kOperationWait);
+    if (!held) co_return busy(record_);
+    if (!source())
+        co_return fail(Code::failure, "{} is not source of volume {}: remove the target there", around_.node,
+                       record_.volume.str());
+    if (!record_.peer(peer))
+        co_return fail(Code::not_found, "volume {} has no mirror with {}; it has: {}", record_.volume.str(),
+                       peer, record_.peer_names());
+    if (record_.peers.size() == 1)
+        co_return fail(Code::failure, "{} is the only target of volume {}: delete the mirror", peer,
+                       record_.volume.str());
+    auto gone = co_await forget_peer(peer);
+    if (!gone) co_return fail(gone.error());
+    update_gate();
+    co_await tell_peers();
+    messages::info("volume {} is not mirrored to {} any more", record_.volume.str(), peer);
+    co_return Result<>{};
+}
+
+// --- addresses
+
+Task<Result<>> Mirror::change_endpoints(std::string peer, std::string local_address, std::string address) {
+    auto held = co_await lock_.acquire(kOperationWait);
+    if (!held) co_return busy(record_);
+    const PeerRecord* one = record_.peer(peer);
+    if (!one)
+        co_return fail(Code::not_found, "volume {} has no mirror with {}; it has: {}", record_.volume.str(),
+                       peer, record_.peer_names());
+    if (record_.peers.size() + 1 > kMostHostsToReaddress)
+        co_return fail(Code::failure,
+                       "volume {} has more than {} hosts: delete and create the mirror instead",
+                       record_.volume.str(), kMostHostsToReaddress);
+    if (is_v6(local_address) != is_v6(address))
+        co_return fail(Code::bad_argument, "{} and {} are of different address families", local_address,
+                       address);
+    for (const PeerRecord& other : record_.peers)
+        if (other.node != peer && (other.address == address || other.address == local_address))
+            co_return fail(Code::bad_argument, "{} is an address of {}", other.address, other.node);
+    const MirrorState state = legs_.at(peer).state;
+    // Spec: EMC-099.
+    if (source() && (state == MirrorState::mirroring || state == MirrorState::resync))
+        co_return fail(Code::bad_argument, "the mirror of volume {} with {} is {}: pause it first",
+                       record_.volume.str(), peer, to_string(state));
+    const PeerAddress before = address_of(peer);
+    MirrorRecord next = record_;
+    next.peer(peer)->local_address = local_address;
+    next.peer(peer)->address = address;
+    auto saved = commit(std::move(next));
+    if (!saved) co_return fail(saved.error());
+    PeerRequest told = request(RequestKind::change_address, peer);
+    PeerFacts mine;
+    mine.node = around_.node;
+    mine.address = local_address;
+    mine.local_address = address;
+    mine.port = before.remote_port;
+    told.peers.push_back(mine);
+    const CallLimits limits{.connect = kConnectLimit, .answer = kHelloLimit};
+    auto reply = co_await call_peer(world_, address_of(peer), told, limits);
+    if (!reply && reply.error().code == Code::unreachable)
+        reply = co_await call_peer(world_, before, told, limits);
+    if (source()) {
+        drop_link(legs_.at(peer), peer);
+        go_alone_until_recorded({});
+        schedule_connect(peer, 0s);
+    }
+    // Spec: EMC-109.
+    if (!reply)
+        co_return fail(reply.error().code,
+                       "changed on {}, but {} could not be told: {}; run it there as well", around_.node,
+                       peer, reply.error().text);
+    co_return Result<>{};
+}
+
+Task<PeerReply> Mirror::on_change_address(std::string caller, PeerRequest request) {
+    auto held = co_await lock_.acquire(kDemoteWait);
+    if (!held) co_return error_reply(busy(record_).value());
+    PeerReply reply;
+    for (const PeerFacts& facts : request.peers) {
+        if (facts.node != caller || facts.address.empty() || facts.local_address.empty()) continue;
+        MirrorRecord next = record_;
+        next.peer(caller)->address = facts.address;
+        next.peer(caller)->local_address = facts.local_address;
+        if (auto saved = commit(std::move(next)); !saved) co_return error_reply(saved.error());
+        if (Leg* leg = find(caller)) drop_link(*leg, caller);
+        if (source()) schedule_connect(caller, 0s);
+    }
+    reply.summary = co_await summary(caller);
+    co_return reply;
+}
+
+}  // namespace understudy::mirror::control
