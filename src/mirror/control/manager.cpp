@@ -3,6 +3,7 @@
 #include "messages/messages.h"
 #include "mirror/control/log_place.h"
 #include "mirror/control/mirror_limits.h"
+#include "mirror/control/operation_errors.h"
 
 #include <algorithm>
 
@@ -16,13 +17,6 @@ namespace {
 constexpr runtime::Duration kCreateLimit = std::chrono::seconds(30);
 // Attempts to reach a peer that refuses go on for so long; one that took the request is not asked again.
 constexpr runtime::Duration kJoinedRecently = std::chrono::seconds(2);
-
-PeerReply error_reply(const Error& error) {
-    PeerReply reply;
-    reply.code = error.code == Code::ok ? Code::failure : error.code;
-    reply.error = error.text;
-    return reply;
-}
 
 bool is_v6(const std::string& address) {
     return address.find(':') != std::string::npos;

@@ -15,6 +15,7 @@
 #include "messages/messages.h"
 #include "mirror/control/manager.h"
 #include "mirror/control/mirror_limits.h"
+#include "mirror/control/operation_errors.h"
 #include "mirror/control/parameters.h"
 
 #include <algorithm>
@@ -24,13 +25,6 @@ namespace understudy::mirror::control {
 using runtime::Task;
 
 namespace {
-
-PeerReply error_reply(const Error& error) {
-    PeerReply reply;
-    reply.code = error.code == Code::ok ? Code::failure : error.code;
-    reply.error = error.text;
-    return reply;
-}
 
 /// The answers of several marks, while their tasks run.
 struct Marks {

@@ -221,10 +221,7 @@ class Mirror : private HostEvents {
     // mirror.cpp: record and state
     Result<> commit(MirrorRecord next);
     runtime::Task<> boot_task();
-    runtime::Task<> find_log_directory();
-    Result<> place_log(const std::string& peer, const std::string& directory);
     runtime::Task<Result<>> open_volume();
-    runtime::Task<Result<>> open_log(std::string peer, bool expected);
     void become_source(const std::string& peer);
     runtime::Task<EndSummary> summary(std::string peer);
     runtime::Task<Result<>> start_export();
@@ -312,17 +309,24 @@ class Mirror : private HostEvents {
     void accept_requests_again();
     runtime::Task<PeerReply> on_demote(std::string caller, PeerRequest request);
     runtime::Task<PeerReply> on_serve_again(std::string caller);
+    runtime::Task<Result<>> take_down_export(bool forced);
+
+    // mirror_pause.cpp
+    runtime::Task<Result<>> pause_one(std::string peer);
     runtime::Task<PeerReply> on_pause_notice(std::string caller, PeerRequest request);
     runtime::Task<PeerReply> on_set_type(std::string caller, PeerRequest request);
-    runtime::Task<Result<>> take_down_export(bool forced);
-    runtime::Task<Result<>> pause_one(std::string peer);
+
+    // mirror_log.cpp
+    runtime::Task<> find_log_directory();
+    Result<> place_log(const std::string& peer, const std::string& directory);
+    runtime::Task<Result<>> open_log(std::string peer, bool expected);
+    [[nodiscard]] std::string log_path(const std::string& peer) const;
 
     // mirror_peers.cpp: the hosts of the volume
     runtime::Task<> tell_peers();
     runtime::Task<Result<>> adopt_peers(std::string source, std::vector<PeerFacts> peers);
     runtime::Task<PeerReply> on_set_peers(std::string caller, PeerRequest request);
     runtime::Task<PeerReply> on_change_address(std::string caller, PeerRequest request);
-    [[nodiscard]] std::string log_path(const std::string& peer) const;
     runtime::Task<Result<>> forget_peer(std::string peer);
 
     // mirror_lock.cpp: targets opened to local use

@@ -3,6 +3,7 @@
 #include "messages/messages.h"
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
+#include "mirror/control/operation_errors.h"
 
 #include <algorithm>
 
@@ -10,15 +11,6 @@ namespace understudy::mirror::control {
 
 using namespace std::chrono_literals;
 using runtime::Task;
-
-namespace {
-
-tl::unexpected<Error> busy(const MirrorRecord& record) {
-    return fail(Code::failure, "another operation on volume {} is still running; try again",
-                record.volume.str());
-}
-
-}  // namespace
 
 /// Unlocked, a target is served like a source that is paused: its intent log has every block that is written,
 /// and the next resync sends those blocks too. It stays target by its record. Of several peers only the log

@@ -5,6 +5,7 @@
 #include "messages/messages.h"
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
+#include "mirror/control/operation_errors.h"
 
 #include <algorithm>
 
@@ -18,29 +19,11 @@ namespace {
 /// Spec: EMC-098.
 constexpr std::size_t kMostHostsToReaddress = 3;
 
-tl::unexpected<Error> busy(const MirrorRecord& record) {
-    return fail(Code::failure, "another operation on volume {} is still running; try again",
-                record.volume.str());
-}
-
-PeerReply error_reply(const Error& error) {
-    PeerReply reply;
-    reply.code = error.code == Code::ok ? Code::failure : error.code;
-    reply.error = error.text;
-    return reply;
-}
-
 bool is_v6(const std::string& address) {
     return address.find(':') != std::string::npos;
 }
 
 }  // namespace
-
-std::string Mirror::log_path(const std::string& peer) const {
-    // Beside those of the others; a name that a path cannot hold belongs to no host.
-    const std::string& any = record_.peers.front().log_path;
-    return fmt::format("{}/{}@{}.bitmap", any.substr(0, any.rfind('/')), record_.volume.str(), peer);
-}
 
 /// The volume's hosts but this one and `peer`, as this end knows them. The receiver's own address is the one
 /// that this end uses for it, until it is told another.

@@ -1,0 +1,106 @@
+// The intent logs of a volume, one for each peer: where they are, and what they are worth after a start.
+
+#include "messages/messages.h"
+#include "mirror/control/log_place.h"
+#include "mirror/control/mirror.h"
+#include "mirror/control/mirror_limits.h"
+#include "mirror/control/parameters.h"
+
+#include <algorithm>
+
+namespace understudy::mirror::control {
+
+using namespace std::chrono_literals;
+using runtime::Task;
+
+/// Beside those of the others; a name that a path cannot hold belongs to no host.
+std::string Mirror::log_path(const std::string& peer) const {
+    const std::string& any = record_.peers.front().log_path;
+    return log_file(any.substr(0, any.rfind('/')), record_.volume, peer);
+}
+
+/// An unmounted disk appears late, or not at all: then the logs begin anew elsewhere, because writes must not
+/// wait for ever. Spec: REP-057, REP-061, REP-062, REP-068.
+Task<> Mirror::find_log_directory() {
+    const LogPlace wanted = log_place(around_.settings, around_.bitmaps);
+    std::string directory = wanted.directory;
+    const auto deadline = world_.clock.now() + log_directory_wait(around_.settings);
+    auto tell_at = world_.clock.now();
+    while (!world_.files.exists(directory) && !closing_) {
+        if (world_.clock.now() >= tell_at) {
+            tell_at += kLogDirectoryTold;
+            log_problem_ = fmt::format(
+                "the directory of the intent logs, BitmapBaseDir={}, is not there; the mirror does not "
+                "function until "
+                "it is",
+                directory);
+            messages::error("volume {}: {}", record_.volume.str(), log_problem_);
+        }
+        if (world_.clock.now() >= deadline) {
+            log_problem_ = fmt::format(
+                "BitmapBaseDir={} has not appeared; the intent log is in {} until mirrord starts with it "
+                "there",
+                directory, around_.bitmaps);
+            messages::error("volume {}: {}", record_.volume.str(), log_problem_);
+            directory = around_.bitmaps;
+            break;
+        }
+        co_await runtime::sleep_for(world_.tasks, kOpenRetryStart);
+    }
+    if (closing_) co_return;
+    if (directory == wanted.directory && !log_problem_.empty()) {
+        messages::info("volume {}: {} is there now", record_.volume.str(), directory);
+        log_problem_.clear();
+    }
+    for (const std::string& peer : names())
+        if (auto placed = place_log(peer, directory); !placed) alarm(placed.error().text);
+}
+
+/// Moves the log there, or lets a new one begin: what the old place has is not reachable.
+Result<> Mirror::place_log(const std::string& peer, const std::string& directory) {
+    const std::string before = record_.peer(peer)->log_path;
+    const std::string path = directory + before.substr(std::min(before.rfind('/'), before.size()));
+    if (path == before || before.empty()) return {};
+    if (world_.files.exists(before)) {
+        UNDERSTUDY_TRY(const std::string content, world_.files.read(before));
+        UNDERSTUDY_CHECK(world_.files.write_atomic(path, content, 0600));
+    } else {
+        UNDERSTUDY_CHECK(world_.files.remove(path));  // of an earlier time; its bits say nothing about now
+    }
+    MirrorRecord next = record_;
+    next.peer(peer)->log_path = path;
+    UNDERSTUDY_CHECK(commit(std::move(next)));
+    messages::info("volume {}: the intent log of the mirror with {} is {} now", record_.volume.str(), peer,
+                   path);
+    return world_.files.remove(before);
+}
+
+/// The log of one peer, and what moves the data of its mirror.
+Task<Result<>> Mirror::open_log(std::string peer, bool expected) {
+    const PeerRecord one = *record_.peer(peer);
+    VolumeOptions options;
+    options.id = record_.volume;
+    options.device = record_.device;
+    options.log_path = one.log_path;
+    options.uuid = record_.uuid;
+    options.type = one.type;
+    std::vector<std::string> problems;
+    options.parameters = parameters_of(around_.settings, one.parameters, record_.volume, problems);
+    for (const std::string& problem : problems)
+        messages::warning("volume {}: {}", record_.volume.str(), problem);
+    auto opened = co_await host_->add(peer, std::move(options));
+    if (!opened) co_return fail(opened.error());
+    MirrorRecord next = record_;
+    PeerRecord& changed = *next.peer(peer);
+    // A log that had to be made anew knows nothing, unless the last life ended with nothing in it. Spec:
+    // REP-073.
+    if (opened->log_created && expected && !changed.clean) changed.log_valid = false;
+    if (!opened->log_valid) changed.log_valid = false;
+    if (!log_place(around_.settings, around_.bitmaps).outlives_crash && expected && !changed.clean)
+        changed.log_valid = false;  // Spec: REP-059
+    changed.clean = false;
+    auto saved = commit(std::move(next));
+    co_return saved;
+}
+
+}  // namespace understudy::mirror::control
