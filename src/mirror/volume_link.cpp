@@ -20,7 +20,7 @@ constexpr std::size_t kMaxSendBytes = 4 << 20;  // of one sendmsg
 /// What may wait goes when there is so much of it, or so long after the first. A message of its own for each
 /// small write wakes both ends each time, and on the source the writes that follow pay for it.
 constexpr std::size_t kHoldBytes = 64 << 10;
-constexpr auto kHoldTime = std::chrono::milliseconds(1);
+constexpr auto kHoldTime = std::chrono::milliseconds(5);
 
 }  // namespace
 
