@@ -97,6 +97,8 @@ function(understudy_test name)
   endif()
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   understudy_common(${name} DEPS ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  # What the tests themselves do takes no time; at -O2 they would take half of the whole build's.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   if(NOT TARGET unit_tests)
