@@ -157,6 +157,8 @@ constexpr auto kTable = std::to_array<Setting>({
      "How this host makes a mirrored volume a block device, where the mirror says nothing else: ublk, FUSE with a loop "
      "device, or the first of them that the kernel has. Read at start of mirrord, for devices that are made then.",
      "auto|ublk|fuse"},
+    {"MirrorProcessors", text, "", 0, 0, "",
+     "Processors that the threads of mirrored volumes are kept to, such as 0-3,6; empty: all. Read at start of mirrord."},
     {"NDLGTimeoutMs", integer, "30000", 1000, 3600000, "ms",
      "How long a synchronous mirror that lost its target tries to record in the cluster that the target is out of "
      "date, before BlockWritesOnNDLGTimeoutReached applies; longer than heartbeat interval x misses. Read at start of "

@@ -9,6 +9,7 @@
 #include "mirror/control/posix/keeper_start.h"
 #include "mirror/control/posix/reactor_host.h"
 #include "mirror/control/posix/snapshot_tools.h"
+#include "mirror/control/posix/thread_place.h"
 #include "mirror/emcmd/posix/linux_facts.h"
 #include "mirror/emcmd/service.h"
 #include "mirror/export/export.h"
@@ -162,6 +163,11 @@ Result<> serve(const Arguments& arguments) {
     // The kernel keeps ublk devices by itself.
     if (const auto held = kept_ublk_exports(layout.root + "/dev/understudy"))
         kept.insert(held->begin(), held->end());
+    std::vector<unsigned> processors;
+    if (auto list = parse_processors(settings.text("MirrorProcessors")))
+        processors = std::move(*list);
+    else
+        messages::warning("{}: MirrorProcessors: {}; all are used", layout.settings(), list.error().text);
     const auto device = parse_export(settings.text("MirrorDevice")).value_or(ExportKind::automatic);
 
     // Nobody holds what an earlier boot or a killed keeper left: such devices only give errors.
@@ -182,8 +188,8 @@ Result<> serve(const Arguments& arguments) {
     Manager manager(
         world, options, links, devices,
         [&](const VolumeId& volume, HostEvents& events) -> std::unique_ptr<VolumeHost> {
-            auto host =
-                make_reactor_host(world, {layout, keeper, device}, volume, events, kept.erase(volume) > 0);
+            auto host = make_reactor_host(world, {layout, keeper, device, processors}, volume, events,
+                                          kept.erase(volume) > 0);
             if (host) return std::move(*host);
             // Without io_uring nothing can work; the service manager tries again.
             messages::log(messages::Severity::critical, "{}", host.error().text);

@@ -4,6 +4,7 @@
 #include "mirror/control/export_choice.h"
 #include "mirror/control/posix/devices.h"
 #include "mirror/control/posix/socket_io.h"
+#include "mirror/control/posix/thread_place.h"
 #include "mirror/export/export.h"
 #include "mirror/volume_set.h"
 
@@ -64,7 +65,11 @@ class ReactorHost : public VolumeHost {
           events_(events),
           kept_(kept),
           reactor_(std::move(reactor)),
-          thread_([this] { reactor_->run(); }) {}
+          thread_([this] {
+              if (auto placed = place_this_thread(places_.processors); !placed)
+                  tell([text = placed.error().text] { messages::warning("{}", text); });
+              reactor_->run();
+          }) {}
 
     ~ReactorHost() override {
         alive_.reset();

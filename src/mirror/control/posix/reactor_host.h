@@ -14,6 +14,7 @@
 #include "runtime/world.h"
 
 #include <memory>
+#include <vector>
 
 namespace understudy::mirror::control {
 
@@ -21,6 +22,7 @@ struct HostPlaces {
     config::Layout layout;
     std::string keeper_socket;                  // empty: no keeper
     ExportKind device = ExportKind::automatic;  // what the host prefers
+    std::vector<unsigned> processors;           // of the volume's thread; empty: all
 };
 
 /// `kept`: an earlier process left the volume's export with the keeper.
