@@ -1,9 +1,5 @@
 #!/usr/bin/python3
-"""Writes DKPwrShell/DKPwrShell.psm1 and .psd1 from cmdlets.json (parameters) and bodies.ps1 (what they do).
-
-    generate.py            write the module
-    generate.py --check    exit code 1 when the module in the tree is another one
-"""
+"""Makes DKPwrShell.psm1 and .psd1 in a directory, from cmdlets.json (parameters) and bodies.ps1 (what they do)."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ import re
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODULE = HERE / "DKPwrShell"
 VOLUME = "'^[A-Za-z]'"
 
 
@@ -60,14 +55,13 @@ def module() -> dict[str, str]:
 
 
 def main() -> int:
-    made = module()
-    if sys.argv[1:] == ["--check"]:
-        stale = [name for name, text in made.items() if not (MODULE / name).is_file() or (MODULE / name).read_text(encoding="utf8") != text]
-        print(f"DKPwrShell: run packaging/powershell/generate.py: {', '.join(stale)}" if stale else "DKPwrShell fits its table")
-        return 1 if stale else 0
-    MODULE.mkdir(exist_ok=True)
-    for name, text in made.items():
-        (MODULE / name).write_text(text, encoding="utf8")
+    if len(sys.argv) != 2:
+        print("usage: generate.py DIRECTORY", file=sys.stderr)
+        return 2
+    directory = pathlib.Path(sys.argv[1])
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in module().items():
+        (directory / name).write_text(text, encoding="utf8")
     return 0
 
 
