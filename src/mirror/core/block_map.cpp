@@ -6,31 +6,54 @@
 
 namespace understudy::mirror {
 
-BlockMap::BlockMap(std::uint64_t blocks) : blocks_(blocks) {
-    const std::uint64_t pages = std::max<std::uint64_t>(1, (blocks + kBlocksPerPage - 1) / kBlocksPerPage);
-    words_.assign(pages * kWordsPerPage, 0);
-    page_counts_.assign(pages, 0);
+namespace {
+
+/// Emptied pages that keep their memory, because they are likely to be needed again soon.
+constexpr std::uint64_t kKeptPages = 64;
+
+}  // namespace
+
+BlockMap::BlockMap(std::uint64_t blocks)
+    : blocks_(blocks), pages_(std::max<std::uint64_t>(1, (blocks + kBlocksPerPage - 1) / kBlocksPerPage)) {}
+
+BlockMap::BlockMap(const BlockMap& other)
+    : blocks_(other.blocks_), count_(other.count_), pages_(other.pages_.size()) {
+    for (std::uint64_t index = 0; index < pages(); ++index)
+        if (other.page_count(index) > 0) pages_[index] = std::make_unique<Page>(*other.pages_[index]);
+}
+
+BlockMap& BlockMap::operator=(const BlockMap& other) {
+    if (this != &other) *this = BlockMap(other);
+    return *this;
+}
+
+BlockMap::Page& BlockMap::page_for(std::uint64_t page) {
+    if (!pages_[page]) pages_[page] = std::make_unique<Page>();
+    return *pages_[page];
 }
 
 bool BlockMap::set(std::uint64_t block) {
     assert(block < blocks_);
-    std::uint64_t& word = words_[block / 64];
+    Page& page = page_for(block / kBlocksPerPage);
+    std::uint64_t& word = page.words[block % kBlocksPerPage / 64];
     const std::uint64_t bit = std::uint64_t{1} << (block % 64);
     if ((word & bit) != 0) return false;
     word |= bit;
     ++count_;
-    ++page_counts_[block / kBlocksPerPage];
+    ++page.count;
     return true;
 }
 
 bool BlockMap::clear(std::uint64_t block) {
     assert(block < blocks_);
-    std::uint64_t& word = words_[block / 64];
+    Page* page = pages_[block / kBlocksPerPage].get();
+    if (page == nullptr) return false;
+    std::uint64_t& word = page->words[block % kBlocksPerPage / 64];
     const std::uint64_t bit = std::uint64_t{1} << (block % 64);
     if ((word & bit) == 0) return false;
     word &= ~bit;
     --count_;
-    --page_counts_[block / kBlocksPerPage];
+    --page->count;
     return true;
 }
 
@@ -41,10 +64,13 @@ void BlockMap::set_all() {
 }
 
 void BlockMap::clear_all() {
-    for (std::uint64_t index = 0; index < pages(); ++index) {
-        if (page_counts_[index] == 0) continue;
-        std::fill_n(words_.begin() + static_cast<std::ptrdiff_t>(index * kWordsPerPage), kWordsPerPage, 0);
-        page_counts_[index] = 0;
+    std::uint64_t kept = 0;
+    for (auto& page : pages_) {
+        if (!page) continue;
+        if (++kept > kKeptPages)
+            page.reset();
+        else if (page->count > 0)
+            *page = {};
     }
     count_ = 0;
 }
@@ -52,25 +78,26 @@ void BlockMap::clear_all() {
 void BlockMap::merge(const BlockMap& other) {
     assert(other.blocks_ == blocks_);
     for (std::uint64_t index = 0; index < pages(); ++index) {
-        if (other.page_counts_[index] == 0) continue;
+        if (other.page_count(index) == 0) continue;
+        Page& page = page_for(index);
         std::uint32_t bits = 0;
-        for (std::uint64_t word = index * kWordsPerPage; word < (index + 1) * kWordsPerPage; ++word) {
-            words_[word] |= other.words_[word];
-            bits += static_cast<std::uint32_t>(std::popcount(words_[word]));
+        for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
+            page.words[i] |= other.pages_[index]->words[i];
+            bits += static_cast<std::uint32_t>(std::popcount(page.words[i]));
         }
-        count_ = count_ - page_counts_[index] + bits;
-        page_counts_[index] = bits;
+        count_ = count_ - page.count + bits;
+        page.count = bits;
     }
 }
 
 std::uint64_t BlockMap::next(std::uint64_t from) const {
     while (from < blocks_) {
         const std::uint64_t index = from / kBlocksPerPage;
-        if (page_counts_[index] == 0) {
+        if (page_count(index) == 0) {
             from = (index + 1) * kBlocksPerPage;
             continue;
         }
-        const std::uint64_t rest = words_[from / 64] >> (from % 64);
+        const std::uint64_t rest = pages_[index]->words[from % kBlocksPerPage / 64] >> (from % 64);
         if (rest != 0) return from + static_cast<std::uint64_t>(std::countr_zero(rest));
         from = (from / 64 + 1) * 64;
     }
@@ -90,6 +117,10 @@ bool BlockMap::all(std::uint64_t first, std::uint64_t last) const {
 
 void BlockMap::assign_page(std::uint64_t page, std::span<const std::uint64_t> words) {
     assert(words.size() == kWordsPerPage);
+    if (!pages_[page] &&
+        std::all_of(words.begin(), words.end(), [](std::uint64_t word) { return word == 0; }))
+        return;
+    Page& target = page_for(page);
     std::uint32_t bits = 0;
     for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
         const std::uint64_t first_block = page * kBlocksPerPage + i * 64;
@@ -99,11 +130,16 @@ void BlockMap::assign_page(std::uint64_t page, std::span<const std::uint64_t> wo
         } else if (blocks_ - first_block < 64) {
             value &= (std::uint64_t{1} << (blocks_ - first_block)) - 1;
         }
-        words_[page * kWordsPerPage + i] = value;
+        target.words[i] = value;
         bits += static_cast<std::uint32_t>(std::popcount(value));
     }
-    count_ = count_ - page_counts_[page] + bits;
-    page_counts_[page] = bits;
+    count_ = count_ - target.count + bits;
+    target.count = bits;
+}
+
+std::uint64_t BlockMap::pages_in_memory() const {
+    return static_cast<std::uint64_t>(
+        std::count_if(pages_.begin(), pages_.end(), [](const auto& page) { return page != nullptr; }));
 }
 
 BlockRanges ranges_of(const BlockMap& map) {

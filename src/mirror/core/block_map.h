@@ -2,11 +2,14 @@
 // One bit per 64 KiB block of a volume, with the number of set bits. Pure; no threads.
 //
 // Bits are kept in pages of 4096 bytes (32768 blocks, 2 GiB of volume), the unit in which the intent log is
-// written, with a count per page so that walks skip empty pages.
+// written, with a count per page so that walks skip empty pages. A page has memory from its first set bit on:
+// an idle mirror of a large volume costs next to nothing.
 
 #include "mirror/mirror_types.h"
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -31,13 +34,21 @@ class BlockMap {
     static constexpr std::uint64_t kNone = ~std::uint64_t{0};
 
     explicit BlockMap(std::uint64_t blocks);
+    BlockMap(BlockMap&&) = default;
+    BlockMap& operator=(BlockMap&&) = default;
+    BlockMap(const BlockMap& other);
+    BlockMap& operator=(const BlockMap& other);
+    ~BlockMap() = default;
 
     [[nodiscard]] std::uint64_t size() const { return blocks_; }
     [[nodiscard]] std::uint64_t count() const { return count_; }
-    [[nodiscard]] std::uint64_t pages() const { return page_counts_.size(); }
-    [[nodiscard]] std::uint32_t page_count(std::uint64_t page) const { return page_counts_[page]; }
+    [[nodiscard]] std::uint64_t pages() const { return pages_.size(); }
+    [[nodiscard]] std::uint32_t page_count(std::uint64_t page) const {
+        return pages_[page] ? pages_[page]->count : 0;
+    }
     [[nodiscard]] bool test(std::uint64_t block) const {
-        return (words_[block / 64] >> (block % 64) & 1U) != 0;
+        const Page* page = pages_[block / kBlocksPerPage].get();
+        return page != nullptr && (page->words[block % kBlocksPerPage / 64] >> (block % 64) & 1U) != 0;
     }
 
     /// True when the bit was clear before.
@@ -55,16 +66,24 @@ class BlockMap {
     [[nodiscard]] bool all(std::uint64_t first, std::uint64_t last) const;
 
     [[nodiscard]] std::span<const std::uint64_t> page(std::uint64_t page) const {
-        return {words_.data() + page * kWordsPerPage, kWordsPerPage};
+        return pages_[page] ? std::span<const std::uint64_t>(pages_[page]->words) : kClearPage;
     }
     /// Replaces a page; bits beyond the last block are dropped.
     void assign_page(std::uint64_t page, std::span<const std::uint64_t> words);
+    /// Pages that have memory.
+    [[nodiscard]] std::uint64_t pages_in_memory() const;
 
   private:
+    struct Page {
+        std::array<std::uint64_t, kWordsPerPage> words{};
+        std::uint32_t count = 0;
+    };
+    static constexpr std::array<std::uint64_t, kWordsPerPage> kClearPage{};
+    Page& page_for(std::uint64_t page);
+
     std::uint64_t blocks_;
     std::uint64_t count_ = 0;
-    std::vector<std::uint64_t> words_;  // whole pages
-    std::vector<std::uint32_t> page_counts_;
+    std::vector<std::unique_ptr<Page>> pages_;  // null: all clear
 };
 
 }  // namespace understudy::mirror

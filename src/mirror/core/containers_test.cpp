@@ -39,6 +39,24 @@ TEST(BlockMap, CountsAndFindsLikeASet) {
     EXPECT_EQ(map.next(0), BlockMap::kNone);
 }
 
+TEST(BlockMap, OnlyWhatIsSetTakesMemory) {
+    BlockMap map(blocks_of(1ULL << 40));
+    EXPECT_EQ(map.pages_in_memory(), 0U);
+    EXPECT_FALSE(map.test(1'000'000));
+    EXPECT_FALSE(map.clear(1'000'000));
+    map.assign_page(7, map.page(8));
+    EXPECT_EQ(map.pages_in_memory(), 0U);
+    map.set(1'000'000);
+    map.set(1'000'001);
+    EXPECT_EQ(map.pages_in_memory(), 1U);
+    EXPECT_EQ(map.page(1'000'000 / kBlocksPerPage)[1'000'000 % kBlocksPerPage / 64], 3U << (1'000'000 % 64));
+    map.set_all();
+    EXPECT_EQ(map.pages_in_memory(), map.pages());
+    map.clear_all();
+    EXPECT_LE(map.pages_in_memory(), 64U);
+    EXPECT_EQ(map.next(0), BlockMap::kNone);
+}
+
 // Spec: REP-047
 TEST(BlockMap, BlocksAreRoundedUp) {
     EXPECT_EQ(blocks_of(640ULL << 30) / 8, 1310720U);

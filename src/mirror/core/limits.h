@@ -30,9 +30,13 @@ inline constexpr std::uint32_t kCompareBytes = 64u << 10;
 inline constexpr std::chrono::milliseconds kEpochInterval{1000};
 /// How often bits that nothing needs are looked for. Spec: REP-053.
 inline constexpr std::chrono::milliseconds kCollectInterval{2000};
-/// Under load this many bits may stay set on disk (256 MiB of volume, what a crash then resends at most): a
-/// block that is written again and again then needs no log update. When idle, all of them go.
-inline constexpr std::uint64_t kWarmBits = 4096;
+/// Under load this many bits may stay set on disk that nothing needs (2 GiB of volume, what a crash then
+/// resends at most: 20 s of a gigabit link): a block that is written again and again then needs no log
+/// update. When idle, all of them go.
+inline constexpr std::uint64_t kWarmBits = 32768;
+/// Under load, bits of blocks that were not written for one to two of these go as well, so that what a crash
+/// resends is what was written lately.
+inline constexpr std::chrono::milliseconds kAgeInterval{30000};
 /// More commits of the log than this between two ticks: scattered writes, for which it marks ahead.
 inline constexpr std::uint64_t kBusyCommits = 20;
 /// A resync that was interrupted by itself is tried again after this. Spec: REP-115, REP-117, REP-143.

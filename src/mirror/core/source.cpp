@@ -24,6 +24,7 @@ Source::Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, Mirro
       self_(std::make_shared<Source*>(this)),
       epoch_closed_at_(now),
       collected_at_(now),
+      aged_at_(now),
       last_write_at_(now),
       block_buffers_(kMaxResyncBufferBytes),
       last_heard_(now),

@@ -316,7 +316,7 @@ class Source {
     bool closing_local_started_ = false, closing_local_ok_ = false, closing_remote_sent_ = false,
          closing_remote_ok_ = false;
     std::uint64_t epoch_serial_ = 1;
-    Instant epoch_closed_at_, collected_at_;
+    Instant epoch_closed_at_, collected_at_, aged_at_;
     std::uint64_t commits_at_tick_ = 0;
     bool wrote_since_tick_ = false;
     Instant last_write_at_;

@@ -370,6 +370,10 @@ void Source::tick(Instant now) {
         const bool idle_now = now - last_write_at_ >= kCollectInterval;
         log_.collect(idle_now ? 0 : kWarmBits);  // Spec: REP-053
         if (idle_now) log_.mark_ahead(0);
+        if (now - aged_at_ >= kAgeInterval) {
+            aged_at_ = now;
+            log_.age();
+        }
         if (log_.wants_commit()) driver_.commit_log();
     }
     wrote_since_tick_ = false;

@@ -4,23 +4,29 @@
 #include <bit>
 #include <cassert>
 #include <cstdlib>
-#include <cstring>
+#include <memory>
+#include <new>
 
 namespace understudy::mirror {
 
-void IntentLog::AlignedFree::operator()(std::uint64_t* words) const {
-    std::free(words);
+void IntentLog::Freed::operator()(void* memory) const {
+    std::free(memory);
 }
 
 IntentLog::IntentLog(std::uint64_t volume_bytes, std::uint32_t bytes_per_mark)
     : dirty_(blocks_of(volume_bytes)),
       recent_(blocks_of(volume_bytes)),
       closing_(blocks_of(volume_bytes)),
-      disk_(blocks_of(volume_bytes)) {
+      disk_(blocks_of(volume_bytes)),
+      written_(blocks_of(volume_bytes)),
+      written_before_(blocks_of(volume_bytes)) {
     set_bytes_per_mark(bytes_per_mark);
     image_words_ = dirty_.pages() * kWordsPerPage;
-    image_.reset(static_cast<std::uint64_t*>(std::aligned_alloc(kMapPageBytes, image_words_ * 8)));
-    std::memset(image_.get(), 0, image_words_ * 8);
+    std::size_t room = image_words_ * 8 + kMapPageBytes;
+    image_memory_.reset(std::calloc(room, 1));
+    void* start = image_memory_.get();
+    if (start == nullptr) throw std::bad_alloc();
+    image_ = static_cast<std::uint64_t*>(std::align(kMapPageBytes, image_words_ * 8, start, room));
     flags_.resize(dirty_.pages());
     wanted_.reserve(dirty_.pages());
     runs_.reserve(dirty_.pages());
@@ -30,7 +36,8 @@ IntentLog::IntentLog(std::uint64_t volume_bytes, std::uint32_t bytes_per_mark)
 void IntentLog::load(std::uint64_t page, std::span<const std::uint64_t> words) {
     disk_.assign_page(page, words);
     dirty_.assign_page(page, words);
-    std::copy(disk_.page(page).begin(), disk_.page(page).end(), image_.get() + page * kWordsPerPage);
+    if (disk_.page_count(page) == 0) return;  // as the image is
+    std::copy(disk_.page(page).begin(), disk_.page(page).end(), image_ + page * kWordsPerPage);
 }
 
 void IntentLog::set_bytes_per_mark(std::uint32_t bytes) {
@@ -44,6 +51,7 @@ IntentLog::Ticket IntentLog::mark(std::uint64_t offset, std::uint64_t length, As
     bool durable = true;
     for (std::uint64_t block = offset / kBlockBytes; block <= last; ++block) {
         set.set(block);
+        written_.set(block);
         durable = durable && disk_.test(block);
     }
     if (durable || failed_) return kDurable;
@@ -138,6 +146,13 @@ void IntentLog::want(std::uint64_t page, std::uint32_t drop) {
     flag.drop = std::max(flag.drop, drop);
 }
 
+/// Bits of word `at` of a page that are on disk, that nothing needs and whose blocks nobody has written
+/// lately.
+std::uint64_t IntentLog::cold(std::uint64_t page, std::uint64_t at) const {
+    return disk_.page(page)[at] & ~needed(page * kWordsPerPage + at) & ~written_.page(page)[at] &
+           ~written_before_.page(page)[at];
+}
+
 /// The aligned groups of kAheadBlocks blocks around `bits` of word number `word`.
 std::uint64_t IntentLog::with_neighbours(std::uint64_t bits, std::uint64_t word) const {
     static_assert(64 % kAheadBlocks == 0);
@@ -166,14 +181,15 @@ std::span<const IntentLog::PageRun> IntentLog::start_commit() {
             const std::uint64_t old = disk_.page(page)[i];
             const std::uint64_t need = needed(word);
             std::uint64_t fresh = need | old;
-            if (const std::uint64_t spare = old & ~need; spare != 0 && flag.drop > 0) {
+            if (flag.cold) fresh &= ~cold(page, i);
+            if (const std::uint64_t spare = fresh & ~need; spare != 0 && flag.drop > 0) {
                 fresh = need;
                 flag.drop -= std::min(flag.drop, static_cast<std::uint32_t>(std::popcount(spare)));
                 if (flag.drop == 0) word_hand_ = (i + 1) % kWordsPerPage;
             }
             if ((need & ~old) != 0 && disk_.count() < ahead_limit_)
                 fresh |= with_neighbours(need & ~old, word);
-            image_.get()[word] = fresh;
+            image_[word] = fresh;
             scratch_[i] = old & fresh;
             loses_bits = loses_bits || scratch_[i] != old;
         }
@@ -199,7 +215,7 @@ void IntentLog::finish_commit(bool written) {
     finished_ = started_;
     for (const PageRun& run : runs_)
         for (std::uint64_t page = run.first; page < run.first + run.count; ++page)
-            disk_.assign_page(page, {image_.get() + page * kWordsPerPage, kWordsPerPage});
+            disk_.assign_page(page, {image_ + page * kWordsPerPage, kWordsPerPage});
 }
 
 void IntentLog::collect(std::uint64_t keep) {
@@ -218,6 +234,21 @@ void IntentLog::collect(std::uint64_t keep) {
         const std::uint64_t drop = std::min(spare, surplus);
         want(page, static_cast<std::uint32_t>(drop));
         surplus -= drop;
+    }
+}
+
+void IntentLog::age() {
+    std::swap(written_, written_before_);
+    written_.clear_all();
+    if (failed_) return;
+    for (std::uint64_t page = 0; page < disk_.pages(); ++page) {
+        if (disk_.page_count(page) == 0) continue;
+        for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
+            if (cold(page, i) == 0) continue;
+            want(page, 0);
+            flags_[page].cold = true;
+            break;
+        }
     }
 }
 

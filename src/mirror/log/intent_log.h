@@ -83,7 +83,7 @@ class IntentLog {
     void finish_commit(bool written);
     /// The bitmap as the file gets it.
     [[nodiscard]] std::span<const std::byte> image() const {
-        return std::as_bytes(std::span<const std::uint64_t>(image_.get(), image_words_));
+        return std::as_bytes(std::span<const std::uint64_t>(image_, image_words_));
     }
     /// While commits come thick and fast, each also sets the bits of the blocks next to its own (1 MiB) on
     /// disk, as long as fewer than `limit` bits are set there: scattered writes then soon find theirs
@@ -93,6 +93,9 @@ class IntentLog {
 
     /// Schedules the clearing of bits that nothing needs, as many as there are above `keep` bits on disk.
     void collect(std::uint64_t keep);
+    /// Schedules the clearing of bits that nothing needs and whose blocks were not written since the last
+    /// call. Call at even intervals. Spec: REP-053.
+    void age();
     /// Bits on disk that nothing needs. Walks the map.
     [[nodiscard]] std::uint64_t stale() const;
 
@@ -113,20 +116,20 @@ class IntentLog {
     [[nodiscard]] std::uint64_t commits() const { return finished_; }
 
   private:
-    struct AlignedFree {
-        void operator()(std::uint64_t* words) const;
-    };
     struct Wanted {
         bool write = false;
+        bool cold = false;       // leave out the bits that nothing needs and nobody has written lately
         std::uint32_t drop = 0;  // leave out so many of the bits that nothing needs
     };
 
     void want(std::uint64_t page, std::uint32_t drop);
     [[nodiscard]] std::uint64_t with_neighbours(std::uint64_t bits, std::uint64_t word) const;
     [[nodiscard]] std::uint64_t needed(std::uint64_t word) const;
+    [[nodiscard]] std::uint64_t cold(std::uint64_t page, std::uint64_t at) const;
 
     std::uint64_t bytes_per_mark_ = kBlockBytes;
     BlockMap dirty_, recent_, closing_, disk_;
+    BlockMap written_, written_before_;  // since the last age(), and since the one before
     std::uint64_t ahead_limit_ = 0;
     bool closing_open_ = false;
     bool committing_ = false;
@@ -135,8 +138,12 @@ class IntentLog {
     std::vector<Wanted> flags_;          // per page
     std::vector<std::uint64_t> wanted_;  // pages of the next commit
     std::vector<PageRun> runs_;          // of the commit under way
+    struct Freed {
+        void operator()(void* memory) const;
+    };
     std::size_t image_words_ = 0;
-    std::unique_ptr<std::uint64_t, AlignedFree> image_;
+    std::unique_ptr<void, Freed> image_memory_;  // zeroes that nobody has written take no memory
+    std::uint64_t* image_ = nullptr;             // in it, aligned to a page
     std::vector<std::uint64_t> scratch_;
     std::uint64_t hand_ = 0;       // page where collect() goes on
     std::uint64_t word_hand_ = 0;  // word of a page where dropping goes on

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <random>
 
 namespace understudy::mirror {
 namespace {
@@ -119,6 +120,65 @@ TEST(IntentLog, UnderLoadWarmBitsStayUntilThereAreTooMany) {
     commit(log);
     EXPECT_EQ(log.disk().count(), 1U);
     EXPECT_EQ(log.stale(), 0U);
+}
+
+// Spec: REP-053
+TEST(IntentLog, BitsOfBlocksThatNobodyWritesAnyMoreAgeAndGo) {
+    IntentLog log(kVolume, 65536);
+    log.mark(0, 8 * kBlockBytes, As::recent);
+    commit(log);
+    log.close_epoch();
+    log.epoch_durable();
+    log.age();
+    EXPECT_FALSE(log.wants_commit());  // all were written since the last call
+    log.mark(3 * kBlockBytes, 4096, As::recent);
+    log.close_epoch();
+    log.epoch_durable();
+    log.mark(5 * kBlockBytes, 4096, As::dirty);
+    log.age();
+    commit(log);
+    EXPECT_EQ(log.disk().count(), 2U);
+    EXPECT_TRUE(on_disk(log, 3));
+    EXPECT_TRUE(on_disk(log, 5));
+    log.age();
+    commit(log);
+    EXPECT_EQ(log.disk().count(), 1U);
+    EXPECT_TRUE(on_disk(log, 5));  // needed, however old
+    log.age();
+    EXPECT_FALSE(log.wants_commit());
+}
+
+// Random writes over as much as may stay marked cost no log updates once all of it is; twice as much costs
+// some, and never leaves more marked than that and what is needed. Spec: REP-052, REP-053
+TEST(IntentLog, ARandomLoadSettlesWithinTheBound) {
+    constexpr std::uint64_t kWarm = 4096;
+    for (const std::uint64_t working_set : {kWarm, 2 * kWarm}) {
+        IntentLog log(kVolume, 65536);
+        log.mark_ahead(kWarm);
+        std::mt19937 random(1);
+        std::uint64_t writes = 0, before = 0;
+        for (int interval = 0; interval < 40; ++interval) {
+            if (interval == 20) {
+                before = log.commits();
+                writes = 0;
+            }
+            for (int i = 0; i < 2000; ++i, ++writes) {
+                log.mark(random() % working_set * kBlockBytes, 4096, As::recent);
+                if (log.wants_commit()) commit(log);
+            }
+            log.close_epoch();
+            log.epoch_durable();
+            log.collect(kWarm);
+            if (log.wants_commit()) commit(log);
+            EXPECT_LE(log.disk().count(), kWarm);
+        }
+        const double share = static_cast<double>(log.commits() - before) / static_cast<double>(writes);
+        if (working_set == kWarm) {
+            EXPECT_EQ(share, 0);
+        } else {
+            EXPECT_GT(share, 0.05);
+        }
+    }
 }
 
 // Spec: REP-052, REP-053
