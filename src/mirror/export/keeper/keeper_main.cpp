@@ -1,13 +1,16 @@
 // understudy-keeper: holds the descriptors of exports while mirrord is dead or being upgraded.
 
+#include "mirror/export/keeper/keeper_protocol.h"
 #include "mirror/export/keeper/keeper_server.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -36,6 +39,15 @@ void be_hard_to_kill() {
     }
 }
 
+/// The usual limit of 1024 is too low for some hundred volumes.
+void allow_open_files() {
+    rlimit limit{};
+    constexpr rlim_t wanted = understudy::mirror::keeper::kMostOpenFiles;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    limit.rlim_cur = std::min(limit.rlim_max, wanted);
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -49,6 +61,7 @@ int main(int argc, char** argv) {
         return static_cast<int>(Code::syntax);
     }
     be_hard_to_kill();
+    allow_open_files();
     auto server = understudy::mirror::keeper::Server::listen(argv[2]);
     if (!server) {
         std::fprintf(stderr, "understudy-keeper: %s\n", server.error().text.c_str());

@@ -18,11 +18,13 @@
 
 namespace understudy::mirror::keeper {
 
-inline constexpr std::size_t kMaxPacket = 16384;
+inline constexpr std::size_t kMaxPacket = 65536;
 inline constexpr std::size_t kMaxState = 8192;  // bytes of state per entry
 inline constexpr std::size_t kMaxName = 64;
 inline constexpr std::size_t kMaxDescriptors = 8;  // per entry
-inline constexpr std::size_t kMaxEntries = 200;    // list of the longest names must fit into one packet
+inline constexpr std::size_t kMaxEntries = 1000;   // a list of the longest names must fit into one packet
+/// What a keeper that is full has open: its entries' descriptors, a connection for each, and some more.
+inline constexpr std::size_t kMostOpenFiles = kMaxEntries * (kMaxDescriptors + 1) + 128;
 static_assert(kMaxEntries * (kMaxName + 1) + 16 <= kMaxPacket);
 
 enum class Verb { put, get, drop, list };

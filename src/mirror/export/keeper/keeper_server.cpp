@@ -22,8 +22,9 @@
 namespace understudy::mirror::keeper {
 namespace {
 
-constexpr int kBacklog = 16;
-constexpr std::size_t kMaxClients = 64;
+constexpr int kBacklog = 128;
+// Each exported volume keeps one connection to see that the keeper lives; the rest asks and goes.
+constexpr std::size_t kMaxClients = kMaxEntries + 64;
 constexpr int kEventsAtOnce = 16;
 
 struct Entry {

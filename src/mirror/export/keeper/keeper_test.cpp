@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
+#include <vector>
 
 namespace understudy::mirror::keeper {
 namespace {
@@ -111,6 +112,27 @@ TEST_F(KeeperTest, RefusesMoreThanItsBounds) {
     EXPECT_EQ(list(path_)->size(), kMaxEntries);
     EXPECT_EQ(put(path_, "bad name", "", {}).error().code, Code::bad_argument);
     EXPECT_EQ(put(path_, "e1", std::string(kMaxState + 1, 'x'), {}).error().code, Code::out_of_range);
+}
+
+// Each exported volume holds a connection open as long as it lives.
+TEST_F(KeeperTest, ServesManyVolumesOfOneHost) {
+    constexpr std::size_t kVolumes = 300;
+    std::vector<Descriptor> watching;
+    for (std::size_t i = 0; i < kVolumes; ++i) {
+        const auto name = fmt::format("fuse:a-volume-with-a-long-name-{:030}", i);
+        auto kept = put(path_, name, "state", {});
+        ASSERT_TRUE(kept) << i << ": " << kept.error().text;
+        auto connection = connect(path_);
+        ASSERT_TRUE(connection) << i << ": " << connection.error().text;
+        watching.push_back(std::move(*connection));
+    }
+    const auto names = list(path_);
+    ASSERT_TRUE(names) << names.error().text;
+    EXPECT_EQ(names->size(), kVolumes);
+    for (const Descriptor& one : watching) {
+        char byte = 0;
+        EXPECT_EQ(recv(one.get(), &byte, 1, MSG_DONTWAIT), -1);  // neither answered nor closed
+    }
 }
 
 TEST_F(KeeperTest, AnswersNonsenseWithAnErrorAndGoesOn) {
