@@ -1,5 +1,6 @@
 #include "sim/cluster_sim.h"
 
+#include "config/tail_store.h"
 #include "messages/messages.h"
 
 #include <cassert>
@@ -37,6 +38,7 @@ struct SimulatedCluster::Daemon {
     SimulatedCluster& cluster;
     Member& member;
     SimulatedStore store;
+    std::optional<config::TailStore> tail;
     StorageClient storage;
     runtime::SimulatedDisks disks;
     std::unique_ptr<daemons::Node> node;
@@ -207,9 +209,15 @@ StoreDisk& SimulatedCluster::disk(const NodeName& name) {
     return members_.at(name).disk;
 }
 
-void SimulatedCluster::fill_disk(const NodeName& name, bool full) {
+void SimulatedCluster::fill_disk(const NodeName& name, bool full, bool run_too) {
     disk(name).full = full;
     host(name).set_disk_full(full);
+    host(name).set_run_full(full && run_too);
+}
+
+bool SimulatedCluster::forgets_when_killed(const NodeName& name) {
+    auto* node = daemon(name);
+    return node != nullptr && !node->database().outlives_kill();
 }
 
 void SimulatedCluster::power_on(const NodeName& name) {
@@ -225,7 +233,8 @@ void SimulatedCluster::power_on(const NodeName& name) {
         options.shared_disks = &daemon->disks;
         options.protocol = here.protocol;
         options.host_rebooted = std::exchange(here.boot, here.host->boots()) != here.host->boots();
-        auto opened = daemons::Node::open(world, daemon->store, std::move(options));
+        daemon->tail.emplace(world, daemon->store, config::Layout{}.database_tail(), !options.host_rebooted);
+        auto opened = daemons::Node::open(world, *daemon->tail, std::move(options));
         if (!opened) {
             simulation_.note(name.str(), "cannot open its node: " + opened.error().text);
             return daemon;

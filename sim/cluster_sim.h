@@ -74,8 +74,11 @@ class SimulatedCluster {
     }
     [[nodiscard]] runtime::SimulatedNode& host(const NodeName& name);
     [[nodiscard]] StoreDisk& disk(const NodeName& name);
-    /// Whether the host's disk is full, for its database and for its other files.
-    void fill_disk(const NodeName& name, bool full);
+    /// Whether the host's disk is full, for its database and for its other files; `run_too`: those of the run
+    /// directory as well.
+    void fill_disk(const NodeName& name, bool full, bool run_too = false);
+    /// Whether a daemon that is killed now would have lost commits.
+    [[nodiscard]] bool forgets_when_killed(const NodeName& name);
     [[nodiscard]] SharedStorage& storage() { return storage_; }
     /// The device of the DISK path.
     [[nodiscard]] runtime::SimulatedDisk& shared_disk() { return shared_disk_; }

@@ -21,6 +21,7 @@ constexpr runtime::Duration kShutdownLimit = 90s;
 // Less than what storage quorum is made for: T_dead minus the time of a write that is on its way.
 constexpr auto kMostStale = 4s;
 constexpr auto kSlowWrite = 2s;
+constexpr double kRunFullChance = 0.15;
 
 std::uint64_t seed_of_fault(std::uint64_t seed, int number) {
     return seed + static_cast<std::uint64_t>(number);  // the stream's own start mixes it
@@ -315,8 +316,8 @@ void FaultInjector::disable_failover(const NodeName& from, const NodeName& to) {
 // would add up to a silence that nobody can tell from a dead host.
 void FaultInjector::crash_daemon(const NodeName& node) {
     if (!cluster_.host(node).running() || cluster_.host(node).paused()) return;
-    // Two faults at once: the application runs, and the database forgets that.
-    if (cluster_.disk(node).full || cluster_.disk(node).behind) return;
+    // Two faults at once, neither of which is its own: nothing takes what it knows.
+    if (cluster_.forgets_when_killed(node)) return;
     if (last_crash_ && simulation_.now() - *last_crash_ < 3 * cluster_.detection()) return;
     last_crash_ = simulation_.now();
     cluster_.host(node).kill_program();
@@ -353,8 +354,10 @@ void FaultInjector::slow_disk(const NodeName& node) {
 }
 
 void FaultInjector::full_disk(const NodeName& node) {
-    cluster_.fill_disk(node, true);
-    later(duration(1s, 30s), [this, node] { cluster_.fill_disk(node, false); });
+    cluster_.fill_disk(node, true, fault_.chance(kRunFullChance));
+    const auto lasts = duration(1s, 30s);
+    if (fault_.chance(0.5)) later(duration(1ms, lasts), [this, node] { crash_daemon(node); });
+    later(lasts, [this, node] { cluster_.fill_disk(node, false); });
 }
 
 void FaultInjector::strike(Fault fault) {

@@ -35,7 +35,7 @@ enum class Fault {
     program_pause,    // SIGSTOP of the daemon
     host_pause,       // VM freeze
     slow_disk,        // what a host writes into its database takes seconds
-    full_disk,        // a host can write nothing
+    full_disk,        // a host can write nothing to it; often its daemon is killed meanwhile
     disk_trouble,     // a host does not reach the disk of its DISK path, or waits for it
     upgrade,          // not one either: a node runs another release from now on, with a short restart
     storage_cut,      // a host does not reach the quorum storage

@@ -21,9 +21,9 @@ class StorageUnderFaults : public QuorumScenario {
   protected:
     StorageUnderFaults() : QuorumScenario(2, quorum::Mode::storage) {}
     /// Alpha, which runs everything, has a full disk and loses quorum; returns when it has stopped
-    /// everything.
-    void lose_quorum_with_a_full_disk() {
-        cluster.fill_disk(alpha, true);
+    /// everything. `run_too`: the run directory is full as well.
+    void lose_quorum_with_a_full_disk(bool run_too) {
+        cluster.fill_disk(alpha, true, run_too);
         cluster.storage().reachable(alpha, false);
         sim.run_for(20s);
         cut(alpha, beta);
@@ -97,6 +97,35 @@ TEST_F(MajorityUnderFaults, OwnerThatIsKilledJustAfterASwitchoverDoesNotTakeWhat
         ASSERT_TRUE(wait_running(alpha, 60s));
         sim.run_for(60s);
     }
+}
+
+// The same with full disks, at every moment of the switchover and with either of the two killed. A switchover
+// that was cut short in its middle is repeated by whoever asked for it.
+TEST_F(MajorityUnderFaults, NoKillOnAFullDiskDuringASwitchoverMakesTheApplicationRunTwiceOrNowhereForGood) {
+    start_in_service();
+    for (const auto& victim : {alpha, beta})
+        for (auto at = 0ms; at < 1200ms; at += 60ms) {
+            const auto when = fmt::format("{} after {} ms", victim.str(), at.count());
+            for (const auto& node : cluster.nodes())
+                cluster.fill_disk(node, true);
+            const auto to = running().front() == alpha ? beta : alpha;
+            cluster.start(to, SimulatedCluster::switchover(app, to));
+            sim.run_for(at);
+            cluster.host(victim).kill_program();
+            cut(alpha, beta);
+            cluster.power_on(victim);
+            sim.run_for(30s);
+            heal();
+            if (!cluster.wait_in_service(60s)) {
+                const auto again = cluster.run(to, SimulatedCluster::switchover(app, to), 300s);
+                ASSERT_TRUE(again) << when;
+                ASSERT_EQ(again->exit_code, 0) << when << ": " << again->err;
+            }
+            for (const auto& node : cluster.nodes())
+                cluster.fill_disk(node, false);
+            sim.run_for(60s);
+            ASSERT_TRUE(cluster.all_in_service()) << when;
+        }
 }
 
 TEST_F(MajorityUnderFaults, FrozenOwnerIsResetBeforeAnotherNodeStartsItsApplication) {
@@ -305,9 +334,23 @@ TEST_F(StorageUnderFaults, NodeThatStartsWithoutTheStorageGoesOnFromItsOldSequen
 // A seed found it: the owner that lost quorum could not note on its full disk that it had stopped everything,
 // took it for running after its quarantine, and affirmed it beside the peer that had taken over meanwhile.
 // Spec: QUO-073
-TEST_F(StorageUnderFaults, OwnerThatCannotNoteOnItsDiskWhatItStoppedDoesNotTakeItForRunningLater) {
+TEST_F(StorageUnderFaults, OwnerWhoseDiskIsFullKnowsAfterItsQuarantineWhatItStopped) {
     start_in_service();
-    lose_quorum_with_a_full_disk();
+    lose_quorum_with_a_full_disk(false);
+    ASSERT_TRUE(sim.run_until([&] { return cluster.quarantines(alpha) == 1; }, 5s));
+    ASSERT_TRUE(wait_running(beta, 2 * takeover())) << "it does not hold up its peer";
+    sim.run_for(120s);  // cut off from its peer and from the storage, and back from its quarantine
+    EXPECT_THAT(running(), ElementsAre(beta));
+    cluster.storage().reachable(alpha, true);
+    sim.run_for(120s);
+    EXPECT_THAT(running(), ElementsAre(beta));
+    EXPECT_EQ(cluster.watchdog(alpha).resets(), 0);
+}
+
+// Spec: QUO-073
+TEST_F(StorageUnderFaults, OwnerThatCanNoteNowhereWhatItStoppedDoesNotTakeItForRunningLater) {
+    start_in_service();
+    lose_quorum_with_a_full_disk(true);
     ASSERT_TRUE(wait_running(beta, 2 * takeover())) << "it does not hold up its peer";
     cluster.storage().reachable(alpha, true);
     sim.run_for(120s);
@@ -319,7 +362,7 @@ TEST_F(StorageUnderFaults, OwnerThatCannotNoteOnItsDiskWhatItStoppedDoesNotTakeI
 // Spec: QUO-073
 TEST_F(StorageUnderFaults, OwnerWhoseDiskHasRoomAgainWithinTheGraceNotesWhatItStoppedAndLeavesInOrder) {
     start_in_service();
-    lose_quorum_with_a_full_disk();
+    lose_quorum_with_a_full_disk(true);
     cluster.fill_disk(alpha, false);
     ASSERT_TRUE(sim.run_until([&] { return cluster.quarantines(alpha) == 1; }, 5s));
     ASSERT_TRUE(wait_running(beta, 2 * takeover()));

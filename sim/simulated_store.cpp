@@ -94,7 +94,6 @@ void SimulatedStore::finish() {
     written_at_crash_ = 0;
     std::vector<std::function<void(Result<>)>> answers;
     Result<> result;
-    disk_.behind = disk_.full;
     if (disk_.full) {
         result = fail(Code::failure, "cannot write the configuration database: no space left on the disk");
         for (std::size_t i = 0; i < count; ++i)

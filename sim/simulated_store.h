@@ -27,8 +27,6 @@ class StoreDisk {
     /// kRetry.
     bool full = false;
     static constexpr auto kRetry = std::chrono::seconds(5);
-    /// Whether a write has failed and none has succeeded since.
-    bool behind = false;
     /// A group of writes takes between these.
     static constexpr auto kLeastWrite = std::chrono::milliseconds(1);
     static constexpr auto kMostWrite = std::chrono::milliseconds(10);

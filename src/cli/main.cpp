@@ -23,6 +23,8 @@ namespace understudy::cli {
 namespace {
 
 /// Every message has a number that scripts can rely on: its own, or this plus the exit code. Spec: CMD-006.
+// The line with which lkstop ends. Spec: CMD-051
+constexpr std::string_view kNowStopped = "LIFEKEEPER NOW STOPPED";
 constexpr int kNumbersOfCodes = 600;
 
 void print(std::FILE* to, std::string_view text) {
@@ -151,13 +153,16 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
     // A lock belongs to who called the command, which ends at once.
     if ((spec.name == "getlocks" || spec.name == "rlslocks") && !command->has("p") && getppid() > 0)
         command->options["p"] = std::to_string(getppid());
-    const auto reply = send(layout, spec, *command, [](const std::string& text) {
+    bool ends = false;
+    const auto reply = send(layout, spec, *command, [&ends](const std::string& text) {
+        ends = ends || text.find(kNowStopped) != std::string::npos;
         print(stdout, text);
         std::fflush(stdout);
     });
     if (!reply) return fail_with(spec.name, reply.error());
     print_reply(spec, *reply);
-    if (reply->exit_code == 0)
+    // A stop that could not be noted on the disk is an error, and a stop all the same.
+    if (reply->exit_code == 0 || ends)
         if (const auto ended = wait_for_end(daemon); !ended) return fail_with(spec.name, ended.error());
     return reply->exit_code;
 }

@@ -68,6 +68,9 @@ class Store {
     /// is on disk too. A change without edits is legal and serves as such a second try. `durable` may be
     /// empty.
     virtual void write(const Change& change, std::function<void(Result<>)> durable) = 0;
+    /// Whether load() would find everything written so far if this process were killed now, whatever the disk
+    /// does.
+    [[nodiscard]] virtual bool outlives_kill() const { return false; }
     /// Replaces a peer's cached copy. No durability is promised.
     virtual void write_replica(const NodeName& owner, const NodeConfig& config) = 0;
     virtual void drop_replica(const NodeName& owner) = 0;
@@ -126,6 +129,9 @@ class Database {
     /// Runs `done` when everything committed so far is durable, or with the store's error. Never on the
     /// caller's stack. What could not be written before is tried again. Spec: CLU-089.
     void sync(std::function<void(Result<>)> done);
+    /// Whether the next daemon would know everything committed so far if this one were killed now. When not,
+    /// sync() tells when it does.
+    [[nodiscard]] bool outlives_kill() const { return store_.outlives_kill(); }
 
     /// A peer's change: true when it continued our copy, false when the whole copy must be pulled.
     bool apply_replica(const Change& change);

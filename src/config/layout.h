@@ -15,6 +15,7 @@ struct Layout {
     [[nodiscard]] std::string pki() const { return etc() + "/pki"; }  // ca.pem, ca.key, node.pem, node.key
     [[nodiscard]] std::string state() const { return root + "/var/lib/understudy"; }
     [[nodiscard]] std::string database() const { return state() + "/config.db"; }
+    [[nodiscard]] std::string database_tail() const { return run() + "/config.tail"; }  // see tail_store.h
     [[nodiscard]] std::string bitmaps() const { return state() + "/Bitmaps"; }
     [[nodiscard]] std::string mirrors() const { return state() + "/mirrors"; }  // one record per volume
     [[nodiscard]] std::string log() const { return root + "/var/log/understudy"; }

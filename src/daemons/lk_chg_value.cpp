@@ -6,6 +6,7 @@
 #include "cli/command_table.h"
 #include "comm/pki.h"
 #include "config/sqlite_store.h"
+#include "config/tail_store.h"
 #include "daemons/value_changes.h"
 #include "messages/messages.h"
 #include "runtime/posix/posix_world.h"
@@ -146,10 +147,18 @@ class ChangeRun {
         std::string made = copy;
         {
             UNDERSTUDY_TRY(auto store, config::SqliteStore::open(world_, copy));
-            UNDERSTUDY_TRY(const auto loaded, store->load(NodeName(self_)));
+            UNDERSTUDY_TRY(auto loaded, store->load(NodeName(self_)));
             if (!loaded.damage.empty())
                 return fail(Code::failure, "{}: {}; start the engine first", layout_.database(),
                             loaded.damage);
+            // What a daemon that was killed had not brought to the disk.
+            if (fs::exists(layout_.database_tail())) {
+                UNDERSTUDY_TRY(const auto bytes, world_.files.read(layout_.database_tail()));
+                const auto tail = config::parse_tail(bytes, NodeName(self_), loaded.own.generation);
+                config::apply(loaded.own, tail);
+                for (const auto& entry : tail.entries)
+                    store->write(entry.change, {});
+            }
             UNDERSTUDY_TRY(const auto own, change_values(loaded.own, substitutions_, values));
             std::map<NodeName, NodeConfig> replicas;
             for (const auto& [owner, config] : loaded.replicas) {
@@ -178,6 +187,7 @@ class ChangeRun {
         }
         for (const auto* part : kDatabaseParts)
             changes_[layout_.database() + part] = std::nullopt;
+        if (fs::exists(layout_.database_tail())) changes_[layout_.database_tail()] = std::nullopt;
         changes_[layout_.database()] = read_file(made);
         if (fs::exists(made + "-wal") && fs::file_size(made + "-wal") > 0)
             return fail(Code::internal, "the new database could not be closed");

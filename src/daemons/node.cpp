@@ -440,12 +440,10 @@ struct Node::Impl {
             [this, done](const Result<>& stopped_engine) {
                 quorum.stopped();
                 database->sync([this, done, stopped_engine](const Result<>& synced) {
-                    Reply reply = config::success();
-                    if (!stopped_engine)
-                        reply.err = stopped_engine.error().text;
-                    else if (!synced)
-                        reply.err = synced.error().text;
-                    done(reply);
+                    // A stop of which the disk knows nothing has not succeeded, though the engine is down.
+                    // Spec: CMD-050.
+                    const auto& ended = stopped_engine ? synced : stopped_engine;
+                    done(ended ? config::success() : config::failure(ended.error()));
                     if (stopped) stopped();
                 });
             });

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/sqlite_store.h"
+#include "config/tail_store.h"
 #include "daemons/command_server.h"
 #include "daemons/node.h"
 #include "daemons/quorum_service.h"
@@ -130,7 +131,8 @@ std::map<std::string, std::string> storage_environment(const runtime::Files& fil
 
 /// What one life of the node consists of; a quarantine ends one, and the next begins after it.
 struct Life {
-    std::unique_ptr<config::SqliteStore> store;
+    std::unique_ptr<config::SqliteStore> disk;
+    std::unique_ptr<config::TailStore> store;
     std::unique_ptr<Node> node;
     std::unique_ptr<CommandServer> server;
 };
@@ -154,7 +156,9 @@ class Daemon {
         config::SqliteStoreOptions storage;
         storage.history_age = std::chrono::hours(24 * settings.integer("HISTORY_DAYS"));
         Life life;
-        UNDERSTUDY_TRY(life.store, config::SqliteStore::open(world_, layout_.database(), storage));
+        UNDERSTUDY_TRY(life.disk, config::SqliteStore::open(world_, layout_.database(), storage));
+        life.store =
+            std::make_unique<config::TailStore>(world_, *life.disk, layout_.database_tail(), !rebooted);
         UNDERSTUDY_TRY(life.node, Node::open(world_, *life.store,
                                              {.self = self_,
                                               .layout = layout_,
@@ -216,6 +220,7 @@ class Daemon {
         life_.server.reset();
         life_.node.reset();
         life_.store.reset();
+        life_.disk.reset();
         wait_for_the_end_of(world_.clock.now() + time, path, noted.has_value());
     }
 

@@ -139,11 +139,11 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> next_of(std::deque<Operation>& waiting, std::vector<OperationResult>& results,
                             std::size_t& open, runtime::OneShot<runtime::Done> all_ended);
     void add_peers(ClusterView& to) const;
-    /// What was committed here is on the disk before what follows from it: what is marked as being started
-    /// before its script starts, what was stopped before another node starts it. A daemon that is killed
-    /// meanwhile finds it at its next start, and knows what may run here and what does not. Waits for a
-    /// bounded time.
-    runtime::Task<> note_on_disk(std::string what);
+    /// What was committed here outlives a kill of this daemon before what follows from it happens: what is
+    /// marked as being started before its script starts, what was stopped before another node starts it. The
+    /// next daemon knows then what may run here and what does not. That is so at once, unless the run
+    /// directory takes nothing: then the disk is waited for, for a bounded time.
+    runtime::Task<> outlive_kill(std::string what);
     /// Plan, reserve, ask, plan again, until the plan fits what is reserved.
     runtime::Task<Result<Plan>> plan_reserved(std::string& id, Needed& held, Operation& operation);
     [[nodiscard]] std::shared_ptr<Start> start_of(const Plan& plan, const Operation& operation) const;
@@ -287,8 +287,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> rejoin();
     runtime::Task<> rejoin_once();
     runtime::Task<> quorum_lost(std::string why, std::function<void()> done);
-    /// Returns when everything committed so far is on the disk; tries again until it is, or until the
-    /// watchdog or a stop ends this life.
+    /// Returns when the next life will know everything committed so far; while it would not, tries the disk
+    /// again and again, until the watchdog or a stop ends this life.
     runtime::Task<> note_loss();
     /// LCM_AVAIL without quorum: every instance OSU.
     [[nodiscard]] static ClusterView without_peers(ClusterView seen);

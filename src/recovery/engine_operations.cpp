@@ -241,11 +241,12 @@ runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::C
     if (!result) co_return config::failure(result.error());
     // The caller starts it now. A daemon that found here that it still runs would affirm it beside the
     // caller.
-    co_await note_on_disk("what was stopped");
+    co_await outlive_kill("what was stopped");
     co_return config::success();
 }
 
-runtime::Task<> Engine::Impl::note_on_disk(std::string what) {
+runtime::Task<> Engine::Impl::outlive_kill(std::string what) {
+    if (database.outlives_kill()) co_return;
     const runtime::OneShot<Result<>> ended(world.tasks);
     database.sync([ended](Result<> synced) { ended.set(std::move(synced)); });
     const auto limit = world.tasks.after(kNoteLimit, [ended] {
@@ -346,7 +347,7 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     // Part of its execution: what happens meanwhile stops it as it would during the first script. A peer that
     // has come back meanwhile is heard first, for nothing runs yet that would have to be taken down.
     if (starts_on(database.self(), result.plan)) {
-        co_await note_on_disk("what is started now");
+        co_await outlive_kill("what is started now");
         co_await hear_returned(start);
     }
     if (operation.prepares_peers) co_await prepare_peers(result.plan);

@@ -94,25 +94,25 @@ runtime::Task<> Engine::Impl::rejoin_once() {
     }
 }
 
-// The life after the quarantine knows only what is on the disk, and by then peers may run what this node ran.
-// With a record that says "in service" it would take that for its own, affirm it with a restore, and, cut off
-// from those peers, run it beside them. So this node does not leave before its disk says that everything was
-// stopped. What could be done instead is worse: to assume after every quarantine that nothing runs is wrong
-// without a watchdog, when a remove failed; to remember it outside of the database is lost with the process.
-// Where there is a watchdog the wait ends with the grace: it resets the host, and after a boot nothing is
-// taken for running, whatever the record says. Without one the node stays, starts nothing, and waits for its
-// disk.
+// The life after the quarantine knows only what this one leaves it. With a record that says "in service" it
+// would take that for its own, affirm it with a restore, and, cut off from the peers that run it now, run it
+// beside them. The run directory has the record whatever the disk does (config/tail_store.h); only when it
+// takes nothing either does this node not leave before its disk says that everything was stopped. Where there
+// is a watchdog the wait ends with the grace: it resets the host, and after a boot nothing is taken for
+// running, whatever the record says. Without one the node stays, starts nothing, and waits for its disk.
 runtime::Task<> Engine::Impl::note_loss() {
     bool told = false;
-    while (true) {
+    while (!database.outlives_kill()) {
         const runtime::OneShot<Result<>> synced(world.tasks);
         database.sync([synced](Result<> result) { synced.set(std::move(result)); });
         const Result<> durable = co_await synced;
         if (durable) co_return;
         if (!std::exchange(told, true)) {
             const auto text = fmt::format(
-                "this node has lost quorum and cannot note on its disk that it has taken everything out of "
-                "service ({}); it does not return to service before it can: make room on the disk",
+                "this node has lost quorum and can note neither on its disk nor in the run directory that it "
+                "has "
+                "taken everything out of service ({}); it does not return to service before it can: make "
+                "room",
                 durable.error().text);
             messages::error("{}", text);
             journal(Event::none, "engine", database.self().str(), text);

@@ -356,7 +356,7 @@ runtime::Task<> Engine::Impl::fail_over(Tag tag, std::set<Tag> ran, std::string 
 /// Asks one node after the other. Who has it; or why nobody, for a person.
 runtime::Task<Result<NodeName>> Engine::Impl::offer(Tag tag, std::set<Tag> ran, std::string incident) {
     std::set<NodeName> tried;
-    co_await note_on_disk("what was stopped");
+    co_await outlive_kill("what was stopped");
     while (true) {
         const ClusterView seen = co_await ask_everyone(NodeName());
         const auto next = next_backup(seen, database.self(), tag, tried);

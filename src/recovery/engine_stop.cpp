@@ -144,9 +144,21 @@ runtime::Task<> Engine::Impl::stop(StopMode mode, std::function<void(std::string
     const runtime::OneShot<Result<>> synced(world.tasks);
     database.sync([synced](Result<> result) { synced.set(std::move(result)); });
     const Result<> durable = co_await synced;
-    if (!durable) say(fmt::format("the configuration could not be written: {}", durable.error().text));
     say("LIFEKEEPER NOW STOPPED");
-    done(durable);
+    if (durable) {
+        done(durable);
+        co_return;
+    }
+    const auto lost = fmt::format(
+        "{} has stopped, but its last states and changes are not on the disk: {}. {}: make room, and run "
+        "lkstart "
+        "and lkstop once more",
+        self, durable.error().text,
+        database.outlives_kill()
+            ? "A start before the next boot finds them in the run directory; a boot loses them"
+            : "The next start does not know of them, and may take for running what was stopped");
+    messages::error("{}", lost);
+    done(fail(durable.error().code, "{}", lost));
 }
 
 /// A stop and start within the time that makes a path DEAD is no COMM_UP for the peer, and the mark of the

@@ -35,15 +35,27 @@ Result<> Disk::write_atomic(const std::string& path, std::string_view content, i
 
 Result<> Disk::write_as_program(const std::string& path, std::string_view content, int mode,
                                 const std::function<void()>& power_off) {
-    if (full_) return fail(Code::failure, "cannot write {}: no space left on the disk", path);
-    if (!is_directory(directory_of(path)))
-        return fail(Code::failure, "cannot write {}: there is no directory {}", path, directory_of(path));
+    UNDERSTUDY_CHECK(can_write(path));
     if (std::exchange(power_off_in_next_write_, false)) {
         if (random_.chance(0.5)) static_cast<void>(write_atomic(path, content, mode));
         power_off();
         return fail(Code::failure, "cannot write {}: the power went off", path);
     }
     return write_atomic(path, content, mode);
+}
+
+Result<> Disk::can_write(const std::string& path) const {
+    if (is_memory(path) ? run_full_ : full_)
+        return fail(Code::failure, "cannot write {}: no space left on the disk", path);
+    if (!is_directory(directory_of(path)))
+        return fail(Code::failure, "cannot write {}: there is no directory {}", path, directory_of(path));
+    return {};
+}
+
+Result<> Disk::append_in_memory(const std::string& path, std::string_view text) {
+    UNDERSTUDY_CHECK(can_write(path));
+    files_[path].content += text;
+    return {};
 }
 
 Result<> Disk::remove(const std::string& path) {
@@ -67,6 +79,7 @@ void Disk::lose_unsynced() {
         if (random_.chance(0.5)) files_[path] = std::move(removal.file);
     }
     unsynced_removals_.clear();
+    std::erase_if(files_, [](const auto& file) { return is_memory(file.first); });
     power_off_in_next_write_ = false;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 // A node's files and what of them survives a power-off.
 //
+// Below /run lies memory: it is lost at every power-off, and is full for itself. The rest is a disk.
+//
 // write_atomic is durable when it returns, so only two things can be lost: a removal whose directory was not
 // synced (the file may come back), and a write that the power-off hits in the middle (old or new content,
 // whole).
@@ -33,11 +35,15 @@ class Disk : public Files {
     /// write is the one that the power-off hits.
     Result<> write_as_program(const std::string& path, std::string_view content, int mode,
                               const std::function<void()>& power_off);
+    /// The program's addition to a file below /run.
+    Result<> append_in_memory(const std::string& path, std::string_view text);
+    static bool is_memory(std::string_view path) { return path.starts_with("/run/"); }
     void lose_unsynced();
 
     void install(const std::string& path);
     void power_off_in_next_write() { power_off_in_next_write_ = true; }
     void set_full(bool full) { full_ = full; }
+    void set_run_full(bool full) { run_full_ = full; }
 
   private:
     struct File {
@@ -49,6 +55,7 @@ class Disk : public Files {
         TimePoint at;
     };
     [[nodiscard]] bool is_directory(const std::string& path) const;
+    [[nodiscard]] Result<> can_write(const std::string& path) const;
     void sync_directory(const std::string& path);
 
     RandomStream& random_;
@@ -58,6 +65,7 @@ class Disk : public Files {
     std::set<std::string> directories_;
     bool power_off_in_next_write_ = false;
     bool full_ = false;
+    bool run_full_ = false;
 };
 
 }  // namespace understudy::runtime::simulated

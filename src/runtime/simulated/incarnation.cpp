@@ -90,6 +90,13 @@ Result<> Incarnation::write_atomic(const std::string& path, std::string_view con
     return host_.disk.write_as_program(path, content, mode, host_.power_off);
 }
 
+Result<> Incarnation::append(const std::string& path, std::string_view text, std::size_t most) {
+    if (dead_) return fail(gone());
+    // A log on the disk is written by write_atomic(), as the interface has it.
+    if (!Disk::is_memory(path)) return Files::append(path, text, most);
+    return host_.disk.append_in_memory(path, text);
+}
+
 Result<> Incarnation::remove(const std::string& path) {
     if (dead_) return fail(gone());
     return host_.disk.remove(path);

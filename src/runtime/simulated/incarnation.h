@@ -71,6 +71,7 @@ class Incarnation : public EventOwner,
     // Files
     [[nodiscard]] Result<std::string> read(const std::string& path) const override;
     Result<> write_atomic(const std::string& path, std::string_view content, int mode) override;
+    Result<> append(const std::string& path, std::string_view text, std::size_t most) override;
     Result<> remove(const std::string& path) override;
     Result<> make_directories(const std::string& path, int mode) override;
     [[nodiscard]] bool exists(const std::string& path) const override;

@@ -207,8 +207,9 @@ class SimulatedNode {
     /// The next write_atomic of the program is hit by a power-off: afterwards the file has its old or its new
     /// content, whole.
     void power_off_in_next_write();
-    /// While set, the program's writes fail as on a full disk.
+    /// While set, the program's writes fail as on a full disk; those below /run only with the other.
     void set_disk_full(bool full);
+    void set_run_full(bool full);
 
     struct Impl;
 

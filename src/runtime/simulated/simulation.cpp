@@ -452,6 +452,10 @@ void SimulatedNode::power_off_in_next_write() {
     impl_->disk.power_off_in_next_write();
 }
 
+void SimulatedNode::set_run_full(bool full) {
+    impl_->disk.set_run_full(full);
+}
+
 void SimulatedNode::set_disk_full(bool full) {
     impl_->disk.set_full(full);
 }
