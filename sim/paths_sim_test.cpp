@@ -47,9 +47,12 @@ TEST_F(Paths, WithADiskPathNothingIsTakenOverFromANodeThatHasLostItsNetworks) {
     sim.partition("alpha", "beta");
     sim.run_for(300s);
     EXPECT_THAT(running(), ElementsAre(kAlpha));
-    const auto asked = cluster->run(kBeta, SimulatedCluster::switchover(kApp, kBeta), 10min);
-    ASSERT_TRUE(asked);
-    EXPECT_NE(asked->exit_code, 0) << "alpha cannot be asked to give it up";
+    for (const auto& on : {kBeta, kAlpha}) {
+        const auto asked = cluster->run(on, SimulatedCluster::switchover(kApp, kBeta), 1s);
+        ASSERT_TRUE(asked) << "answered at once";
+        EXPECT_EQ(asked->exit_code, 9) << asked->err;
+        EXPECT_THAT(asked->err, testing::HasSubstr("DISK path only"));
+    }
     EXPECT_THAT(running(), ElementsAre(kAlpha));
     sim.heal_all();
     sim.run_for(30s);
@@ -83,11 +86,10 @@ TEST_F(Paths, ADaemonThatIsRestartedBehindADiskPathStartsNothingTwice) {
     EXPECT_TRUE(cluster->wait_in_service(60s));
 }
 
-// What beta has cannot be asked, so alpha may start nothing; a person does it when a network is back. Spec:
-// CLU-080
-TEST_F(Paths, ANodeThatBootsBehindADiskPathStartsNothingByItself) {
+// What beta has cannot be asked, so alpha may start nothing until a network is back; then it does. Spec:
+// CLU-080, CLU-126, CLU-127
+TEST_F(Paths, ANodeThatBootsBehindADiskPathStartsNothingBeforeItsPeerCanBeAsked) {
     start({.nodes = 2, .disk_path = true});
-    ASSERT_EQ(cluster->run(kAlpha, SimulatedCluster::perform_action(Tag("ip0"), "remove"))->exit_code, 0);
     sim.partition("alpha", "beta");
     sim.run_for(20s);
     cluster->host(kAlpha).power_off();
@@ -96,11 +98,31 @@ TEST_F(Paths, ANodeThatBootsBehindADiskPathStartsNothingByItself) {
     sim.run_for(120s);
     EXPECT_THAT(running(), IsEmpty());
     sim.heal_all();
-    sim.run_for(30s);
-    const auto started = cluster->run(kAlpha, SimulatedCluster::perform_action(kApp, "restore"));
-    ASSERT_TRUE(started);
-    EXPECT_EQ(started->exit_code, 0) << started->err;
-    EXPECT_TRUE(cluster->wait_in_service(60s));
+    EXPECT_TRUE(sim.run_until([&] { return running() == std::vector{kAlpha}; }, 30s));
+    EXPECT_TRUE(cluster->wait_in_service(30s));
+    // What a person stops after that stays out of service.
+    ASSERT_EQ(cluster->run(kAlpha, SimulatedCluster::perform_action(Tag("ip0"), "remove"))->exit_code, 0);
+    sim.run_for(60s);
+    EXPECT_THAT(running(), IsEmpty());
+}
+
+// Spec: CLU-124, CLU-126, CLU-132
+TEST_F(Paths, OfTwoNodesThatBootBehindADiskPathTheBetterOneStartsWhenANetworkIsBack) {
+    start({.nodes = 2, .disk_path = true});
+    ASSERT_EQ(cluster->run(kBeta, SimulatedCluster::switchover(kApp, kBeta))->exit_code, 0);
+    sim.partition("alpha", "beta");
+    sim.run_for(20s);
+    for (const auto& name : {kBeta, kAlpha}) {
+        cluster->host(name).power_off();
+        sim.run_for(500ms);
+        cluster->power_on(name);
+        sim.run_for(60s);
+    }
+    EXPECT_THAT(running(), IsEmpty());
+    sim.heal_all();
+    EXPECT_TRUE(sim.run_until([&] { return running() == std::vector{kAlpha}; }, 60s));
+    sim.run_for(60s);
+    EXPECT_TRUE(cluster->wait_in_service(10s));
 }
 
 // Spec: CLU-067, CLU-080

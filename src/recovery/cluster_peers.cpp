@@ -8,6 +8,10 @@ comm::PeerState ClusterPeers::state(const NodeName& peer) const {
     return cluster_.peer_state(peer);
 }
 
+bool ClusterPeers::carries_calls(const NodeName& peer) const {
+    return cluster_.carries_calls(peer);
+}
+
 bool ClusterPeers::settled() const {
     return cluster_.settled();
 }

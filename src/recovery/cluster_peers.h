@@ -10,6 +10,7 @@ class ClusterPeers final : public Peers {
     /// `cluster` outlives it.
     explicit ClusterPeers(comm::Cluster& cluster) : cluster_(cluster) {}
     [[nodiscard]] comm::PeerState state(const NodeName& peer) const override;
+    [[nodiscard]] bool carries_calls(const NodeName& peer) const override;
     [[nodiscard]] bool settled() const override;
     void call(const NodeName& peer, std::string_view method, std::string payload, runtime::Duration deadline,
               Done done) override;

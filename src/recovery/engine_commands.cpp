@@ -27,6 +27,15 @@ Reply no_quorum(const std::string& why) {
                                why));
 }
 
+/// Spec: CLU-052.
+Reply disk_only(const NodeName& node) {
+    return refusal(
+        Code::unreachable,
+        fmt::format("{} is ALIVE by a DISK path only: nothing can be asked of it until a TCP path to it "
+                    "is back (net_list says why it is not)",
+                    node.str()));
+}
+
 /// What is wrong with the command line; empty when nothing is. Spec: CMD-109.
 std::string misuse(const config::Command& command) {
     for (const auto& [option, value] : command.options)
@@ -189,6 +198,7 @@ runtime::Task<Reply> Engine::Impl::switchover(Tag tag, NodeName to, Scope what) 
     if (!alive(to))
         co_return refusal(Code::unreachable, fmt::format("{} is {}; choose a living node", to.str(),
                                                          comm::to_string(peers->state(to))));
+    if (!peers->carries_calls(to)) co_return disk_only(to);
     config::Command command;
     command.name = kSwitchoverMethod;
     command.options = {{"tag", theirs.str()}};
@@ -199,6 +209,11 @@ runtime::Task<Reply> Engine::Impl::switchover(Tag tag, NodeName to, Scope what) 
 
 runtime::Task<Reply> Engine::Impl::switchover_here(Tag tag, Scope what) {
     const auto self = database.self().str();
+    // Whoever may have it must be asked.
+    for (const auto& member : hierarchy_of(database.own(), tag))
+        for (const auto& pair : database.own().equivalents(member))
+            if (alive(pair.other_node) && !peers->carries_calls(pair.other_node))
+                co_return disk_only(pair.other_node);
     const ClusterView seen = co_await ask_everyone(NodeName());
     const auto wanted = switchover_request(seen, tag, what);
     if (!wanted) co_return config::failure(wanted.error());

@@ -180,6 +180,12 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     void start();
     runtime::Task<> initialise();
     runtime::Task<> initialise_once(std::uint64_t before);
+    /// What the start left out because a peer could not be asked (kNotAsked) is decided when it can be: at a
+    /// COMM_UP, and looked at now and then. With quorum rejoin() does that. Spec: CLU-126, CLU-127.
+    [[nodiscard]] bool has_left_out() const;
+    runtime::Task<> decide_left_out();
+    runtime::Task<> decide_left_out_once();
+    runtime::Task<> watch_left_out();
     runtime::Task<> wait_for_peers();
     [[nodiscard]] runtime::Duration longest_detection() const;
     runtime::Task<bool> wait_ready(runtime::Duration limit);
@@ -280,6 +286,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     [[nodiscard]] std::string start_refusal() const {
         return guard == nullptr ? std::string() : guard->refusal();
     }
+    [[nodiscard]] bool starts_at_comm_up() const { return guard != nullptr && guard->starts_at_comm_up(); }
     /// Equivalents' nodes that do not live.
     [[nodiscard]] std::set<NodeName> silent_peers() const;
     runtime::Task<> judge(std::string event, NodeName except);
@@ -321,6 +328,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     StartGuard* guard = nullptr;
     bool rejoining = false;
     bool rejoin_again = false;
+    bool deciding_left_out = false;
+    bool left_out_again = false;
     bool ready = false;
     bool peers_had_their_time = false;
     bool stopping = false;

@@ -46,7 +46,7 @@ void Engine::Impl::on_peer_event(const comm::PeerEvent& event) {
             incidents.node_returned(event.peer);
             if (!stopping) scope.spawn(tell_started(event.peer));
             scope.spawn(node_returned(event.peer));
-            if (guard != nullptr && guard->starts_at_comm_up()) scope.spawn(rejoin());
+            scope.spawn(starts_at_comm_up() ? rejoin() : decide_left_out());
             return;
     }
 }

@@ -33,6 +33,45 @@ TEST(NodeFailure, TheSurvivorTakesOverAndTheReturningNodeIsStandby) {
     EXPECT_FALSE(c.was_ever_twice());
 }
 
+/// Notes what the engine asks and whether its start is over then; takes its time at the start.
+class NotingGuard final : public StartGuard {
+  public:
+    runtime::Task<> judge(std::string event, std::set<NodeName> /*silent*/) override {
+        asked.push_back(event + (engine->ready() ? " when ready" : " while starting"));
+        if (event == "LCM_AVAIL") co_await runtime::sleep_for(*tasks, 5s);
+        asked.push_back(event + " done");
+    }
+    std::string refusal() override { return {}; }
+    [[nodiscard]] bool proven_dead(const NodeName& /*peer*/) const override { return true; }
+    bool starts_at_comm_up() override { return true; }
+    void forced(const std::string& /*who*/) override {}
+
+    Engine* engine = nullptr;
+    runtime::Tasks* tasks = nullptr;
+    std::vector<std::string> asked;
+};
+
+// Spec: QUO-034, CLU-078
+TEST(NodeReturn, APeerThatComesDuringTheStartIsDealtWithWhenTheStartIsOver) {
+    NotingGuard guard;
+    One c;
+    c.boot("A");
+    auto& daemon = *c.host("A").daemon;
+    guard.engine = daemon.engine.get();
+    guard.tasks = &daemon.tasks;
+    daemon.engine->set_start_guard(guard);
+    ASSERT_TRUE(c.wait([&] { return guard.asked.size() == 1; }, 30s));
+    c.boot("B");
+    ASSERT_TRUE(
+        c.wait([&] { return daemon.cluster->peer_state(NodeName("B")) == comm::PeerState::alive; }, 4s));
+    EXPECT_EQ(guard.asked.size(), 1U) << "it is there while the start is judged";
+    ASSERT_TRUE(c.wait([&] { return guard.asked.size() == 4; }, 30s));
+    EXPECT_THAT(guard.asked, ::testing::ElementsAre("LCM_AVAIL while starting", "LCM_AVAIL done",
+                                                    "COMM_UP when ready", "COMM_UP done"));
+    EXPECT_EQ(c.states("A"), "ISP ISP ISP");
+    c.kill_daemon("A");
+}
+
 // Spec: CLU-191
 TEST(NodeFailure, ChildrenAreRestoredAtTheSameTime) {
     One c;

@@ -9,6 +9,8 @@
 namespace understudy::recovery {
 namespace {
 
+constexpr auto kAskLeftOutAgain = std::chrono::seconds(10);
+
 /// Whether an ALIVE peer that shares something was asked in vain: a node's own configuration always has
 /// systems.
 bool does_not_answer(const ClusterView& seen) {
@@ -118,6 +120,7 @@ runtime::Task<> Engine::Impl::initialise() {
     if (stopping) co_return;
     checks.start();
     resume_recoveries();
+    if (!starts_at_comm_up()) scope.spawn(watch_left_out());
     co_await switch_back(NodeName());  // Spec: CLU-197
 }
 
@@ -176,6 +179,62 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
         if (!result.outcome.result)
             journal(Event::none, "engine", tags[i].str(),
                     "initialisation did not succeed: " + result.outcome.result.error().text);
+    }
+}
+
+bool Engine::Impl::has_left_out() const {
+    const auto& instances = database.own().instances;
+    return std::any_of(instances.begin(), instances.end(), [](const auto& entry) {
+        return entry.second.state == config::State::osu &&
+               std::string_view(entry.second.reason).ends_with(kNotAsked);
+    });
+}
+
+runtime::Task<> Engine::Impl::decide_left_out() {
+    // One at a time; a peer that comes meanwhile causes another look.
+    left_out_again = true;
+    if (std::exchange(deciding_left_out, true)) co_return;
+    const bool can = co_await wait_ready(longest_detection() + kBusyLimit);
+    while (can && !stopping && has_left_out() && std::exchange(left_out_again, false))
+        co_await decide_left_out_once();
+    deciding_left_out = false;
+}
+
+runtime::Task<> Engine::Impl::decide_left_out_once() {
+    const auto before = absences;
+    const ClusterView seen = co_await ask_everyone(NodeName());
+    if (stopping || absences != before || !start_refusal().empty()) co_return;
+    const auto planned = plan(seen, InitialiseRequest{.only = {}, .left_out = true});
+    if (!planned) {
+        messages::error("what the start left out: {}", planned.error().text);
+        co_return;
+    }
+    if (planned->does_nothing()) co_return;
+    announce("what the start left out", *planned);
+    std::vector<Operation> operations;
+    for (auto& part : by_hierarchy(seen, *planned)) {
+        const InitialiseRequest one{.only = own_tag(part, database.self()), .left_out = true};
+        Operation operation{"what the start left out", one};
+        operation.plan = part;
+        operation.announced = std::move(part);
+        operation.absences = before;
+        operations.push_back(std::move(operation));
+    }
+    const auto results = co_await operate_all(std::move(operations));
+    for (const auto& result : results) {
+        if (result.start.give_back && !result.start.tags.empty())
+            co_await give_back(*result.start.tags.begin(), result.start.cancelled);
+        if (!result.outcome.result)
+            journal(Event::none, "engine", database.self().str(),
+                    "what the start left out was not started: " + result.outcome.result.error().text);
+    }
+}
+
+// A peer that is ALIVE all the time and only did not answer causes no event when it does again.
+runtime::Task<> Engine::Impl::watch_left_out() {
+    while (!stopping && has_left_out()) {
+        co_await runtime::sleep_for(world.tasks, kAskLeftOutAgain);
+        co_await decide_left_out();
     }
 }
 

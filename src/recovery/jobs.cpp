@@ -130,8 +130,7 @@ runtime::Task<Result<std::string>> Jobs::run(NodeName node, std::string method, 
         if (answer) break;
         if (answer.error().code != Code::unreachable) co_return fail(answer.error());
         // Whether it was started is unknown; asking again with the same id is safe while the peer lives.
-        if (peers_.state(node) != comm::PeerState::alive || ++silences >= kMaxSilences)
-            co_return fail(answer.error());
+        if (!peers_.carries_calls(node) || ++silences >= kMaxSilences) co_return fail(answer.error());
         co_await runtime::sleep_for(world_.tasks, kAskAgainAfter);
     }
     auto result = co_await outcome(node, id);
@@ -143,7 +142,7 @@ runtime::Task<Result<std::string>> Jobs::outcome(NodeName node, std::string id) 
         auto answer =
             co_await call(peers_, world_.tasks, node, std::string(kOutcomeMethod), id, kOutcomeLimit);
         if (!answer) {
-            if (peers_.state(node) != comm::PeerState::alive || ++silences >= kMaxSilences)
+            if (!peers_.carries_calls(node) || ++silences >= kMaxSilences)
                 co_return fail(Code::unreachable,
                                "{} was lost in the middle of it; what it did is unknown: {}", node.str(),
                                answer.error().text);

@@ -18,6 +18,10 @@ class Peers {
     using Method = comm::Cluster::Method;
     virtual ~Peers() = default;
     [[nodiscard]] virtual comm::PeerState state(const NodeName& peer) const = 0;
+    /// Whether calls can reach it: a DISK path alone keeps it ALIVE and carries none. Spec: CLU-052.
+    [[nodiscard]] virtual bool carries_calls(const NodeName& peer) const {
+        return state(peer) == comm::PeerState::alive;
+    }
     /// Every configured path had its time to come up. Spec: CLU-127.
     [[nodiscard]] virtual bool settled() const = 0;
     /// Always answers: the callee's result, or Code::unreachable when the peer is or gets out of reach or

@@ -62,6 +62,9 @@ struct FailoverRequest {
 /// CLU-132.
 struct InitialiseRequest {
     Tag only = {};  // only the hierarchy that holds this tag; empty: all
+    /// Only hierarchies that an earlier one left out because a peer could not be asked (kNotAsked), and of
+    /// which nothing is in service here.
+    bool left_out = false;
 };
 /// Everything in service on `self` out of service, whole hierarchies. Spec: CMD-052.
 struct StopRequest {
@@ -146,6 +149,10 @@ inline constexpr std::string_view kCheckFailedAndTakenDown = "check has failed; 
 inline constexpr std::string_view kRecoverSucceeded = "recover action has succeeded";
 /// OSF of a resource that kept running while the daemon was away, but whose child could not be affirmed.
 inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart";
+
+/// The end of the reason of an OSU resource that was not started because a peer, named before it, could
+/// neither be asked nor taken for dead: it is decided about when the peer can be asked, or at the next start.
+inline constexpr std::string_view kNotAsked = "cannot be asked and may have it in service";
 
 /// ISP or ISU of a resource that kept running while the daemon was away, until its script affirmed it.
 inline constexpr std::string_view kKeptRunning = "kept running while the daemon was away";

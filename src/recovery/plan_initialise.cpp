@@ -29,14 +29,23 @@ Tag top_above(const Graph& graph, const Tag& tag, const auto& wanted) {
     return {};
 }
 
+bool was_left_out(const config::Instance& instance) {
+    return instance.state == State::osu && std::string_view(instance.reason).ends_with(kNotAsked);
+}
+
+/// Nothing has been decided about it yet.
+bool is_undecided(const config::Instance& instance, const InitialiseRequest& request) {
+    return instance.state == State::illstate || (request.left_out && was_left_out(instance));
+}
+
 Hierarchy look_at(const PlanBuilder& builder, const std::map<NodeName, Graph>& graphs,
-                  std::vector<Tag> members) {
+                  std::vector<Tag> members, const InitialiseRequest& request) {
     Hierarchy found;
     found.members = std::move(members);
     found.upwards = builder.graph().children_first(found.members);
     for (const auto& tag : found.members) {
         if (builder.in_service(tag)) found.kept.push_back(tag);
-        if (builder.state(tag) == State::illstate) found.undecided.push_back(tag);
+        if (is_undecided(builder.own().instances.at(tag), request)) found.undecided.push_back(tag);
         for (const auto& pair : builder.equivalents(tag)) {
             const auto& peer = pair.other_node;
             if (builder.holding(peer, pair.other_tag) == Holding::unreachable) {
@@ -51,8 +60,14 @@ Hierarchy look_at(const PlanBuilder& builder, const std::map<NodeName, Graph>& g
     return found;
 }
 
-/// ILLSTATE becomes OSU. Where a script was interrupted the daemon cannot know what runs: only a remove, of
-/// what needs it first, makes it so.
+/// Whether it was undecided and no step so far has decided.
+bool is_open(const PlanBuilder& builder, const Hierarchy& found, const Tag& tag) {
+    return std::find(found.undecided.begin(), found.undecided.end(), tag) != found.undecided.end() &&
+           builder.state(tag) == builder.own().instances.at(tag).state;
+}
+
+/// What is undecided becomes OSU. Where a script was interrupted the daemon cannot know what runs: only a
+/// remove, of what needs it first, makes it so.
 void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why) {
     if (builder.holding(view.self, tag) != Holding::may_hold) {
         builder.add({view.self, tag, Action::set_osu, why, {}, false});
@@ -65,14 +80,18 @@ void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& ta
 }
 
 void all_osu(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found, const std::string& why) {
-    for (const auto& tag : found.members)
-        if (builder.state(tag) == State::illstate) out_of_service(builder, view, tag, why);
+    for (const auto& tag : found.undecided) {
+        const auto& instance = builder.own().instances.at(tag);
+        const bool said = instance.state == State::osu && instance.reason == why;
+        if (is_open(builder, found, tag) && !said) out_of_service(builder, view, tag, why);
+    }
 }
 
 /// The peer that comes before `self` for this hierarchy, if one is alive and starts too or has a part of it.
 /// One that started long ago starts nothing any more: to step back for it would leave the hierarchy in
 /// service nowhere when this node rebooted faster than its peers notice. Spec: CLU-124, CLU-128, CLU-132.
-std::optional<config::Equivalency> better_peer(const PlanBuilder& builder, const Hierarchy& found) {
+std::optional<config::Equivalency> better_peer(const PlanBuilder& builder, const Hierarchy& found,
+                                               const InitialiseRequest& request) {
     for (const auto& tag : found.members) {
         if (!builder.graph().parents(tag).empty()) continue;
         for (const auto& pair : builder.equivalents(tag)) {
@@ -80,7 +99,7 @@ std::optional<config::Equivalency> better_peer(const PlanBuilder& builder, const
             if (peer == nullptr || !peer->alive || !(pair.other_priority < pair.priority)) continue;
             const auto at = peer->config.instances.find(pair.other_tag);
             if (at == peer->config.instances.end()) continue;
-            if (at->second.state == State::illstate || found.partly.contains(pair.other_node)) return pair;
+            if (is_undecided(at->second, request) || found.partly.contains(pair.other_node)) return pair;
         }
         return std::nullopt;  // the first root decides for all
     }
@@ -131,7 +150,8 @@ void affirm(PlanBuilder& builder, const ClusterView& view, const Tag& tag) {
                      true});
 }
 
-Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found) {
+Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found,
+                    const InitialiseRequest& request) {
     if (!found.holders.empty()) {
         const auto& holder = found.holders.begin()->str();
         for (const auto& tag : found.upwards)
@@ -150,24 +170,23 @@ Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarc
         for (const auto& tag : found.upwards) {
             if (builder.in_service(tag))
                 affirm(builder, view, tag);
-            else if (builder.state(tag) == State::illstate)
+            else if (is_open(builder, found, tag))
                 UNDERSTUDY_CHECK(by_method(builder, view, tag));
         }
         return {};
     }
     if (!found.silent.empty()) {
-        all_osu(builder, view, found,
-                fmt::format("{} cannot be asked and may have it in service", found.silent.begin()->str()));
+        all_osu(builder, view, found, fmt::format("{} {}", found.silent.begin()->str(), kNotAsked));
         return {};
     }
-    if (const auto better = better_peer(builder, found)) {
+    if (const auto better = better_peer(builder, found, request)) {
         all_osu(builder, view, found,
                 fmt::format("{} is up and comes first (priority {}, here {})", better->other_node.str(),
                             better->other_priority.value, better->priority.value));
         return {};
     }
     for (const auto& tag : found.upwards)
-        if (builder.state(tag) == State::illstate) UNDERSTUDY_CHECK(by_method(builder, view, tag));
+        if (is_open(builder, found, tag)) UNDERSTUDY_CHECK(by_method(builder, view, tag));
     return {};
 }
 
@@ -180,9 +199,13 @@ Result<Plan> plan_initialise(const ClusterView& view, const InitialiseRequest& r
         if (name != view.self) graphs.emplace(name, Graph(node.config));
     for (auto& members : builder.graph().hierarchies()) {
         if (!is_meant(members, request.only)) continue;
-        const auto found = look_at(builder, graphs, std::move(members));
+        const auto found = look_at(builder, graphs, std::move(members), request);
         if (found.kept.empty() && found.undecided.empty()) continue;
-        UNDERSTUDY_CHECK(initialise(builder, view, found));
+        const auto left_out = [&](const Tag& tag) { return was_left_out(builder.own().instances.at(tag)); };
+        if (request.left_out &&
+            (!found.kept.empty() || !std::any_of(found.undecided.begin(), found.undecided.end(), left_out)))
+            continue;
+        UNDERSTUDY_CHECK(initialise(builder, view, found, request));
     }
     return std::move(builder).finish();
 }

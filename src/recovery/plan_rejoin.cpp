@@ -18,7 +18,7 @@ std::string objection(const PlanBuilder& builder, const std::vector<Tag>& member
             if (builder.has_it(pair.other_node, pair.other_tag))
                 return fmt::format("in service on {}", pair.other_node.str());
             if (builder.holding(pair.other_node, pair.other_tag) == Holding::unreachable)
-                return fmt::format("{} cannot be asked and may have it in service", pair.other_node.str());
+                return fmt::format("{} {}", pair.other_node.str(), kNotAsked);
         }
     for (const auto& root : builder.graph().roots_of(members)) {
         if (builder.own().instances.at(root).init != config::Init::autores_isp)
