@@ -233,6 +233,16 @@ std::vector<PathStatus> Cluster::paths() const {
     return result;
 }
 
+Cluster::Limits Cluster::longest_limits() const {
+    Limits longest;
+    for (const auto& [id, path] : impl_->paths) {
+        const runtime::Duration interval = std::chrono::milliseconds(path.config.interval_ms);
+        longest.interval = std::max(longest.interval, interval);
+        longest.patience = std::max(longest.patience, interval * path.config.misses);
+    }
+    return longest;
+}
+
 bool Cluster::settled() const {
     return std::all_of(impl_->paths.begin(), impl_->paths.end(), [&](const auto& entry) {
         return !entry.second.usable || entry.second.monitor.settled(impl_->now());

@@ -75,6 +75,12 @@ class Cluster {
     /// not dead, but nothing can be asked of it. Spec: CLU-052.
     [[nodiscard]] bool carries_calls(const NodeName& peer) const;
     [[nodiscard]] std::vector<PathStatus> paths() const;
+    /// The longest interval, and the longest interval x misses, of this node's paths; zero without paths.
+    struct Limits {
+        runtime::Duration interval{};
+        runtime::Duration patience{};
+    };
+    [[nodiscard]] Limits longest_limits() const;
     /// Whether every configured path has had interval x misses to come up since start or set_paths. Spec:
     /// CLU-127.
     [[nodiscard]] bool settled() const;

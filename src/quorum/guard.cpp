@@ -86,24 +86,16 @@ std::set<NodeName> Guard::Impl::others() const {
 }
 
 runtime::Duration Guard::Impl::patience(const NodeName& peer) const {
-    runtime::Duration longest{};
-    const auto consider = [&](const config::Path& path) {
-        longest =
-            std::max<runtime::Duration>(longest, std::chrono::milliseconds(path.interval_ms) * path.misses);
-    };
-    for (const auto& path : cluster.paths())
-        consider(path.path);
+    auto longest = cluster.longest_limits().patience;
     if (const auto* theirs = peer.empty() ? nullptr : database.of(peer))
         for (const auto& path : theirs->paths)
-            consider(path);
+            longest = std::max<runtime::Duration>(longest,
+                                                  std::chrono::milliseconds(path.interval_ms) * path.misses);
     return longest;
 }
 
 runtime::Duration Guard::Impl::longest_interval() const {
-    runtime::Duration longest = kLeastTick;
-    for (const auto& path : cluster.paths())
-        longest = std::max<runtime::Duration>(longest, std::chrono::milliseconds(path.path.interval_ms));
-    return longest;
+    return std::max<runtime::Duration>(kLeastTick, cluster.longest_limits().interval);
 }
 
 Quorum Guard::Impl::check() {
