@@ -93,7 +93,7 @@ TEST_F(Paths, ANodeThatBootsBehindADiskPathStartsNothingBeforeItsPeerCanBeAsked)
     sim.partition("alpha", "beta");
     sim.run_for(20s);
     cluster->host(kAlpha).power_off();
-    sim.run_for(500ms);
+    sim.run_for(500ms);  // beta sees nothing of it
     cluster->power_on(kAlpha);
     sim.run_for(120s);
     EXPECT_THAT(running(), IsEmpty());
@@ -184,6 +184,111 @@ TEST_F(Paths, AClusterIsUpgradedNodeByNodeWhileItsApplicationRuns) {
     ASSERT_TRUE(moved);
     EXPECT_EQ(moved->exit_code, 0) << moved->err;
     EXPECT_THAT(running(), ElementsAre(kBeta));
+}
+
+config::Command path_command(const std::string& name, std::map<std::string, std::string> options) {
+    config::Command command;
+    command.name = name;
+    command.options = std::move(options);
+    return command;
+}
+
+/// Between the nodes with these numbers on the network with this one.
+config::Command create_path(const std::string& device, int network, int from, int to, bool both) {
+    auto command = path_command("net_create", {{"s", node_names(3)[static_cast<std::size_t>(to)].str()},
+                                               {"D", device},
+                                               {"n", "TLI"},
+                                               {"p", "2"},
+                                               {"l", fmt::format("10.{}.0.{}", network, from + 1)},
+                                               {"r", fmt::format("10.{}.0.{}", network, to + 1)},
+                                               {"h", "4"},
+                                               {"c", "3"}});
+    if (both) command.options["both"] = "";
+    return command;
+}
+
+// Spec: CLU-061
+TEST_F(Paths, TheLastPathIsDeletedOnlyWhenThatIsSaidAndItsEndIsNoFailureForThePeer) {
+    start({.nodes = 2});
+    EXPECT_EQ(cluster->run(kAlpha, path_command("net_remove", {{"D", "TCP:1600"}}))->exit_code, 0);
+    const auto refused = cluster->run(kAlpha, path_command("net_remove", {{"D", "TCP:1500"}}));
+    EXPECT_EQ(refused->exit_code, 8);
+    EXPECT_THAT(refused->err, testing::HasSubstr("the last path to beta"));
+    const auto removed = cluster->run(kAlpha, path_command("net_remove", {{"D", "TCP:1500"}, {"last", ""}}));
+    EXPECT_EQ(removed->exit_code, 0) << removed->err;
+    EXPECT_EQ(removed->err, "");
+    invariants->disturbed(kAlpha, kBeta);
+    sim.run_for(120s);
+    EXPECT_THAT(running(), ElementsAre(kAlpha)) << "nothing is taken over";
+    EXPECT_EQ(cluster->run(kBeta, path_command("sys_getst", {{"s", "alpha"}}))->out, "DEAD\n");
+    EXPECT_THAT(cluster->run(kBeta, path_command("sys_getds", {{"s", "alpha"}}))->out,
+                testing::HasSubstr("deleted its paths to this system on purpose"));
+    EXPECT_EQ(cluster->run(kAlpha, path_command("sys_getds", {{"s", "beta"}}))->out,
+              "no communication path is defined\n");
+    // A path that is ALIVE again ends it: the next loss is one.
+    EXPECT_EQ(cluster->run(kAlpha, create_path("TCP:1500", 0, 0, 1, false))->exit_code, 0);
+    ASSERT_TRUE(sim.run_until(
+        [&] { return cluster->daemon(kBeta)->cluster().peer_state(kAlpha) == comm::PeerState::alive; }, 60s));
+    sim.run_for(30s);
+    EXPECT_THAT(running(), ElementsAre(kAlpha));
+    cluster->keep_off(kAlpha);
+    EXPECT_TRUE(sim.run_until([&] { return running() == std::vector{kBeta}; }, 60s));
+}
+
+// Spec: CLU-050
+TEST_F(Paths, NothingIsSharedWithANodeToWhichThereIsNoPath) {
+    start({.nodes = 2});
+    for (const auto& name : {kAlpha, kBeta})
+        ASSERT_EQ(cluster
+                      ->run(name, path_command("ins_create",
+                                               {{"a", "gen"}, {"r", "app"}, {"t", "new"}, {"i", "new"}}))
+                      ->exit_code,
+                  0);
+    const auto share =
+        path_command("eqv_create", {{"t", "new"}, {"S", "beta"}, {"o", "new"}, {"e", "SHARED"}});
+    ASSERT_EQ(cluster->run(kAlpha, path_command("net_remove", {{"D", "TCP:1600"}}))->exit_code, 0);
+    EXPECT_THAT(cluster->run(kAlpha, path_command("understudy status", {}))->out,
+                testing::HasSubstr("Warning"))
+        << "one path is not enough for good";
+    ASSERT_EQ(cluster->run(kAlpha, path_command("net_remove", {{"D", "TCP:1500"}, {"last", ""}}))->exit_code,
+              0);
+    invariants->disturbed(kAlpha, kBeta);
+    EXPECT_EQ(cluster->run(kAlpha, share)->exit_code, 9);
+    EXPECT_TRUE(cluster->daemon(kAlpha)->database().own().equivalents(Tag("new")).empty());
+    ASSERT_EQ(cluster->run(kAlpha, create_path("TCP:1500", 0, 0, 1, false))->exit_code, 0);
+    ASSERT_TRUE(sim.run_until(
+        [&] { return cluster->daemon(kAlpha)->cluster().peer_state(kBeta) == comm::PeerState::alive; }, 60s));
+    EXPECT_EQ(cluster->run(kAlpha, share)->exit_code, 0);
+}
+
+// Spec: CLU-057
+TEST_F(Paths, OneCommandMakesBothEndsOfAPathOrNeither) {
+    start({.nodes = 3, .paths = 2});
+    for (const auto& name : {kAlpha, kBeta})
+        ASSERT_EQ(cluster->run(name, path_command("net_remove", {{"D", "TCP:1600"}}))->exit_code, 0);
+    const auto ends = [&](const std::string& device) {
+        int alive = 0;
+        for (const auto& name : {kAlpha, kBeta})
+            for (const auto& path : cluster->daemon(name)->cluster().paths())
+                if (path.path.device == device && path.state == comm::PathState::alive) ++alive;
+        return alive;
+    };
+    const auto made = cluster->run(kAlpha, create_path("TCP:1700", 1, 0, 1, true));
+    EXPECT_EQ(made->exit_code, 0) << made->err;
+    EXPECT_TRUE(sim.run_until([&] { return ends("TCP:1700") == 2; }, 60s));
+    // 1502 is beta's end of its path to gamma.
+    const auto taken = cluster->run(kAlpha, create_path("TCP:1502", 1, 0, 1, true));
+    EXPECT_EQ(taken->exit_code, 4);
+    EXPECT_THAT(taken->err, testing::HasSubstr("beta does not make its end"));
+    EXPECT_EQ(cluster->daemon(kAlpha)->database().own().find_path("TCP:1502"), nullptr);
+    // Alpha's own end is checked before beta hears of it.
+    EXPECT_EQ(cluster->run(kAlpha, create_path("TCP:1501", 1, 0, 1, true))->exit_code, 4);
+    EXPECT_EQ(cluster->daemon(kBeta)->database().own().find_path("TCP:1501"), nullptr);
+    cluster->keep_off(kBeta);
+    sim.run_for(30s);
+    const auto dead = cluster->run(kAlpha, create_path("TCP:1710", 1, 0, 1, true));
+    EXPECT_EQ(dead->exit_code, 9);
+    EXPECT_EQ(cluster->daemon(kAlpha)->database().own().find_path("TCP:1710"), nullptr);
 }
 
 config::Command remove(const std::string& node) {

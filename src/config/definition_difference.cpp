@@ -113,7 +113,8 @@ class Differ {
         add(std::move(text), node, "net_create", std::move(options));
     }
     void remove_end(std::string text, const DefinedPath& path, const NodeName& node) {
-        add(std::move(text), node, "net_remove", {{"D", device(path, node)}});
+        // The definition is the consent that the command asks for.
+        add(std::move(text), node, "net_remove", {{"D", device(path, node)}, {"last", ""}});
     }
 
     Result<> paths() {

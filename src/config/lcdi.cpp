@@ -147,6 +147,15 @@ Result<Path> new_path(Database& database, const LiveView& live, const Command& c
     return lcdi::checked_path(context);
 }
 
+bool is_last_path(const NodeConfig& own, const Path& path) {
+    const auto shares = [&](const Equivalency& pair) { return pair.other_node == path.remote; };
+    const auto another = [&](const Path& other) {
+        return other.remote == path.remote && other.device != path.device;
+    };
+    return std::any_of(own.equivalencies.begin(), own.equivalencies.end(), shares) &&
+           std::none_of(own.paths.begin(), own.paths.end(), another);
+}
+
 std::optional<Reply> run_lcdi(Database& database, const LiveView& live, const Command& command) {
     const auto at = std::find_if(lcdi::kHandlers.begin(), lcdi::kHandlers.end(),
                                  [&](const auto& entry) { return entry.name == command.name; });

@@ -44,6 +44,10 @@ std::optional<Reply> run_lcdi(Database& database, const LiveView& live, const Co
 /// device is looked at by the daemon, before it runs the command. Codes 2, 4, 5.
 Result<Path> new_path(Database& database, const LiveView& live, const Command& command);
 
+/// Whether `path` is the only one to its system, which shares resources with this one: without it neither can
+/// take over from the other. Spec: CLU-061.
+[[nodiscard]] bool is_last_path(const NodeConfig& own, const Path& path);
+
 /// Two instances on two systems that are the same thing, as eqv_create and eqv_remove name them.
 struct EquivalencyPair {
     NodeName system;

@@ -316,9 +316,16 @@ Result<Reply> net_list(Context& context) {
 
 Result<Reply> net_remove(Context& context) {
     UNDERSTUDY_TRY(const auto device, required(context.command, "D", "device"));
-    if (context.own().find_path(device) == nullptr)
+    const auto* path = context.own().find_path(device);
+    if (path == nullptr)
         return fail(Code::not_found, "there is no communication path \"{}\" on {}", device,
                     context.self().str());
+    if (is_last_path(context.own(), *path) && !context.command.has("last"))
+        return fail(
+            Code::has_dependents,
+            "{} is the last path to {}, which shares resources with {}: without it neither takes over "
+            "from the other, and what one runs the other cannot ask. If that is wanted, say --last",
+            device, path->remote.str(), context.self().str());
     context.database.commit({DropPath{device}});
     return success();
 }

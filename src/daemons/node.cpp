@@ -16,6 +16,7 @@
 #include "daemons/locks.h"
 #include "daemons/maintenance.h"
 #include "daemons/membership.h"
+#include "daemons/path_commands.h"
 #include "daemons/plan_preview.h"
 #include "daemons/policy.h"
 #include "daemons/priorities.h"
@@ -89,6 +90,7 @@ struct Node::Impl {
     Introduction introduction;
     Membership membership;
     DiskPaths disk_paths;
+    PathCommands path_commands;
     StatusService status;
     IncidentService incidents;
     MaintenanceService maintenance;
@@ -126,6 +128,9 @@ struct Node::Impl {
           introduction(world, *database, cluster, options),
           membership(world, *database, introduction, credentials, options),
           disk_paths(world, *database, options, [this] { return live_view(); }),
+          path_commands(
+              world, *database, cluster, [this] { return live_view(); },
+              [this](const Command& command, const PathCommands::Done& done) { execute(command, {}, done); }),
           status(world, *database, cluster, engine, quorum, options),
           incidents(world, *database, cluster,
                     [this](std::function<void(Result<std::string>)> answer) {
@@ -219,6 +224,10 @@ struct Node::Impl {
                 if (path.path.remote == node && !path.problem.empty())
                     reason +=
                         fmt::format("{}{}: {}", reason.empty() ? "" : "; ", path.path.device, path.problem);
+            if (database->has_flag(recovery::no_failover_flag(node)))
+                reason +=
+                    fmt::format("{}it stops, has stopped or has deleted its paths to this system on purpose",
+                                reason.empty() ? "" : "; ");
             return reason;
         };
         live.make_directories = [this](const std::string& below_lkroot) {
@@ -391,7 +400,8 @@ struct Node::Impl {
             return forward(command, destination, done);
         if (command.name == "lcdrecover" && (command.has("g") || command.has("G")))
             return engine.lcdrecover(command, done);
-        if (removal.run(command, done) || disk_paths.run(command, done)) return;
+        if (removal.run(command, done) || path_commands.run(command, done) || disk_paths.run(command, done))
+            return;
         if (auto reply = config::run_lcdi(*database, live_view(), command)) {
             if (command.name != "delallsys" || reply->exit_code != 0) return done(*reply);
             return database->sync([done, result = *reply](const Result<>& synced) {

@@ -48,7 +48,6 @@ inline constexpr std::string_view kSwitchoverMethod = "recovery.perform";
 inline constexpr const char* kAsItWas = "as-it-was";
 inline constexpr std::string_view kRecoverMethod = "recovery.failed";
 inline constexpr std::string_view kTakeoverMethod = "recovery.takeover";
-inline constexpr std::string_view kStoppingMethod = "recovery.stopping";
 inline constexpr std::string_view kStartedMethod = "recovery.started";
 
 /// Exported event numbers. Spec: CLU-082.

@@ -84,14 +84,17 @@ void Engine::Impl::serve() {
             self->database.set_flag(no_failover_flag(caller), false);
         answer(std::string());
     });
-    // Spec: CLU-021, CLU-219
-    peers->serve(std::string(kStoppingMethod), [weak](const NodeName& caller, std::string_view, auto answer) {
+    // Spec: CLU-021, CLU-061, CLU-219
+    peers->serve(std::string(kStoppingMethod), [weak](const NodeName& caller, std::string_view why,
+                                                      auto answer) {
         const auto self = weak.lock();
         if (!self) return;
-        messages::info("{} is being stopped; its resources are not taken over", caller.str());
+        const std::string what = why == kPathsDeleted ? "has deleted its last path to this node; nothing is "
+                                                        "taken over from it until a path is ALIVE again"
+                                                      : "is being stopped on purpose; nothing is taken over";
+        messages::info("{} {}", caller.str(), what);
         self->database.set_flag(no_failover_flag(caller), true);
-        self->journal(Event::none, "node", caller.str(),
-                      "is being stopped on purpose; nothing is taken over");
+        self->journal(Event::none, "node", caller.str(), what);
         self->database.sync([answer](Result<> synced) {
             if (synced)
                 answer(std::string());

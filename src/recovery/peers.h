@@ -12,6 +12,11 @@
 
 namespace understudy::recovery {
 
+/// Told to a peer before this node falls silent on purpose: it takes nothing over. With kPathsDeleted as the
+/// payload because the last path to it is deleted, else because the engine stops. Spec: CLU-021, CLU-061.
+inline constexpr std::string_view kStoppingMethod = "recovery.stopping";
+inline constexpr std::string_view kPathsDeleted = "paths deleted";
+
 class Peers {
   public:
     using Done = std::function<void(Result<std::string>)>;
