@@ -2,12 +2,10 @@
 
 #include "base/text.h"
 #include "messages/messages.h"
+#include "runtime/posix/journal.h"
 
 #include <fcntl.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -19,7 +17,6 @@ namespace understudy::cli {
 namespace {
 
 constexpr const char* kIdentifier = "understudy";
-constexpr const char* kJournal = "/run/systemd/journal/socket";
 constexpr off_t kMaxLogBytes = 10L << 20;  // then the file becomes messages.log.1
 
 struct Category {
@@ -30,29 +27,6 @@ struct Category {
 constexpr Category kCategories[] = {{"FRS_MES", LOG_INFO, messages::Severity::info},
                                     {"FRS_WARN", LOG_WARNING, messages::Severity::warning},
                                     {"FRS_ERR", LOG_ERR, messages::Severity::error}};
-
-/// One field of the journal's datagram: a value may hold line ends.
-void add_field(std::string& record, std::string_view name, std::string_view value) {
-    record += name;
-    record += '\n';
-    const auto size = static_cast<std::uint64_t>(value.size());
-    for (unsigned shift = 0; shift < 64; shift += 8)
-        record += static_cast<char>(size >> shift & 0xff);
-    record += value;
-    record += '\n';
-}
-
-bool to_journal(const std::string& record) {
-    const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return false;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    strncpy(address.sun_path, kJournal, sizeof address.sun_path - 1);
-    const auto sent = sendto(fd, record.data(), record.size(), MSG_NOSIGNAL,
-                             reinterpret_cast<const sockaddr*>(&address), sizeof address);
-    close(fd);
-    return sent == static_cast<ssize_t>(record.size());
-}
 
 void to_file(const config::Layout& layout, const std::string& message) {
     std::error_code error;
@@ -98,14 +72,13 @@ Result<> log_message(const config::Layout& layout, const config::Command& comman
             : messages::layout(category->severity, static_cast<int>(*number), message, process, getppid());
     if (destination != "TO_LOG") std::fputs(text.c_str(), stderr);
     if (destination == "TO_STDERR") return {};
-    std::string record;
-    add_field(record, "MESSAGE", text);
-    add_field(record, "PRIORITY", std::to_string(category->priority));
-    add_field(record, "SYSLOG_IDENTIFIER", kIdentifier);
-    add_field(record, "LK_NUMBER", std::to_string(*number));
-    add_field(record, "LK_PROCESS", process);
-    add_field(record, "LK_CATEGORY", category->name);
-    if (!to_journal(record)) {
+    const bool sent =
+        runtime::send_to_journal({.identifier = kIdentifier,
+                                  .priority = category->priority,
+                                  .number = static_cast<int>(*number),
+                                  .text = text,
+                                  .more = {{"LK_PROCESS", process}, {"LK_CATEGORY", category->name}}});
+    if (!sent) {
         openlog(kIdentifier, 0, LOG_DAEMON);
         syslog(category->priority, "%s", text.c_str());
         closelog();

@@ -25,6 +25,7 @@
 #include "daemons/removal.h"
 #include "daemons/status.h"
 #include "messages/messages.h"
+#include "messages/sink.h"
 #include "recovery/safety_check.h"
 #include "recovery/scripts.h"
 
@@ -282,8 +283,8 @@ struct Node::Impl {
         if (!edits.empty()) database->commit(std::move(edits));
         // Spec: CLU-130.
         for (const auto& kit : scripts_of(options).disabled_kits())
-            messages::error("(No. {}) {}", messages::kit_disabled.number,
-                            messages::text(messages::kit_disabled, kit));
+            messages::log_numbered(messages::Severity::error, messages::kit_disabled.number,
+                                   messages::text(messages::kit_disabled, kit));
     }
 
     static bool touches_paths(const config::Change& change) {

@@ -7,8 +7,10 @@
 #include "daemons/node.h"
 #include "daemons/quorum_service.h"
 #include "messages/messages.h"
+#include "messages/sink.h"
 #include "quorum/helper_storage.h"
 #include "runtime/posix/daemon_protection.h"
+#include "runtime/posix/journal.h"
 #include "runtime/posix/posix_shared_disk.h"
 #include "runtime/posix/posix_world.h"
 #include "runtime/posix/watchdog.h"
@@ -76,6 +78,36 @@ Result<bool> mark_boot(runtime::Files& files, const config::Layout& layout) {
     const bool rebooted = !files.exists(mark);
     if (rebooted) UNDERSTUDY_CHECK(files.write_atomic(mark, "understudyd has run since this host's boot\n"));
     return rebooted;
+}
+
+int journal_priority(messages::Severity severity) {
+    switch (severity) {
+        case messages::Severity::debug:
+            return runtime::kJournalDebug;
+        case messages::Severity::info:
+            return runtime::kJournalInfo;
+        case messages::Severity::warning:
+            return runtime::kJournalWarning;
+        case messages::Severity::error:
+            return runtime::kJournalError;
+        case messages::Severity::critical:
+            return runtime::kJournalCritical;
+    }
+    return runtime::kJournalInfo;
+}
+
+/// When the journal reads our standard error it gets whole records instead, with numbers as fields. Spec:
+/// QUO-130.
+void log_to_journal(const config::Layout& layout) {
+    if (getenv("JOURNAL_STREAM") == nullptr) return;
+    messages::log_to([socket = layout.root + std::string(runtime::kJournalSocket)](
+                         messages::Severity severity, int number, std::string_view text) {
+        return runtime::send_to_journal({.identifier = "understudyd",
+                                         .priority = journal_priority(severity),
+                                         .number = number,
+                                         .text = text},
+                                        socket);
+    });
 }
 
 /// Looks whether an administrator has ended the quarantine.
@@ -259,6 +291,7 @@ Result<> serve(const Arguments& arguments) {
         UNDERSTUDY_CHECK(world.files.make_directories(directory));
     UNDERSTUDY_TRY(const auto self, node_name(world.files, arguments));
     messages::configure({.process = "understudyd", .file = layout.log() + "/understudyd.log"});
+    log_to_journal(layout);
     if (const auto locked = runtime::lock_memory_and_raise_priority(); !locked)
         messages::warning("{}; heartbeats may be late when memory is short", locked.error().text);
     if (const auto raised = runtime::raise_to_real_time(); !raised)

@@ -1,9 +1,12 @@
 #include "messages/messages.h"
 
+#include "messages/sink.h"
+
 #include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <vector>
 
@@ -38,6 +41,11 @@ std::shared_ptr<spdlog::logger>& logger() {
         return made;
     }();
     return instance;
+}
+
+Sink& other_sink() {
+    static Sink sink;
+    return sink;
 }
 
 std::string_view word(Severity severity) {
@@ -85,9 +93,27 @@ void configure(const LogOptions& options) {
     made->set_level(level(options.least));
     made->flush_on(spdlog::level::info);
     logger() = std::move(made);
+    other_sink() = nullptr;
+}
+
+void log_to(Sink sink) {
+    // What the sink does not take goes there after all.
+    logger()->sinks().front()->set_level(spdlog::level::off);
+    other_sink() = std::move(sink);
+}
+
+void log_numbered(Severity severity, int number, std::string_view text) {
+    const auto as = level(severity);
+    auto& log = *logger();
+    if (!log.should_log(as)) return;
+    const bool taken = other_sink() && other_sink()(severity, number, text);
+    const auto line = number == 0 ? std::string(text) : fmt::format("(No. {}) {}", number, text);
+    log.log(as, line);
+    if (other_sink() && !taken) fmt::print(stderr, "{}\n", line);
 }
 
 void log_text(Severity severity, std::string_view text) {
+    if (other_sink()) return log_numbered(severity, 0, text);
     logger()->log(level(severity), text);
 }
 

@@ -2,6 +2,8 @@
 
 #include "messages/messages.h"
 
+#include "messages/sink.h"
+
 #include <gtest/gtest.h>
 
 #include <set>
@@ -44,6 +46,34 @@ TEST(Catalogue, TextsTakeTheirArgumentsInBothLanguages) {
     const auto error = fail(Code::bad_argument, remove_local_system, "nodeA").value();
     EXPECT_EQ(error.number, 424);
     EXPECT_EQ(error.text, "can't remove entry for local system \"nodeA\"");
+}
+
+// Spec: QUO-130
+TEST(Log, GoesToAnotherSinkWithItsNumberAndToStandardErrorWhenThatDoesNotTakeIt) {
+    configure({.process = "test", .file = ""});
+    std::string told;
+    bool takes = true;
+    log_to([&](Severity severity, int number, std::string_view text) {
+        told += fmt::format("{}/{}/{};", static_cast<int>(severity), number, text);
+        return takes;
+    });
+    testing::internal::CaptureStderr();
+    log_numbered(Severity::warning, 18163, "peer is up");
+    info("plain {}", 1);
+    log_text(Severity::debug, "below the level");
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+    EXPECT_EQ(told, fmt::format("{}/18163/peer is up;{}/0/plain 1;", static_cast<int>(Severity::warning),
+                                static_cast<int>(Severity::info)));
+    takes = false;
+    testing::internal::CaptureStderr();
+    log_numbered(Severity::error, 7, "lost otherwise");
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "(No. 7) lost otherwise\n");
+    configure({.process = "test", .file = ""});
+    told.clear();
+    testing::internal::CaptureStderr();
+    log_numbered(Severity::error, 7, "as before");
+    EXPECT_NE(testing::internal::GetCapturedStderr().find("(No. 7) as before"), std::string::npos);
+    EXPECT_EQ(told, "");
 }
 
 }  // namespace

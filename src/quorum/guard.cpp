@@ -1,6 +1,6 @@
 #include "quorum/guard.h"
 
-#include "messages/messages.h"
+#include "messages/sink.h"
 #include "quorum/guard_impl.h"
 
 #include <algorithm>
@@ -250,17 +250,18 @@ std::string Guard::Impl::refusal() {
 }
 
 void Guard::Impl::note(const Note& what) {
-    const auto text = fmt::format("(No. {}) {}", what.number, what.text);
+    using messages::Severity;
+    const auto log = [&](Severity severity) { messages::log_numbered(severity, what.number, what.text); };
     switch (what.severity) {
         case Note::Severity::debug:
-            if (configuration.debug) messages::info("{}", text);
+            if (configuration.debug) log(Severity::info);
             return;
         case Note::Severity::info:
-            return messages::info("{}", text);
+            return log(Severity::info);
         case Note::Severity::warning:
-            return messages::warning("{}", text);
+            return log(Severity::warning);
         case Note::Severity::error:
-            return messages::error("{}", text);
+            return log(Severity::error);
     }
 }
 
