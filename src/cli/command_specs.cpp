@@ -577,6 +577,7 @@ std::vector<CommandSpec> make_command_table() {
           {"s", "", "restore, remove: this resource only"}},
          2,
          2},
+        {"understudy metrics", "", "Print this node's figures in the text format of Prometheus.", {}},
         {"understudy policy show",
          "",
          "Show what happens by itself at a shutdown and at a failure, on every node.",

@@ -16,6 +16,7 @@
 #include "daemons/locks.h"
 #include "daemons/maintenance.h"
 #include "daemons/membership.h"
+#include "daemons/metrics.h"
 #include "daemons/path_commands.h"
 #include "daemons/plan_preview.h"
 #include "daemons/policy.h"
@@ -49,7 +50,8 @@ constexpr std::string_view kReadOnly[] = {"app_list",           "typ_list",
                                           "lkquorum",           "understudy status",
                                           "understudy events",  "understudy incident",
                                           "understudy plan",    "understudy policy show",
-                                          "understudy history", "understudy config export"};
+                                          "understudy history", "understudy config export",
+                                          "understudy metrics"};
 
 std::int64_t milliseconds(runtime::Duration duration) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
@@ -122,7 +124,8 @@ struct Node::Impl {
                           .protocol = options.protocol}),
           safety_check(world, *database, cluster, safety_options(options), recovery::ping_probe(world)),
           engine(world, *database, cluster, engine_options(options, *database, settings)),
-          quorum(world, *database, cluster, engine, options.layout, options.quorum_storage, options.watchdog),
+          quorum(world, *database, cluster, engine, options.layout, options.quorum_storage, options.watchdog,
+                 options.quorum_counters),
           replication(world, *database, cluster),
           authority(world, *database, cluster, options),
           credentials(world, *database, cluster, options, [this] { authority.ask_all(); }),
@@ -426,6 +429,13 @@ struct Node::Impl {
                                                  reply.err.empty() ? "*WARNING* " : "; ", peer.str());
                 done(reply);
             });
+        if (command.name == "understudy metrics")  // Spec: QUO-132
+            return done(config::success(metrics_text({.self = options.self,
+                                                      .own = database->own(),
+                                                      .paths = cluster.paths(),
+                                                      .quorum = quorum.guard().status(),
+                                                      .counters = quorum.guard().counters(),
+                                                      .ready = engine.ready()})));
         if (command.name == "engine-ready")
             return done(engine.ready() ? config::success()
                                        : config::failure({Code::failure, "the engine is starting", 0}));

@@ -13,6 +13,7 @@
 #include "config/database.h"
 #include "config/layout.h"
 #include "config/settings.h"
+#include "quorum/counters.h"
 #include "quorum/storage.h"
 #include "recovery/engine.h"
 #include "runtime/shared_disk.h"
@@ -31,6 +32,7 @@ struct NodeOptions {
     // Both outlive the node; null: no storage quorum, nothing resets this host.
     quorum::Storage* quorum_storage = nullptr;
     quorum::Watchdog* watchdog = nullptr;
+    quorum::Counters* quorum_counters = nullptr;   // outlive the node; null: they begin with it
     runtime::SharedDisks* shared_disks = nullptr;  // null: no DISK paths
     comm::Protocol protocol = {};                  // another one than this release's: for tests
 };

@@ -95,7 +95,8 @@ struct QuorumService::Impl {
     bool quarantined = false;
 
     Impl(runtime::World w, config::Database& d, comm::Cluster& cluster, recovery::Engine& e,
-         const config::Layout& layout, quorum::Storage* storage, quorum::Watchdog* dog)
+         const config::Layout& layout, quorum::Storage* storage, quorum::Watchdog* dog,
+         quorum::Counters* counters)
         : world(w),
           database(d),
           engine(e),
@@ -104,7 +105,8 @@ struct QuorumService::Impl {
                 {.self = d.self(),
                  .settings_path = layout.settings(),
                  .captured_path = captured_path(layout),
-                 .socket_path = layout.run() + "/qwk.sock"},
+                 .socket_path = layout.run() + "/qwk.sock",
+                 .counters = counters},
                 {.holds_resources = [this] { return engine.holds_resources(); },
                  .lose = [this](runtime::TimePoint until, const std::string& why) { lose(until, why); },
                  .lost_again = [this](const NodeName& peer) { engine.lost_again(peer); },
@@ -255,8 +257,8 @@ struct QuorumService::Impl {
 
 QuorumService::QuorumService(runtime::World world, config::Database& database, comm::Cluster& cluster,
                              recovery::Engine& engine, const config::Layout& layout, quorum::Storage* storage,
-                             quorum::Watchdog* watchdog)
-    : impl_(std::make_unique<Impl>(world, database, cluster, engine, layout, storage, watchdog)) {}
+                             quorum::Watchdog* watchdog, quorum::Counters* counters)
+    : impl_(std::make_unique<Impl>(world, database, cluster, engine, layout, storage, watchdog, counters)) {}
 QuorumService::~QuorumService() = default;
 
 void QuorumService::start() {

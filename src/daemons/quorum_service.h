@@ -27,10 +27,10 @@ class QuorumService {
   public:
     using Done = std::function<void(config::Reply)>;
     using Progress = std::function<void(std::string)>;
-    /// `storage` and `watchdog` may be null.
+    /// `storage`, `watchdog` and `counters` may be null.
     QuorumService(runtime::World world, config::Database& database, comm::Cluster& cluster,
                   recovery::Engine& engine, const config::Layout& layout, quorum::Storage* storage,
-                  quorum::Watchdog* watchdog);
+                  quorum::Watchdog* watchdog, quorum::Counters* counters);
     ~QuorumService();
     QuorumService(const QuorumService&) = delete;
     QuorumService& operator=(const QuorumService&) = delete;

@@ -199,6 +199,7 @@ class Daemon {
                                               .pid = static_cast<int>(getpid()),
                                               .quorum_storage = &storage_,
                                               .watchdog = watchdog_.get(),
+                                              .quorum_counters = &counters_,
                                               .shared_disks = &disks_}));
         life.server = std::make_unique<CommandServer>(world_, *life.node, layout_, settings);
         UNDERSTUDY_CHECK(life.server->listen());
@@ -278,6 +279,7 @@ class Daemon {
     quorum::HelperStorage storage_;
     runtime::PosixSharedDisks disks_;
     std::unique_ptr<ProcessWatchdog> watchdog_;
+    quorum::Counters counters_;
     Life life_;
 };
 

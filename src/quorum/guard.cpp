@@ -183,6 +183,7 @@ void Guard::Impl::tick() {
 void Guard::Impl::lose(const std::string& why) {
     if (losing || !host.holds_resources()) return;
     losing = true;
+    ++counters.losses;
     const auto now = world.clock.now();
     const auto until = configuration.mode == Mode::none ? std::nullopt : proof();
     // The node's proof may already be older than the peers' patience: then little of the grace is left.
@@ -339,6 +340,9 @@ Status Guard::status() {
 }
 Configuration Guard::configuration() {
     return impl_->refresh();
+}
+const Counters& Guard::counters() const {
+    return impl_->counters;
 }
 void Guard::storage_init(const config::Command& command, std::function<void(std::string)> progress,
                          std::function<void(config::Reply)> done) {

@@ -12,6 +12,7 @@
 #include "comm/cluster.h"
 #include "config/command.h"
 #include "config/database.h"
+#include "quorum/counters.h"
 #include "quorum/decisions.h"
 #include "quorum/fence.h"
 #include "quorum/storage.h"
@@ -39,9 +40,10 @@ struct Host {
 
 struct GuardOptions {
     NodeName self;
-    std::string settings_path;  // etc/default/LifeKeeper
-    std::string captured_path;  // qwk.conf: what qwk_storage_init captured
-    std::string socket_path;    // qwk.sock; empty: none
+    std::string settings_path;     // etc/default/LifeKeeper
+    std::string captured_path;     // qwk.conf: what qwk_storage_init captured
+    std::string socket_path;       // qwk.sock; empty: none
+    Counters* counters = nullptr;  // outlives the guard; null: it counts for itself
 };
 
 struct PeerStatus {
@@ -106,6 +108,7 @@ class Guard {
 
     [[nodiscard]] Status status();
     [[nodiscard]] Configuration configuration();
+    [[nodiscard]] const Counters& counters() const;
 
     /// qwk_storage_init: answers when the objects of all nodes are being written. Spec: QUO-099 to QUO-103.
     void storage_init(const config::Command& command, std::function<void(std::string)> progress,

@@ -98,6 +98,8 @@ struct Guard::Impl : std::enable_shared_from_this<Guard::Impl> {
     Watchdog* watchdog;
     GuardOptions options;
     Host host;
+    Counters own_counters;
+    Counters& counters = options.counters == nullptr ? own_counters : *options.counters;
 
     std::string settings_text = "\n";  // as read last; differs from every file at first
     std::size_t settings_nodes = 0;

@@ -163,6 +163,7 @@ runtime::Task<std::optional<Witness>> Guard::Impl::witness(std::string event, No
             verdict = co_await storage_witness(suspect);
             break;
     }
+    ++counters.verdicts.at(static_cast<std::size_t>(verdict));
     note({Severity::info, number_of(verdict),
           fmt::format("{} {}: {}", event, suspect.str(), to_string(verdict))});
     note({Severity::info, 18168,
