@@ -104,6 +104,34 @@ Result<std::vector<std::string>> objects_of(const NodeName& node, StorageType ty
     return std::vector<std::string>(list.begin(), list.end());
 }
 
+/// The bucket of an S3 URI, the directory of a file.
+std::string place_of(const std::string& object, StorageType type) {
+    return object.substr(0, type == StorageType::aws_s3 ? object.find('/', std::string_view("s3://").size())
+                                                        : object.rfind('/'));
+}
+
+/// Objects that do not lie together can be out of reach one by one, which looks like the silence of their
+/// nodes. Spec: QUO-083.
+Result<> check_together(const StorageConfiguration& storage) {
+    std::optional<std::pair<NodeName, std::vector<std::string>>> first;
+    for (const auto& [node, objects] : storage.objects) {
+        std::vector<std::string> places;
+        for (const auto& object : objects)
+            places.push_back(place_of(object, storage.type));
+        if (!first) {
+            first.emplace(node, std::move(places));
+        } else if (places != first->second) {
+            return fail(
+                Code::bad_argument,
+                "the object of {} lies in {}, that of {} in {}: the objects of all nodes must lie in the "
+                "same {}, in the same order",
+                first->first.str(), text::join(first->second, ", "), node.str(), text::join(places, ", "),
+                storage.type == StorageType::aws_s3 ? "buckets" : "directory");
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
 std::string_view to_string(Mode mode) {
@@ -193,6 +221,7 @@ Result<StorageConfiguration> capture(const config::Settings& settings, const Nod
                         at->second.str(), node.str(), key);
         UNDERSTUDY_TRY(result.objects[node], objects_of(node, result.type, settings.text(key)));
     }
+    UNDERSTUDY_CHECK(check_together(result));
     result.endpoints = settings.text("QWK_STORAGE_S3_ENDPOINT");
     result.regions = settings.text("QWK_STORAGE_S3_REGION");
     return result;

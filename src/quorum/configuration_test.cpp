@@ -131,9 +131,11 @@ TEST(Objects, FileTakesOnePathAndS3UpToTwoUris) {
     EXPECT_FALSE(captured("QWK_STORAGE_TYPE=file\nQWK_STORAGE_OBJECT_ALPHA=/qwk/A\n")) << "beta has none";
     EXPECT_FALSE(captured("QWK_STORAGE_OBJECT_ALPHA=/qwk/A\nQWK_STORAGE_OBJECT_BETA=/qwk/B\n")) << "no type";
     const auto with_alpha = [](const std::string& type, const std::string& value) {
-        return captured(
-            fmt::format("QWK_STORAGE_TYPE={}\nQWK_STORAGE_OBJECT_ALPHA={}\nQWK_STORAGE_OBJECT_BETA={}\n",
-                        type, value, type == "file" ? "/qwk/B" : "s3://east/B"));
+        return captured(fmt::format(
+            "QWK_STORAGE_TYPE={}\nQWK_STORAGE_OBJECT_ALPHA={}\nQWK_STORAGE_OBJECT_BETA={}\n", type, value,
+            type == "file"                         ? "/qwk/B"
+            : value.find(',') == std::string::npos ? "s3://east/B"
+                                                   : "s3://east/B,s3://west/B"));
     };
     for (const auto* wrong : {"relative", "/a/directory/", "/a,/b", "s3://b/k"})
         EXPECT_FALSE(with_alpha("file", wrong)) << wrong;
@@ -142,6 +144,23 @@ TEST(Objects, FileTakesOnePathAndS3UpToTwoUris) {
         EXPECT_TRUE(with_alpha("aws_s3", right)) << right;
     for (const auto* wrong : {"/qwk/A", "s3://east", "s3:///A", "s3://east/", "s3://a/A,s3://b/A,s3://c/A"})
         EXPECT_FALSE(with_alpha("aws_s3", wrong)) << wrong;
+}
+
+// Spec: QUO-083
+TEST(Objects, OfAllNodesLieTogether) {
+    const auto with = [](const std::string& type, const std::string& alpha, const std::string& beta) {
+        return captured(
+            fmt::format("QWK_STORAGE_TYPE={}\nQWK_STORAGE_OBJECT_ALPHA={}\nQWK_STORAGE_OBJECT_BETA={}\n",
+                        type, alpha, beta));
+    };
+    EXPECT_TRUE(with("file", "/mnt/qwk/A", "/mnt/qwk/B"));
+    const auto apart = with("file", "/mnt/qwk/A", "/mnt/other/B");
+    ASSERT_FALSE(apart);
+    EXPECT_THAT(apart.error().text, HasSubstr("the same directory"));
+    EXPECT_TRUE(with("aws_s3", "s3://east/q/A,s3://west/A", "s3://east/B,s3://west/q/B"));
+    EXPECT_FALSE(with("aws_s3", "s3://east/A", "s3://west/B"));
+    EXPECT_FALSE(with("aws_s3", "s3://east/A,s3://west/A", "s3://east/B"));
+    EXPECT_FALSE(with("aws_s3", "s3://east/A,s3://west/A", "s3://west/B,s3://east/B"));
 }
 
 // Spec: QUO-089, QUO-090, QUO-091, QUO-092
