@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <future>
 #include <thread>
@@ -142,6 +143,23 @@ class Posix : public ::testing::Test {
             host.cluster->set_paths({to});
         });
     }
+    /// A cluster of both, which see each other.
+    void become_one() {
+        make_left();
+        const auto joined = join_and_wait(right, options(token()));
+        ASSERT_TRUE(joined) << joined.error().text;
+        right.on_loop([&] {
+            ASSERT_TRUE(store_joined(right.world(), right.pki(), *joined));
+            ASSERT_TRUE(right.world().network.reload_credentials());
+        });
+        const auto mode = std::filesystem::status(right.pki() + "/node.key").permissions();
+        EXPECT_EQ(mode, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+
+        open(right, kRight, path(kLeft, 1, 2));
+        open(left, kLeft, path(kRight, 2, 1));
+        ASSERT_TRUE(left.wait_until([&] { return left.cluster->peer_state(kRight) == PeerState::alive; }));
+        ASSERT_TRUE(right.wait_until([&] { return right.cluster->peer_state(kLeft) == PeerState::alive; }));
+    }
     const NodeName kLeft{"left"};
     const NodeName kRight{"right"};
     Host left{"left"};
@@ -150,21 +168,7 @@ class Posix : public ::testing::Test {
 
 // Spec: CLU-099, DEP-216
 TEST_F(Posix, ANodeJoinsAndBothTalkOverTls) {
-    make_left();
-    const auto joined = join_and_wait(right, options(token()));
-    ASSERT_TRUE(joined) << joined.error().text;
-    right.on_loop([&] {
-        ASSERT_TRUE(store_joined(right.world(), right.pki(), *joined));
-        ASSERT_TRUE(right.world().network.reload_credentials());
-    });
-    const auto mode = std::filesystem::status(right.pki() + "/node.key").permissions();
-    EXPECT_EQ(mode, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-
-    open(right, kRight, path(kLeft, 1, 2));
-    open(left, kLeft, path(kRight, 2, 1));
-    ASSERT_TRUE(left.wait_until([&] { return left.cluster->peer_state(kRight) == PeerState::alive; }));
-    ASSERT_TRUE(right.wait_until([&] { return right.cluster->peer_state(kLeft) == PeerState::alive; }));
-
+    ASSERT_NO_FATAL_FAILURE(become_one());
     auto answer = std::make_shared<std::promise<Result<std::string>>>();
     auto future = answer->get_future();
     const std::string large(4UL << 20, 'x');
@@ -174,6 +178,37 @@ TEST_F(Posix, ANodeJoinsAndBothTalkOverTls) {
     });
     ASSERT_EQ(future.wait_for(30s), std::future_status::ready);
     EXPECT_EQ(future.get().value_or("failed"), "left " + large);
+}
+
+// What is sent beside the heartbeats, on the same connection, holds none of them up for long. Spec: CLU-051
+TEST_F(Posix, HeavyTrafficOnAPathIsNoFailureOfIt) {
+    ASSERT_NO_FATAL_FAILURE(become_one());
+    constexpr int kCalls = 40;
+    const auto large = std::make_shared<std::string>(4UL << 20, 'x');
+    const auto answered = std::make_shared<int>(0);
+    const auto failed = std::make_shared<int>(0);
+    const auto lost = std::make_shared<std::atomic<int>>(0);  // on both threads
+    for (auto* host : {&left, &right})
+        host->on_loop([&] {
+            host->cluster->on_peer_event([lost](const PeerEvent& event) {
+                if (event.kind == PeerEvent::Kind::path_down) ++*lost;
+            });
+        });
+    // So many at a time that more always wait than the connection takes.
+    const auto next = std::make_shared<std::function<void()>>();
+    *next = [this, large, answered, failed, weak = std::weak_ptr(next)] {
+        left.cluster->call(kRight, "echo", *large, 60s, [=](const Result<std::string>& result) {
+            if (!result) ++*failed;
+            if (const auto again = weak.lock(); again && ++*answered < kCalls) (*again)();
+        });
+    };
+    left.on_loop([&] {
+        for (int i = 0; i < 8; ++i)
+            (*next)();
+    });
+    EXPECT_TRUE(left.wait_until([&] { return *answered >= kCalls; }));
+    EXPECT_EQ(*lost, 0);
+    EXPECT_EQ(*failed, 0);
 }
 
 TEST_F(Posix, ATokenOfAnotherClusterIsRefused) {

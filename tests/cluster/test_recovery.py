@@ -53,7 +53,7 @@ def test_an_address_is_reached_where_it_is_in_service(lab: Lab, pair: tuple[Host
     assert ADDRESS not in left.run("ip", "addr").stdout
 
 
-# Spec: KIT-089, CMD-119, CLU-119
+# Spec: KIT-089, CMD-119, CLU-119, CLU-041
 def test_an_address_that_somebody_else_uses_is_refused(lab: Lab, pair: tuple[Host, Host]) -> None:
     left, right = pair
     stranger = lab.host("stranger")
