@@ -2,41 +2,25 @@
 // scenario that somebody wrote.
 
 #include "base/text.h"
+#include "cli/command_table.h"
 #include "sim/jobs.h"
 #include "sim/run.h"
 #include "sim/scenario_file.h"
 #include "sim/timeline.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <optional>
 #include <sstream>
 
 namespace understudy::sim {
 namespace {
 
-constexpr std::string_view kUsage =
-    "usage: understudy-sim [--seeds N] [--first-seed S] [--jobs J] [--nodes K] [--seconds T]\n"
-    "                      [--quorum|--no-quorum] [--faults N,N,...] [--minimise]\n"
-    "                      [--timeline|--trace] [--log]\n"
-    "       understudy-sim run FILE [--trace] [--log]\n\n"
-    "Runs N simulated clusters (default 100), one a seed from S (default 1) on, each T virtual seconds\n"
-    "(default 300) under random faults and then in peace. A seed replays its run exactly.\n\n"
-    "  --jobs J    J processes at a time (default 1)\n"
-    "  --nodes K   nodes of each cluster, 2 to 8 (default: 2 to 7, by seed)\n"
-    "  --quorum, --no-quorum   every cluster has quorum, or none has (default: a share of the seeds)\n"
-    "  --faults N,N,...  of the faults only those with these numbers; \"none\": no fault\n"
-    "  --minimise  say of each failing seed how few of its faults are enough\n"
-    "  --timeline  print what happened, a column a node, of each failing seed or of the only one\n"
-    "  --trace     print everything that happened instead, frames and processes too\n"
-    "  --log       the nodes' own log goes to standard error\n\n"
-    "run plays the scenario of a YAML file (docs/simulation.md), prints what happened and says whether it "
-    "went\n"
-    "as the file expects.\n\n"
-    "Exit code: 0 all passed, 1 some failed, 2 wrong usage.\n";
 constexpr std::int64_t kMostJobs = 256;
 
 struct Arguments {
@@ -64,59 +48,54 @@ std::string faults_text(const std::set<int>& faults) {
     return faults.empty() ? "none" : fmt::format("{}", fmt::join(faults, ","));
 }
 
-bool take_switch(std::string_view word, Arguments& into) {
-    if (word == "--trace")
-        into.run.trace = true;
-    else if (word == "--log")
-        into.run.log = true;
-    else if (word == "--minimise")
-        into.minimise = true;
-    else if (word == "--timeline")
-        into.timeline = true;
-    else if (word == "--quorum" || word == "--no-quorum")
-        into.run.quorum = word == "--quorum" ? 1 : -1;
-    else
-        return false;
-    return true;
+/// The number of an option, `otherwise` without it; nullopt when it is none or not between the limits.
+std::optional<std::int64_t> number(const config::Command& command, const std::string& option,
+                                   std::int64_t otherwise, std::int64_t least, std::int64_t most) {
+    if (!command.has(option)) return otherwise;
+    const auto value = text::to_int(command.get(option));
+    if (!value || *value < least || *value > most) return std::nullopt;
+    return value;
 }
 
-bool take_option(std::string_view word, std::string_view value, Arguments& into) {
-    if (word == "--faults") {
-        into.run.faults = parse_faults(value);
-        return into.run.faults.has_value();
-    }
-    const auto number = text::to_int(value);
-    if (!number || *number < 0) return false;
-    if (word == "--seeds")
-        into.range.count = *number;
-    else if (word == "--first-seed")
-        into.range.first = *number;
-    else if (word == "--jobs" && *number >= 1 && *number <= kMostJobs)
-        into.jobs = static_cast<int>(*number);
-    else if (word == "--nodes" && *number >= 2 && *number <= 8)
-        into.run.nodes = static_cast<int>(*number);
-    else if (word == "--seconds")
-        into.run.faults_for = std::chrono::seconds(*number);
-    else
-        return false;
-    return true;
-}
-
-std::optional<Arguments> parse(std::vector<std::string> words) {
+Result<Arguments> arguments_of(const config::Command& command) {
+    constexpr auto kAny = std::numeric_limits<std::int64_t>::max();
     Arguments result;
-    if (words.size() >= 2 && words[0] == "run") {
-        result.scenario = words[1];
-        words.erase(words.begin(), words.begin() + 2);
+    if (!command.arguments.empty()) {
+        if (command.arguments.size() != 2 || command.arguments[0] != "run")
+            return fail(Code::syntax, "a scenario is played with: run FILE");
+        result.scenario = command.arguments[1];
+        for (const auto& [option, value] : command.options)
+            if (option != "trace" && option != "log")
+                return fail(Code::syntax, "--{} is for seeds; a scenario says it in its file", option);
     }
-    for (std::size_t i = 0; i < words.size(); ++i) {
-        std::vector<std::string> taken{words[i]};
-        if (!take_switch(words[i], result)) {
-            if (i + 1 == words.size() || !result.scenario.empty()) return std::nullopt;
-            taken.push_back(words[++i]);
-            if (!take_option(taken[0], taken[1], result)) return std::nullopt;
-        }
-        if (taken[0] != "--jobs" && taken[0] != "--seeds" && taken[0] != "--first-seed")
-            result.for_each_piece.insert(result.for_each_piece.end(), taken.begin(), taken.end());
+    const auto seeds = number(command, "seeds", result.range.count, 0, kAny);
+    const auto first = number(command, "first-seed", result.range.first, 0, kAny);
+    const auto jobs = number(command, "jobs", 1, 1, kMostJobs);
+    const auto nodes = number(command, "nodes", 0, 2, 8);
+    const auto seconds = number(command, "seconds", result.run.faults_for.count(), 0, 1'000'000);
+    if (!seeds || !first || !jobs || !nodes || !seconds)
+        return fail(Code::syntax,
+                    "--seeds, --first-seed, --seconds take numbers, --jobs 1 to {}, --nodes 2 to 8",
+                    kMostJobs);
+    if (command.has("faults")) {
+        result.run.faults = parse_faults(command.get("faults"));
+        if (!result.run.faults)
+            return fail(Code::syntax, "--faults takes numbers of faults, 3,8, or \"none\"");
+    }
+    result.range.count = *seeds;
+    result.range.first = *first;
+    result.jobs = static_cast<int>(*jobs);
+    result.run.nodes = static_cast<int>(*nodes);
+    result.run.faults_for = std::chrono::seconds(*seconds);
+    result.run.quorum = command.has("quorum") ? 1 : command.has("no-quorum") ? -1 : 0;
+    result.minimise = command.has("minimise");
+    result.timeline = command.has("timeline");
+    result.run.trace = command.has("trace");
+    result.run.log = command.has("log");
+    for (const auto& [option, value] : command.options) {
+        if (option == "jobs" || option == "seeds" || option == "first-seed") continue;
+        result.for_each_piece.push_back("--" + option);
+        if (!value.empty()) result.for_each_piece.push_back(value);
     }
     return result;
 }
@@ -192,11 +171,19 @@ int run_file(const Arguments& arguments) {
 }  // namespace understudy::sim
 
 int main(int argc, char** argv) {
-    namespace sim = understudy::sim;
-    const auto arguments = sim::parse({argv + 1, argv + argc});
+    using namespace understudy;
+    const auto& spec = *cli::find_command("understudy-sim");
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    if (std::find(words.begin(), words.end(), "--help") != words.end()) {
+        fmt::print("{}", cli::help(spec));
+        return 0;
+    }
+    const auto command = cli::parse(spec, words);
+    const auto arguments = command ? sim::arguments_of(*command)
+                                   : Result<sim::Arguments>(tl::unexpected<Error>(command.error()));
     if (!arguments) {
-        fmt::print(stderr, "{}", sim::kUsage);
-        return 2;
+        fmt::print(stderr, "understudy-sim: {}\nusage: {}\n", arguments.error().text, cli::synopsis(spec));
+        return static_cast<int>(Code::syntax);
     }
     return arguments->scenario.empty() ? sim::run_seeds(*arguments) : sim::run_file(*arguments);
 }
