@@ -317,6 +317,7 @@ class Source {
          closing_remote_ok_ = false;
     std::uint64_t epoch_serial_ = 1;
     Instant epoch_closed_at_, collected_at_, aged_at_;
+    unsigned epochs_to_collect_ = 0;  // after a resync: their ends clear its bits on disk
     std::uint64_t commits_at_tick_ = 0;
     bool wrote_since_tick_ = false;
     Instant last_write_at_;

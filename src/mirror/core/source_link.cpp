@@ -296,7 +296,7 @@ void Source::target_failed() {
 void Source::maybe_close_epoch() {
     if (!linked_ || closing_ != Closing::none || log_.epoch_empty()) return;
     const bool calm = !wrote_since_tick_ && window_.empty() && resyncing_.empty();
-    if (!calm && !ending_ && now_ - epoch_closed_at_ < kEpochInterval) return;
+    if (!calm && !ending_ && epochs_to_collect_ == 0 && now_ - epoch_closed_at_ < kEpochInterval) return;
     epoch_closed_at_ = now_;
     log_.close_epoch();
     epoch_ ^= 1U;
@@ -324,6 +324,10 @@ void Source::epoch_progress() {
     closing_ = Closing::none;
     ++epoch_serial_;
     log_.epoch_durable();
+    if (epochs_to_collect_ == 0) return;
+    --epochs_to_collect_;
+    log_.collect(0);
+    if (log_.wants_commit()) driver_.commit_log();
 }
 
 // --- time

@@ -236,6 +236,9 @@ void Source::resync_end_acknowledged() {
     block_buffers_.trim();
     set_state(MirrorState::mirroring, PauseCause::none);  // Spec: REP-158
     driver_.in_sync();
+    // A crash soon after must not send all of it again: its bits do not wait for an idle moment.
+    epochs_to_collect_ = closing_ == Closing::none ? 1 : 2;
+    maybe_close_epoch();
     release_held();
     // The target has it durably; now this end's flush lets the bits of the whole resync go.
     epoch_closed_at_ = now_ - kEpochInterval;

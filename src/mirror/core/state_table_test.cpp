@@ -284,7 +284,7 @@ TEST(StateTableErrors, APauseOfABrokenMirrorIsAnErrorAndChangesNothing) {
     EXPECT_EQ(scene.now(), State::broken);
 }
 
-// Spec: REP-085, REP-086, REP-130
+// Spec: REP-085, REP-086, REP-130, MOP-129
 TEST(StateTableErrors, InAResyncEveryWriteIsHandledAsAnAsynchronousOne) {
     Scene scene(MirrorType::sync);
     scene.reach(State::resync);
@@ -318,6 +318,28 @@ TEST(FailureMatrix, AfterACutAndARestartOfTheSourceOnlyWhatChangedIsSent) {
         scene.world.settle();
         EXPECT_EQ(scene.world.check_equal(), "");
         scene.world.pending_requests = 0;
+    }
+}
+
+// Spec: REP-053, REP-205, EMC-225, MOP-095
+TEST(FailureMatrix, ASourceThatDiesRightAfterAFullResyncDoesNotSendItAgain) {
+    for (const MirrorType type : {MirrorType::sync, MirrorType::async}) {
+        Scene scene(type);
+        scene.reach(State::resync);
+        ASSERT_TRUE(scene.world.run_until([&] { return scene.now() == State::mirroring; }));
+        for (int i = 0; i < 3; ++i) {  // long before the log is cleared because nothing else is to do
+            scene.world.tick(kTick);
+            scene.world.settle();
+        }
+        scene.world.source().crash();
+        scene.world.target().target->link_broken("cut");
+        scene.world.settle();
+        scene.world.source().become_source(State::pending);
+        scene.world.connect(ResyncKind::partial);
+        ASSERT_TRUE(scene.world.run_until([&] { return scene.now() == State::mirroring; }));
+        EXPECT_EQ(scene.source().resync_bytes_sent(), 0U);
+        scene.world.settle();
+        EXPECT_EQ(scene.world.check_equal(), "");
     }
 }
 
