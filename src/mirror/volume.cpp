@@ -407,6 +407,10 @@ void VolumeDriver::give_up_links(std::string why) {
     if (source_ && source_->suspended()) source_->give_up_links(std::move(why));
 }
 
+void VolumeDriver::restart_links(std::string why) {
+    if (source_ && data_link_) source_->link_broken(std::move(why));
+}
+
 void VolumeDriver::send_data(Outgoing& item) {
     fresh_frames_ = true;
     data_link_->send(item);

@@ -130,6 +130,8 @@ class Volume : public BlockBackend {
     virtual void detach() = 0;
     /// An interrupted session will not go on; link_lost() follows.
     virtual void give_up_links(std::string why) = 0;
+    /// A source whose links work takes them for broken: link_interrupted() or link_lost() follows.
+    virtual void restart_links(std::string why) = 0;
 
     /// --- administration
     /// -----------------------------------------------------------------------------------------

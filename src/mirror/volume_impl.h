@@ -43,6 +43,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void attach(int data_socket, int resync_socket, LinkTerms terms) override;
     void detach() override;
     void give_up_links(std::string why) override;
+    void restart_links(std::string why) override;
     void pause(std::function<void(Result<>)> done) override;
     void resume() override;
     void break_mirror() override;

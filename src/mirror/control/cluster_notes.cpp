@@ -1,7 +1,6 @@
 #include "mirror/control/cluster_notes.h"
 
 #include "base/text.h"
-#include "config/command.h"
 #include "messages/messages.h"
 
 #include <algorithm>
@@ -57,14 +56,15 @@ bool is_behind(const BehindNote& note, std::string_view node, std::string_view m
 }
 
 /// One command of understudyd, for `node`; its output.
-Task<Result<std::string>> EngineNotes::ask(std::string node, std::string command, std::string flag) {
+Task<Result<config::Reply>> ask_engine(runtime::World world, config::Layout layout, config::Command command,
+                                       runtime::Duration limit) {
     using Connected = Result<std::shared_ptr<runtime::Channel>>;
     runtime::ConnectOptions options;
-    options.remote = {layout_.daemon_socket(), 0};
+    options.remote = {layout.daemon_socket(), 0};
     options.security = runtime::Security::plain;
     options.timeout = kEngineConnectLimit;
-    runtime::OneShot<Connected> connected(world_.tasks);
-    world_.network.connect(options, [connected](Result<std::unique_ptr<runtime::Channel>> made) {
+    runtime::OneShot<Connected> connected(world.tasks);
+    world.network.connect(options, [connected](Result<std::unique_ptr<runtime::Channel>> made) {
         if (made)
             connected.set(std::shared_ptr<runtime::Channel>(std::move(*made)));
         else
@@ -72,14 +72,9 @@ Task<Result<std::string>> EngineNotes::ask(std::string node, std::string command
     });
     const Connected channel = co_await connected;
     if (!channel)
-        co_return fail(Code::unreachable, "understudyd does not answer on {}: {}; start it with lkstart",
-                       node_, channel.error().text);
-
-    config::Command asked;
-    asked.name = command;
-    if (node != node_) asked.options["d"] = node;
-    if (!flag.empty()) asked.options[command == "sys_getst" ? "s" : "f"] = flag;
-    runtime::OneShot<Result<config::Reply>> answered(world_.tasks);
+        co_return fail(Code::unreachable, "understudyd does not answer: {}; start it with lkstart",
+                       channel.error().text);
+    runtime::OneShot<Result<config::Reply>> answered(world.tasks);
     (*channel)->start(
         [answered](std::span<const std::byte> frame) {
             answered.set(config::decode_reply({reinterpret_cast<const char*>(frame.data()), frame.size()}));
@@ -87,14 +82,23 @@ Task<Result<std::string>> EngineNotes::ask(std::string node, std::string command
         [answered](const Error& why) {
             answered.set(fail(Code::unreachable, "understudyd closed the connection: {}", why.text));
         });
-    const std::string frame = config::encode(asked);
+    const std::string frame = config::encode(command);
     (void)(*channel)->send(std::as_bytes(std::span(frame)));  // a closed channel answers by its handler
-    const auto timer = world_.tasks.after(kAskLimit, [answered, node, command] {
-        answered.set(fail(Code::unreachable, "{} on {} took too long", command, node));
+    const auto timer = world.tasks.after(limit, [answered, name = command.name] {
+        answered.set(fail(Code::unreachable, "{} took too long", name));
     });
-    const Result<config::Reply> reply = co_await answered;
-    world_.tasks.cancel(timer);
-    if (!reply) co_return fail(reply.error());
+    Result<config::Reply> reply = co_await answered;
+    world.tasks.cancel(timer);
+    co_return reply;
+}
+
+Task<Result<std::string>> EngineNotes::ask(std::string node, std::string command, std::string flag) {
+    config::Command asked;
+    asked.name = command;
+    if (node != node_) asked.options["d"] = node;
+    if (!flag.empty()) asked.options[command == "sys_getst" ? "s" : "f"] = flag;
+    const Result<config::Reply> reply = co_await ask_engine(world_, layout_, std::move(asked), kAskLimit);
+    if (!reply) co_return fail(reply.error().code, "{} on {}: {}", command, node, reply.error().text);
     if (reply->exit_code != 0)
         co_return fail(static_cast<Code>(reply->exit_code), "{} on {}: {}", command, node, reply->err);
     co_return reply->out;

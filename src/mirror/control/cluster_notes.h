@@ -12,6 +12,7 @@
 // loop's thread.
 
 #include "base/types.h"
+#include "config/command.h"
 #include "config/layout.h"
 #include "mirror/control/generation.h"
 #include "runtime/task.h"
@@ -57,6 +58,10 @@ class ClusterNotes {
     /// Whether the heartbeats have found `node` dead. False also when nobody can say.
     virtual runtime::Task<bool> is_dead(std::string node) = 0;
 };
+
+/// A command of this host's understudyd, and what it answers within `limit`. Error: it does not answer.
+runtime::Task<Result<config::Reply>> ask_engine(runtime::World world, config::Layout layout,
+                                                config::Command command, runtime::Duration limit);
 
 /// Through this host's understudyd. A host without a cluster database has no notes: posting succeeds.
 class EngineNotes : public ClusterNotes {

@@ -477,7 +477,7 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         auto targets = targets_of(command);
         if (!targets) co_return config::failure(targets.error());
         if (targets->size() != 1) co_return wrong("mirror add takes one target at a time");
-        done = co_await manager_.add_target(volume, targets->front());
+        done = co_await manager_.add_target(volume, targets->front(), command.has("no-resync"));
     } else if (verb == "endpoints") {
         if (target.empty() || command.get("source-address").empty() || command.get("target-address").empty())
             co_return wrong("mirror endpoints needs --target, --source-address and --target-address");

@@ -300,7 +300,7 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
     co_return view.device_path;
 }
 
-Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target) {
+Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool equal) {
     auto mirror = find(volume);
     if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
     const MirrorRecord record = mirror->record();
@@ -308,9 +308,21 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target) {
         co_return fail(Code::failure, "{} is not source of volume {}: add the target on {}", options_.node,
                        volume.str(), record.origin);
     std::vector<std::string> taken;
+    for (const PeerRecord& peer : record.peers)
+        taken.push_back(peer.node);
+    auto fits = check_target(volume, target, taken);
+    if (!fits) co_return fail(fits.error());
+    // From the moment at which the target takes itself for equal until its log notes what it lacks.
+    if (equal) co_await mirror->hold_writes(true);
+    auto joined = co_await join_target(mirror, std::move(target), equal);
+    if (equal) co_await mirror->hold_writes(false);
+    co_return joined;
+}
+
+Task<Result<>> Manager::join_target(std::shared_ptr<Mirror> mirror, TargetOptions target, bool equal) {
+    const MirrorRecord record = mirror->record();
     std::vector<PeerFacts> others;
     for (const PeerRecord& peer : record.peers) {
-        taken.push_back(peer.node);
         PeerFacts fact;
         fact.node = peer.node;
         fact.address = peer.address;
@@ -319,9 +331,7 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target) {
         fact.type = peer.type;
         others.push_back(std::move(fact));
     }
-    auto fits = check_target(volume, target, taken);
-    if (!fits) co_return fail(fits.error());
-    auto half = co_await make_half(record, target, std::move(others), false);
+    auto half = co_await make_half(record, target, std::move(others), equal);
     if (!half) co_return fail(half.error());
     PeerRecord peer;
     peer.node = target.node;
@@ -329,10 +339,15 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target) {
     peer.address = target.address;
     peer.port = options_.dispatch_port;
     peer.type = target.type;
-    peer.log_path = log_path(volume, target.node);
+    peer.log_path = log_path(record.volume, target.node);
     MirrorRecord with = record;
     with.peers.push_back(peer);
-    auto added = co_await mirror->add_peer(std::move(peer));
+    Result<> added;
+    if (equal && mirror->record().lineage.current != record.lineage.current)
+        added = fail(Code::failure, "volume {} has gone on without a target meanwhile: try again",
+                     record.volume.str());
+    else
+        added = co_await mirror->add_peer(std::move(peer), equal);
     if (!added) {
         co_await forget_half(with, target.node);
         co_return fail(added.error());

@@ -64,7 +64,8 @@ class Manager {
     runtime::Task<Result<std::string>> create(CreateOptions options);
     /// One target more, from the source; it gets everything. Between the targets the addresses that the
     /// source uses for them count, until Mirror::change_endpoints() says otherwise. Spec: MOP-069.
-    runtime::Task<Result<>> add_target(VolumeId volume, TargetOptions target);
+    /// `equal`: the caller warrants that it holds what the source holds; writes wait meanwhile.
+    runtime::Task<Result<>> add_target(VolumeId volume, TargetOptions target, bool equal = false);
     /// One target less, from the source. `force`: also when the target does not answer. Spec: MOP-155.
     runtime::Task<Result<>> remove_target(VolumeId volume, std::string node, bool force);
     /// All halves from the source; a target's half alone only when its source is gone. Spec: REP-163,
@@ -123,6 +124,7 @@ class Manager {
                                      std::uint64_t number);
     runtime::Task<PeerReply> take_for_peer(std::string caller, PeerRequest request);
     runtime::Task<Result<std::string>> create_checked(CreateOptions options);
+    runtime::Task<Result<>> join_target(std::shared_ptr<Mirror> mirror, TargetOptions target, bool equal);
 
     runtime::World world_;
     ManagerOptions options_;

@@ -220,12 +220,12 @@ Task<Result<>> Manager::mark_all(std::string target, Mirrors mirrors, std::vecto
     auto marks = std::make_shared<Marks>(world_.tasks);
     marks->missing = mirrors.size();
     for (const auto& mirror : mirrors)
-        co_await mirror->hold_for_snapshot(true);
+        co_await mirror->hold_writes(true);
     for (const auto& mirror : mirrors)
         tasks_.spawn(mark_one(mirror, target, number, marks));
     // Behind the markers on every volume's own thread.
     for (const auto& mirror : mirrors)
-        co_await mirror->hold_for_snapshot(false);
+        co_await mirror->hold_writes(false);
     Result<> still_quiet = co_await (*quiet)->end();
     // A volume that is removed meanwhile answers nothing.
     const auto timer = world_.tasks.after(kFreezeLimit, [marks] { marks->done.set(false); });

@@ -105,7 +105,7 @@ bool Mirror::holds_for_session() const {
 
 void Mirror::set_gate(GateMode mode) {
     gate_ = mode;
-    host_->set_gate(mode == GateMode::open && hold_for_snapshot_ ? GateMode::hold_writes : mode);
+    host_->set_gate(mode == GateMode::open && write_holds_ > 0 ? GateMode::hold_writes : mode);
 }
 
 void Mirror::update_gate() {

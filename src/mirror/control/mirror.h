@@ -127,13 +127,19 @@ class Mirror : private HostEvents {
     /// Split brain: this end's changes may be overwritten. Spec: REP-228.
     runtime::Task<Result<>> yield_to_peer();
     /// Source: one target more, whose half exists already; a full resync follows. Spec: MOP-069.
-    runtime::Task<Result<>> add_peer(PeerRecord peer);
+    /// `equal`: the caller warrants that the new target holds what this end holds, and holds its writes.
+    runtime::Task<Result<>> add_peer(PeerRecord peer, bool equal = false);
     /// Forgets the peer's log and addresses; its own half is not asked. Error: the last one.
     runtime::Task<Result<>> drop_peer(std::string peer);
     /// New addresses of this end and the peer for each other, told to the peer as well. Spec: EMC-095 to
     /// EMC-106.
     runtime::Task<Result<>> change_endpoints(std::string peer, std::string local_address,
                                              std::string address);
+    /// What this end keeps of the peer: blocks of 64 KiB that the two may differ in. Spec: EMC-195.
+    runtime::Task<Result<BlockRanges>> dirty_ranges(std::string peer);
+    /// Source: new connections to every target, with no change of state where both builds can resume. Spec:
+    /// EMC-197.
+    runtime::Task<Result<>> restart_links();
     /// Gives the device back and forgets logs and record. `peers_too`: the peers forget their halves first.
     runtime::Task<Result<>> remove(bool peers_too, bool even_if_peer_fails);
     runtime::Task<Result<>> wait_in_sync(std::string peer, runtime::Duration limit);
@@ -163,8 +169,8 @@ class Mirror : private HostEvents {
     [[nodiscard]] bool has_snapshot() const { return snapshot_ != SnapshotState::none; }
     /// Source: whether it can be marked for `peer` now; what is to be quiet.
     [[nodiscard]] Result<QuietVolume> check_markable(const std::string& peer) const;
-    /// Source: writes wait while `hold`; in effect when this returns.
-    runtime::Task<> hold_for_snapshot(bool hold);
+    /// Source: writes wait until each `hold` is let go; in effect when this returns.
+    runtime::Task<> hold_writes(bool hold);
     runtime::Task<Result<>> mark_snapshot(std::string peer, std::uint64_t number);
     [[nodiscard]] PeerAddress address_of(const std::string& peer) const;
     [[nodiscard]] PeerRequest request(RequestKind kind, const std::string& peer) const;
@@ -367,7 +373,7 @@ class Mirror : private HostEvents {
     std::string snapshot_peer_;  // whose mirror it is of
     std::string snapshot_device_, snapshot_problem_;
     std::int64_t snapshot_taken_s_ = 0;
-    bool hold_for_snapshot_ = false;  // writes wait for a marker
+    int write_holds_ = 0;  // writes wait: for a marker, for a target that is said to be equal
 
     runtime::TaskScope tasks_;  // last: what runs in it uses the rest
 };

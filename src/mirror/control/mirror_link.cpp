@@ -3,6 +3,7 @@
 #include "messages/messages.h"
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
+#include "mirror/control/operation_errors.h"
 
 namespace understudy::mirror::control {
 
@@ -388,6 +389,19 @@ Task<PeerReply> Mirror::on_hello(std::string caller, PeerRequest request) {
     }
     if (reply.code == Code::ok) reply.summary = co_await summary(caller);
     co_return reply;
+}
+
+Task<Result<>> Mirror::restart_links() {
+    auto held = co_await lock_.acquire(kOperationWait);
+    if (!held) co_return busy(record_);
+    for (auto& [peer, leg] : legs_) {
+        leg.backoff = kConnectBackoffStart;
+        if (source() && leg.linked)
+            host_->restart_links(peer, "restarted on demand");
+        else if (wants_link(peer))
+            schedule_connect(peer, 0s);
+    }
+    co_return Result<>{};
 }
 
 Task<bool> Mirror::can_resume(std::string peer, SessionId session) {

@@ -113,7 +113,7 @@ Task<> Mirror::tell_peers() {
     co_return;
 }
 
-Task<Result<>> Mirror::add_peer(PeerRecord peer) {
+Task<Result<>> Mirror::add_peer(PeerRecord peer, bool equal) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
     if (!source() || !open_ || closing_)
@@ -127,7 +127,9 @@ Task<Result<>> Mirror::add_peer(PeerRecord peer) {
     auto old_log = world_.files.remove(peer.log_path);
     if (!old_log) co_return fail(old_log.error());
     MirrorRecord next = record_;
-    next.lineage.peers[name] = {};
+    PeerBase base;
+    if (equal) base = {next.lineage.current, next.lineage.current, true};
+    next.lineage.peers[name] = base;
     next.peers.push_back(std::move(peer));
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
@@ -138,7 +140,7 @@ Task<Result<>> Mirror::add_peer(PeerRecord peer) {
         if (!gone) messages::error("volume {}: {}", record_.volume.str(), gone.error().text);
         co_return fail(opened.error());
     }
-    host_->become_source(name, MirrorState::pending, PauseCause::none, true);
+    host_->become_source(name, MirrorState::pending, PauseCause::none, !equal);
     update_gate();
     schedule_connect(name, 0s);
     co_await tell_peers();

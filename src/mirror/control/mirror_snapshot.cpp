@@ -142,13 +142,13 @@ Result<QuietVolume> Mirror::check_markable(const std::string& peer) const {
     if (leg == legs_.end() || !leg->second.linked || leg->second.state != MirrorState::mirroring)
         return fail(Code::failure, "volume {} is not mirroring ({})", volume,
                     to_string(leg == legs_.end() ? MirrorState::none : leg->second.state));
-    if (hold_for_snapshot_)
-        return fail(Code::failure, "a snapshot of volume {} is being taken already", volume);
+    if (write_holds_ > 0)
+        return fail(Code::failure, "the writes of volume {} are being held already", volume);
     return QuietVolume{record_.volume, exporting_ ? device_path_ : std::string()};
 }
 
-Task<> Mirror::hold_for_snapshot(bool hold) {
-    hold_for_snapshot_ = hold;
+Task<> Mirror::hold_writes(bool hold) {
+    write_holds_ += hold ? 1 : -1;
     if (!open_ || closing_) co_return;
     set_gate(gate_);
     // What was asked before is in effect when this is answered. Letting go needs no confirmation.

@@ -18,6 +18,16 @@ Task<SideChanges> Mirror::changes(std::string peer) {
     co_return side;
 }
 
+Task<Result<BlockRanges>> Mirror::dirty_ranges(std::string peer) {
+    if (!open_)
+        co_return fail(Code::failure, "volume {} is not open on {}: {}", record_.volume.str(), around_.node,
+                       problem_);
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
+    BlockRanges out = co_await host_->dirty_ranges(peer);
+    co_return out;
+}
+
 Task<Result<std::string>> Mirror::split_view(std::string peer, bool json) {
     if (!open_)
         co_return fail(Code::failure, "volume {} is not open on {}: {}", record_.volume.str(), around_.node,

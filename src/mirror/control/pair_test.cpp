@@ -148,7 +148,7 @@ TEST_F(PairTest, APauseOrAPromotionWhileTheLinksAreBrokenGoesItsUsualWay) {
     EXPECT_EQ(pair.record(left).role, Role::target);
 }
 
-// Spec: REP-057, REP-066, REP-068, REP-275
+// Spec: REP-057, REP-066, REP-068, REP-275, MOP-183
 TEST_F(PairTest, TheIntentLogMovesWithItsSettingAndItsBitsComeAlong) {
     create();
     const std::string before = pair.peer(left).log_path;
@@ -172,7 +172,7 @@ TEST_F(PairTest, TheIntentLogMovesWithItsSettingAndItsBitsComeAlong) {
     EXPECT_EQ(pair.peer(left).log_path, before);
 }
 
-// Spec: REP-061, REP-062, REP-063, REP-210
+// Spec: REP-061, REP-062, REP-063, REP-210, MOP-186
 TEST_F(PairTest, ADirectoryOfLogsThatIsMissingIsWaitedForAndThenReplaced) {
     create();
     pair.kill(left);
@@ -199,7 +199,7 @@ TEST_F(PairTest, ADirectoryOfLogsThatIsMissingIsWaitedForAndThenReplaced) {
     EXPECT_NE(status.out.find("BitmapBaseDir=/mnt/gone has not appeared"), std::string::npos) << status.out;
 }
 
-// Spec: REP-057, REP-063
+// Spec: REP-057, REP-063, MOP-188
 TEST_F(PairTest, AMirrorIsNotMadeWhereItsLogHasNoPlace) {
     pair.kill(right);
     right.settings = "BitmapBaseDir=/mnt/fast\n";
@@ -245,7 +245,7 @@ TEST_F(PairTest, AFullResyncAtEachStartOrContinueIsDoneWhereItIsWanted) {
     EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
 }
 
-// Spec: REP-073, REP-147, REP-184, REP-185
+// Spec: REP-073, REP-147, REP-184, REP-185, EMC-077, MOP-091, MOP-132
 TEST_F(PairTest, AfterACleanEndEvenALostLogNeedsNoResyncAndTheRecordSaysMirroring) {
     create();
     pair.write(left, 3, 5);
@@ -448,7 +448,7 @@ TEST_F(PairTest, NoWriteIsAcknowledgedAloneBeforeTheClusterKnows) {
     EXPECT_EQ(pair.cluster.notes["right"].size(), 1U);
 }
 
-// Spec: REP-079 REP-217
+// Spec: REP-079 REP-217, MOP-133
 TEST_F(PairTest, AClusterThatCannotBeToldFailsTheWritesUntilItCan) {
     create();
     pair.cluster.silent.insert("left");
@@ -615,7 +615,7 @@ TEST_F(PairTest, ATargetInTheMiddleOfAResyncIsNeverPromoted) {
     EXPECT_EQ(pair.record(right).role, Role::target);
 }
 
-// Spec: REP-211 REP-236 REP-237 REP-189 REP-198
+// Spec: REP-211 REP-236 REP-237 REP-189 REP-198, MOP-093
 TEST_F(PairTest, AfterATakeoverTheOldSourceComesBackAsTargetAndItsOwnWritesGo) {
     create();
     EXPECT_TRUE(pair.write(left, 0, 1));
@@ -698,7 +698,7 @@ TEST_F(PairTest, ADemotedSourceThatCrashesFollowsThePromotedPeerOrServesAgain) {
 }
 
 // Spec: REP-146 REP-182 REP-213 REP-224 REP-226
-// Spec: MOP-092
+// Spec: MOP-092, MOP-093
 TEST_F(PairTest, WritesOnBothSidesAreASplitBrainAndNothingIsOverwritten) {
     create();
     pair.cluster.apart = true;

@@ -316,6 +316,15 @@ void ModelHost::give_up_links(const std::string& peer, std::string) {
     lose_link(peer);
 }
 
+void ModelHost::restart_links(const std::string& peer, std::string) {
+    const auto leg = legs_.find(peer);
+    if (leg == legs_.end() || leg->second.session == 0) return;
+    const auto session = wire_.sessions.find(leg->second.session);
+    ModelHost* const other = session == wire_.sessions.end() ? nullptr : session->second.target;
+    if (other != nullptr) other->break_links(node_);
+    break_links(peer);
+}
+
 /// What the target has not answered is sent again.
 void ModelHost::resend(const std::string& peer, ModelHost& target) {
     legs_.at(peer).suspended = false;
@@ -617,8 +626,7 @@ Task<bool> ModelNotes::is_dead(std::string node) {
 // --- hosts
 
 Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cluster,
-               const std::string& node, const std::string& address, mirror::wire::Offer offer,
-               const std::string& settings)
+               const std::string& node, mirror::wire::Offer offer, const std::string& settings)
     : world(world_in),
       links(world_in, wire, node),
       devices(disk),
@@ -635,7 +643,7 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
           &notes, &snapshots),
       commands(world_in, manager) {
     manager.start();
-    (void)manager.listen(address);
+    (void)manager.listen("0.0.0.0");
 }
 
 Pair::Pair(std::uint64_t seed, std::size_t count) : sim(seed) {
@@ -644,16 +652,17 @@ Pair::Pair(std::uint64_t seed, std::size_t count) : sim(seed) {
         cluster.members.push_back(third.name);
     }
     for (Host* host : hosts)
-        host->node = &sim.add_node(host->name, {host->address});
+        host->node = &sim.add_node(host->name, {host->address, host->new_address});
     for (Host* host : hosts)
         start(*host);
 }
 
 void Pair::start(Host& host) {
     host.node->boot([this, &host](runtime::World world) {
-        auto daemon = std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.address,
-                                               host.offer, host.settings);
+        auto daemon =
+            std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.offer, host.settings);
         host.daemon = daemon.get();
+        if (extra) daemon->extra = extra(host, world, *daemon);
         return daemon;
     });
 }

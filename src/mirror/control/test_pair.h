@@ -101,6 +101,7 @@ class ModelHost : public VolumeHost {
     void attach(const std::string& peer, int data, int resync, LinkTerms terms) override;
     void detach(const std::string& peer) override;
     void give_up_links(const std::string& peer, std::string why) override;
+    void restart_links(const std::string& peer, std::string why) override;
     void set_gate(GateMode mode) override;
     runtime::Task<VolumeStatus> status(std::string peer) override;
     runtime::Task<std::optional<BlockRanges>> recent_writes(std::string peer) override;
@@ -252,7 +253,7 @@ class ModelSnapshotTools : public SnapshotTools {
 /// What runs on a powered host.
 struct Daemon {
     Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
-           const std::string& address, mirror::wire::Offer offer, const std::string& settings);
+           mirror::wire::Offer offer, const std::string& settings);
     runtime::World world;
     ModelLinks links;
     ModelDevices devices;
@@ -262,10 +263,12 @@ struct Daemon {
     Manager manager;
     CommandService commands;
     runtime::TaskScope tasks;
+    std::shared_ptr<void> extra;  // what a test runs beside it; it goes first
 };
 
 struct Host {
     std::string name, address;
+    std::string new_address;  // another one that it has
     Disk disk;
     runtime::SimulatedNode* node = nullptr;
     Daemon* daemon = nullptr;
@@ -288,6 +291,8 @@ class Pair {
     config::Reply run(Host& host, std::vector<std::string> words,
                       std::map<std::string, std::string> options = {});
     config::Reply create(std::map<std::string, std::string> more = {});
+    /// What more runs on a host, made beside its daemon.
+    std::function<std::shared_ptr<void>(Host&, runtime::World, Daemon&)> extra;
     /// Writes and waits; false when it is not acknowledged within `limit`.
     bool write(Host& host, std::size_t block, int value, runtime::Duration limit = std::chrono::seconds(8));
     [[nodiscard]] const MirrorRecord& record(Host& host);
@@ -318,9 +323,9 @@ class Pair {
 
     Wire wire;
     ModelCluster cluster;
-    Host left{"left", "10.0.0.1", {}, nullptr, nullptr};
-    Host right{"right", "10.0.0.2", {}, nullptr, nullptr};
-    Host third{"third", "10.0.0.3", {}, nullptr, nullptr};
+    Host left{"left", "10.0.0.1", "10.9.0.1", {}, nullptr, nullptr};
+    Host right{"right", "10.0.0.2", "10.9.0.2", {}, nullptr, nullptr};
+    Host third{"third", "10.0.0.3", "10.9.0.3", {}, nullptr, nullptr};
     std::vector<Host*> hosts{&left, &right};
     runtime::Simulation sim;  // last: the programs in it use the rest
 };

@@ -68,6 +68,7 @@ class VolumeHost {
     virtual void attach(const std::string& peer, int data_socket, int resync_socket, LinkTerms terms) = 0;
     virtual void detach(const std::string& peer) = 0;
     virtual void give_up_links(const std::string& peer, std::string why) = 0;
+    virtual void restart_links(const std::string& peer, std::string why) = 0;
     virtual void set_gate(GateMode mode) = 0;
     virtual runtime::Task<VolumeStatus> status(std::string peer) = 0;
     /// See Volume, of the same names.

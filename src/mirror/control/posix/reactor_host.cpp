@@ -178,6 +178,9 @@ class ReactorHost : public VolumeHost {
     void give_up_links(const std::string& peer, std::string why) override {
         run([this, peer, why = std::move(why)] { seat_.volume->find(peer)->give_up_links(why); });
     }
+    void restart_links(const std::string& peer, std::string why) override {
+        run([this, peer, why = std::move(why)] { seat_.volume->find(peer)->restart_links(why); });
+    }
     void set_gate(GateMode mode) override {
         wanted_gate_ = mode;
         run([this, mode, seen = seen_closures_] {
