@@ -267,6 +267,12 @@ void put_pair(Job& job, JobPair pair) {
     job.pairs.push_back(std::move(pair));
 }
 
+bool is_system_of(const Job& job, std::string_view system) {
+    const auto systems = systems_of(job);
+    return std::any_of(systems.begin(), systems.end(),
+                       [system](const std::string& one) { return same_system(one, system); });
+}
+
 bool remove_system(Job& job, std::string_view system) {
     return std::erase_if(job.pairs, [system](const JobPair& pair) {
                return same_system(pair.first.system, system) || same_system(pair.second.system, system);

@@ -75,6 +75,7 @@ std::string normal_job_id(std::string_view text);  // without braces, lower case
 
 /// Replaces the pair of the same two systems and volumes, or adds it. Spec: EMC-277.
 void put_pair(Job& job, JobPair pair);
+bool is_system_of(const Job& job, std::string_view system);
 /// Takes every pair that names the system out; false when there was none. Spec: MOP-160.
 bool remove_system(Job& job, std::string_view system);
 

@@ -150,6 +150,9 @@ TEST_F(Stores, JobsAreKeptAndAnOlderCopyReplacesNothing) {
     Job older = job;
     older.version = 3;
     EXPECT_FALSE(jobs.put(older));
+    older.version = 4;
+    older.description = "another of the same number";
+    EXPECT_FALSE(jobs.put(older));
     EXPECT_EQ(jobs.all(), std::vector{job});
     EXPECT_EQ(jobs.get("00000000-0000-0000-0000-000000000000").error().code, Code::not_found);
     EXPECT_EQ(jobs.get("../x").error().code, Code::bad_argument);
@@ -161,6 +164,11 @@ TEST_F(Stores, JobsAreKeptAndAnOlderCopyReplacesNothing) {
     ASSERT_TRUE(jobs.remove(kId));
     ASSERT_TRUE(jobs.remove(kId));
     EXPECT_TRUE(jobs.all().empty());
+    ASSERT_TRUE(jobs.put(job));
+    ASSERT_TRUE(jobs.bury(kId));
+    EXPECT_TRUE(jobs.all().empty());
+    job.version = 9;
+    EXPECT_FALSE(jobs.put(job)) << "a system that was away does not bring it back";
 }
 
 // Spec: EMC-048, EMC-119, EMC-126, EMC-129

@@ -25,6 +25,7 @@ constexpr runtime::Duration kVolumeWait = std::chrono::seconds(60);
 /// Words of the requests between services.
 constexpr const char* kCommand = "command";
 constexpr const char* kFacts = "facts";
+constexpr const char* kSet = "set";
 constexpr const char* kJobPut = "job-put";
 constexpr const char* kJobRemove = "job-remove";
 constexpr const char* kPing = "ping";
@@ -53,6 +54,28 @@ bool is_numeric(std::string_view system) {
            (!system.empty() && system.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
+nlohmann::json to_json(const Bitmap& bitmap) {
+    nlohmann::json dirty = nlohmann::json::array();
+    for (const BlockRange& range : bitmap.dirty) {
+        dirty.push_back(range.first);
+        dirty.push_back(range.count);
+    }
+    return {{"blocks", bitmap.blocks}, {"dirty", std::move(dirty)}};
+}
+
+/// nullopt: it is none.
+std::optional<Bitmap> bitmap_from(const nlohmann::json& json) {
+    if (!json.is_object() || !json.contains("dirty") || !json["dirty"].is_array()) return std::nullopt;
+    Bitmap out;
+    out.blocks = json.value("blocks", std::uint64_t{0});
+    const auto& dirty = json["dirty"];
+    for (std::size_t i = 0; i + 1 < dirty.size(); i += 2) {
+        if (!dirty[i].is_number_unsigned() || !dirty[i + 1].is_number_unsigned()) return std::nullopt;
+        out.dirty.push_back({dirty[i].get<std::uint64_t>(), dirty[i + 1].get<std::uint64_t>()});
+    }
+    return out;
+}
+
 Status second_hop(const Error& error) {
     // The node answered, and its certificate was not taken: the manual's 1265. Spec: EMC-035
     const bool certificate = error.text.find("certificate") != std::string::npos ||
@@ -72,6 +95,7 @@ Service::Service(runtime::World world, control::Manager& manager, HostFacts& hos
       options_(std::move(options)),
       settings_(world.files, options_.layout),
       jobs_(world.files, options_.layout),
+      alerts_(world, options_.layout),
       started_(host.now_s()),
       modified_(started_) {
     manager_.set_service(
@@ -95,12 +119,18 @@ void Service::add_to(control::CommandService& commands) {
     commands.add("emcmd", [this](Command command) { return run(std::move(command)); });
     commands.add("mirror health", [this](Command command) { return run_health(std::move(command)); });
     commands.add("mirror job", [this](Command command) { return run_job(std::move(command)); });
+    commands.add("mirror set", [this](Command command) { return run_set(std::move(command)); });
+    commands.add("mirror delete", [this](Command command) { return run_delete(std::move(command)); });
     for (const char* name : {"set", "list", "forget", "lock", "unlock"})
         commands.add(fmt::format("understudy volume {}", name),
                      [this](Command command) { return run_volume(std::move(command)); });
 }
 
 void Service::start() {
+    // What was changed while this node, or another, was away.
+    for (const Job& job : jobs_.all())
+        for (const std::string& system : systems_of(job))
+            if (!is_this(system)) remember_untold(job.id, system);
     for (const VolumeId& volume : settings_.all()) {
         const auto settings = settings_.get(volume);
         if (!settings) {
@@ -131,14 +161,18 @@ void Service::record_changed(const control::MirrorRecord& before, const control:
     const std::int64_t moment = host_.now_s();
     for (const control::PeerRecord& peer : now.peers)
         addresses_[text::lower(peer.node)] = peer.address;
-    Times& times = times_[now.volume];
     if (before == now) return;
-    times.modified = modified_ = moment;
-    if (now.role == Role::source && now.main().state == MirrorState::resync &&
-        before.main().state != MirrorState::resync)
-        times.resync_started = times.resync_last = moment;
-    if (before.main().state == MirrorState::resync && now.main().state != MirrorState::resync)
-        times.resync_last = moment;
+    changed_[now.volume] = modified_ = moment;
+    alerts_.send(alerts_of(before, now));
+    for (const control::PeerRecord& peer : now.peers) {
+        const control::PeerRecord* const old = before.peer(peer.node);
+        const bool was = old != nullptr && old->state == MirrorState::resync;
+        const bool is = now.role == Role::source && peer.state == MirrorState::resync;
+        if (was == is) continue;
+        ResyncTimes& times = resyncs_[{now.volume, peer.node}];
+        if (is) times.started = moment;
+        times.last = moment;
+    }
 }
 
 // --- systems
@@ -152,7 +186,8 @@ bool Service::is_this(const std::string& system) const {
 Task<Result<std::string>> Service::address_of(std::string system) {
     if (is_numeric(system)) co_return system;
     for (const auto& mirror : manager_.all())
-        if (same_system(mirror->record().main().node, system)) co_return mirror->record().main().address;
+        for (const control::PeerRecord& peer : mirror->record().peers)
+            if (same_system(peer.node, system)) co_return peer.address;
     for (const Job& job : jobs_.all())
         if (const std::string address = emcmd::address_of(job, system); !address.empty()) co_return address;
     for (const auto& [name, address] : addresses_)
@@ -201,7 +236,7 @@ Task<> Service::serve_task(std::string caller, std::string payload, control::Pee
         reply.code = Code::internal;
         reply.error = fmt::format("{} sent what is no request", caller);
     } else {
-        Json result = co_await serve_json(std::move(request));
+        Json result = co_await serve_json(std::move(request), caller);
         reply.payload = result.dump(-1, ' ', false, Json::error_handler_t::replace);
         if (reply.payload.size() > control::kMaxMessageBytes / 2) {
             result = {{"status", number(Status::more_data)},
@@ -213,17 +248,19 @@ Task<> Service::serve_task(std::string caller, std::string payload, control::Pee
     answer(reply);
 }
 
-Task<Service::Json> Service::serve_json(Json request) {
+Task<Service::Json> Service::serve_json(Json request, std::string caller) {
     const auto text = [&request](const char* key) {
         return request.contains(key) && request[key].is_string() ? request[key].get<std::string>()
                                                                  : std::string();
     };
     const std::string what = text("do");
     const auto as_json = [](const Answer& answer) {
-        return Json{{"status", number(answer.status)},
-                    {"out", answer.out},
-                    {"err", answer.err},
-                    {"quiet", answer.no_status_line}};
+        Json out{{"status", number(answer.status)},
+                 {"out", answer.out},
+                 {"err", answer.err},
+                 {"quiet", answer.no_status_line}};
+        if (answer.bitmap) out["bitmap"] = to_json(*answer.bitmap);
+        return out;
     };
     if (stopped_) co_return as_json({Status::file_not_found, "", "the service is stopped", false});
     if (what == kPing) co_return as_json({});
@@ -231,10 +268,23 @@ Task<Service::Json> Service::serve_json(Json request) {
         Json facts = co_await describe(VolumeId(text("volume")));
         co_return facts;
     }
+    if (what == kSet) {
+        const MirrorPtr mirror = manager_.find(VolumeId(text("volume")));
+        std::vector<std::string> changes;
+        if (request.contains("changes") && request["changes"].is_array())
+            for (const Json& change : request["changes"])
+                if (change.is_string()) changes.push_back(change.get<std::string>());
+        Result<> set = fail(Code::not_found, "{} has no such mirror", options_.node);
+        if (mirror) set = mirror->set_parameters(caller, changes);
+        co_return as_json(answer_of(set));
+    }
     if (what == kJobPut) {
         const auto job = decode_job(text("job"));
         Result<> stored;
-        if (job)
+        const auto known = jobs_.get(job ? job->id : std::string());
+        if (job && known && !is_system_of(*known, caller))  // it was removed while it was away. Spec: MOP-160
+            stored = fail(Code::failure, "{} is no system of job {} any more", caller, known->name);
+        else if (job)
             stored = jobs_.put(*job);
         else
             stored = fail(job.error());
@@ -287,6 +337,7 @@ Task<Answer> Service::forward(std::string system, std::vector<std::string> words
     out.out = json.value("out", "");
     out.err = json.value("err", "");
     out.no_status_line = json.value("quiet", false);
+    if (const auto bitmap = json.find("bitmap"); bitmap != json.end()) out.bitmap = bitmap_from(*bitmap);
     co_return out;
 }
 
@@ -364,7 +415,14 @@ Task<Reply> Service::run(Command command) {
             answer = {Status::access_denied, "", fmt::format("{} needs root\n", request->spec->name), false};
         } else {
             const std::string typed = request->system;
+            const std::string file = request->arguments.empty() ? std::string() : request->arguments.back();
             answer = co_await route(std::move(*request), typed);
+            if (answer.bitmap && answer.status == Status::success) {
+                const auto bytes = to_bytes(*answer.bitmap);
+                Result<> kept = fail(Code::bad_argument, "{} is no full path", file);
+                if (file.starts_with('/')) kept = world_.files.write_atomic(file, bytes, 0600);
+                if (!kept) answer = answer_of(kept);
+            }
         }
     }
     reply.out = answer.out;

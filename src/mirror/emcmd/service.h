@@ -10,6 +10,8 @@
 
 #include "config/command.h"
 #include "mirror/control/commands.h"
+#include "mirror/emcmd/alerts.h"
+#include "mirror/emcmd/answer.h"
 #include "mirror/emcmd/host_facts.h"
 #include "mirror/emcmd/request.h"
 #include "mirror/emcmd/stores.h"
@@ -30,13 +32,6 @@ struct ServiceOptions {
     std::string build_type = "Release";
 };
 
-struct Answer {
-    Status status = Status::success;
-    std::string out;
-    std::string err;
-    bool no_status_line = false;  // a query that answers "no" has not failed
-};
-
 class Service {
   public:
     /// What is given outlives the service, which outlives no request of the manager's.
@@ -53,6 +48,8 @@ class Service {
     runtime::Task<config::Reply> run(config::Command command);
     runtime::Task<config::Reply> run_volume(config::Command command);
     runtime::Task<config::Reply> run_job(config::Command command);
+    runtime::Task<config::Reply> run_delete(config::Command command);
+    runtime::Task<config::Reply> run_set(config::Command command);
     /// The indicator's data. Spec: MOP-174 to MOP-178.
     runtime::Task<config::Reply> run_health(config::Command command);
     /// A peer's service request.
@@ -78,7 +75,7 @@ class Service {
     runtime::Task<Result<std::string>> address_of(std::string system);
     runtime::Task<Result<Json>> ask(std::string system, Json request, runtime::Duration limit);
     runtime::Task<> serve_task(std::string caller, std::string payload, control::PeerServer::Answer answer);
-    runtime::Task<Json> serve_json(Json request);
+    runtime::Task<Json> serve_json(Json request, std::string caller);
     runtime::Task<Answer> forward(std::string system, std::vector<std::string> words, std::string typed,
                                   std::string hop);
     runtime::Task<Answer> answer_words(std::vector<std::string> words, std::string typed);
@@ -88,25 +85,59 @@ class Service {
     runtime::Task<Answer> query(Call call);
 
     // service_queries.cpp
-    runtime::Task<VolumeFacts> facts_of(VolumeId volume);
-    runtime::Task<std::vector<VolumeFacts>> all_facts();
+    /// How deep a query looks: lists of all volumes do not wait for every data path's thread.
+    enum class Depth { records, data_path };
+    runtime::Task<VolumeFacts> facts_of(VolumeId volume, Depth depth);
+    runtime::Task<std::vector<VolumeFacts>> all_facts(Depth depth);
+    [[nodiscard]] Remote remote_of(const control::MirrorView& view, const control::PeerView& peer) const;
     runtime::Task<Json> describe(VolumeId volume);
     runtime::Task<DeviceLook> look_at(std::string device);
     [[nodiscard]] std::vector<VolumeId> known_volumes() const;
     [[nodiscard]] std::string device_of(const VolumeId& volume) const;
     Answer service_info() const;
 
-    // service_changes.cpp
-    runtime::Task<Answer> pause(Call call, MirrorPtr mirror);
-    runtime::Task<Answer> resume(Call call, MirrorPtr mirror);
-    runtime::Task<Answer> resync(Call call, MirrorPtr mirror);
+    // service_targets.cpp: one of a volume's mirrors, or all
+    static const control::PeerRecord* peer_with(const control::MirrorRecord& record,
+                                                const std::string& address);
+    [[nodiscard]] Result<std::vector<std::string>> meant(const Call& call,
+                                                         const control::MirrorRecord& record) const;
+    [[nodiscard]] Answer on_source_only(const control::MirrorRecord& record, std::string_view verb) const;
+    runtime::Task<Answer> on_targets(Call call, MirrorPtr mirror);
+    runtime::Task<Answer> pause(MirrorPtr mirror, std::string peer);
+    runtime::Task<Answer> resume(MirrorPtr mirror, std::string peer);
+    runtime::Task<Answer> break_one(MirrorPtr mirror, std::string peer);
+    runtime::Task<Answer> resync(MirrorPtr mirror, std::string peer);
     runtime::Task<Answer> remove(Call call, MirrorPtr mirror);
+    runtime::Task<Result<>> remove_mirrors(VolumeId volume, std::string only, bool force);
     runtime::Task<Answer> remove_local(Call call, MirrorPtr mirror);
+    runtime::Task<Json> peer_facts(MirrorPtr mirror, std::string peer);
+
+    // service_create.cpp
+    struct NewMirror {
+        VolumeId volume;
+        std::string device;
+        control::TargetOptions target;
+        bool equal = false;
+        bool wait_for_data = false;
+    };
     runtime::Task<Answer> create(Call call);
-    runtime::Task<Answer> create_now(control::CreateOptions options, bool wait_for_data);
-    runtime::Task<> create_task(control::CreateOptions options);
+    runtime::Task<Result<Json>> future_target(VolumeId volume, std::string address, Status* refusal);
+    runtime::Task<Answer> create_now(NewMirror made);
+    runtime::Task<> create_task(NewMirror made);
     runtime::Task<Answer> change_type(Call call);
+    [[nodiscard]] Result<std::optional<Job>> job_with_endpoints(const VolumeId& volume,
+                                                                const std::string& old_target,
+                                                                const std::string& new_source,
+                                                                const std::string& new_target) const;
     runtime::Task<Answer> change_endpoints(Call call);
+
+    // service_bitmaps.cpp
+    runtime::Task<Answer> get_bitmap(Call call, MirrorPtr mirror);
+    runtime::Task<Answer> restart_pipe(MirrorPtr mirror);
+    runtime::Task<Answer> register_volume(VolumeId volume);
+
+    // service_changes.cpp
+    runtime::Task<Answer> update_volume(VolumeId volume);
     runtime::Task<Answer> switch_over(Call call);
     runtime::Task<Answer> switch_over_now(Call call);
     runtime::Task<Answer> lock(Call call);
@@ -118,17 +149,28 @@ class Service {
     Answer read_registry(const Call& call);
     Answer update_settings(const VolumeId& volume, const std::function<void(VolumeSettings&)>& change);
     void remember_device(const VolumeId& volume);
-    runtime::Task<Json> peer_facts(MirrorPtr mirror);
 
     // service_jobs.cpp
     runtime::Task<Answer> create_job(Call call);
     runtime::Task<Answer> update_job(Call call);
     runtime::Task<Answer> delete_job(std::string id);
     runtime::Task<Answer> store_everywhere(Job job);
+    runtime::Task<> tell_later();
+    void remember_untold(const std::string& job, const std::string& system);
+    runtime::Task<Answer> delete_mirrors_of(Job job);
+    runtime::Task<Answer> store_or_remove(Job before, Job job, std::string lost);
     Answer job_info(const Call& call) const;
     Answer job_info_for_volume(const Call& call) const;
     std::string new_job_id();
     runtime::Task<Answer> ask_system(Job job, std::string system, Json request);
+
+    // service_summary.cpp
+    static std::string parameter_of(const control::Mirror& mirror, const std::string& peer,
+                                    const std::string& key);
+    [[nodiscard]] Json targets_of(const control::Mirror& mirror, const control::MirrorView& view) const;
+    runtime::Task<Json> summary_of(Job job);
+    runtime::Task<config::Reply> job_summary(Job job, bool json);
+    runtime::Task<config::Reply> import_jobs();
 
     void record_changed(const control::MirrorRecord& before, const control::MirrorRecord& now);
 
@@ -138,16 +180,20 @@ class Service {
     ServiceOptions options_;
     VolumeSettingsStore settings_;
     JobStore jobs_;
+    AlertSender alerts_;
     std::int64_t started_ = 0;
     std::int64_t modified_ = 0;
     bool stopped_ = false;  // STOPSERVICE: nothing is answered until the daemon's next start
 
-    struct Times {
-        std::int64_t modified = 0, resync_started = 0, resync_last = 0;
+    struct ResyncTimes {
+        std::int64_t started = 0, last = 0;
     };
-    std::map<VolumeId, Times> times_;
-    std::map<std::string, std::string> addresses_;  // of systems that were met, by name
-    std::map<std::string, DeviceLook> looks_;       // by device; UPDATEVOLUMEINFO and LOCK forget them
+    std::set<std::pair<std::string, std::string>> untold_;  // job and system: it lacks the newest version
+    bool telling_ = false;
+    std::map<VolumeId, std::int64_t> changed_;
+    std::map<std::pair<VolumeId, std::string>, ResyncTimes> resyncs_;  // by the peer too
+    std::map<std::string, std::string> addresses_;                     // of systems that were met, by name
+    std::map<std::string, DeviceLook> looks_;  // by device; UPDATEVOLUMEINFO and LOCK forget them
     std::map<VolumeId, std::unique_ptr<control::OperationLock>> locks_;
     std::map<VolumeId, std::vector<runtime::OneShot<Answer>>> switchovers_;  // under way, and who waits too
     runtime::TaskScope tasks_;  // last: what runs in it uses the rest

@@ -11,42 +11,12 @@
 
 namespace understudy::mirror::emcmd {
 
-using control::CreateOptions;
-using control::Mirror;
 using control::MirrorRecord;
 using runtime::Task;
 
 namespace {
 
-constexpr runtime::Duration kFactsLimit = std::chrono::seconds(5);
-/// A mirror that is made has its data connections within this, or they are blocked. Spec: EMC-303.
-constexpr runtime::Duration kDataPortLimit = std::chrono::seconds(12);
-
-/// CREATEMIRROR's options. Spec: EMC-055.
-enum CreateOption : unsigned { no_resync = 1, do_not_wait = 2, boot_rule = 4 };
-constexpr unsigned kAllCreateOptions = no_resync | do_not_wait | boot_rule;
-/// CHANGEMIRRORENDPOINTS knows volumes of at most so many systems. Spec: EMC-098, MOP-242.
-constexpr std::size_t kMostSystemsOfEndpoints = 3;
-
-Answer refused(Status status, std::string why) {
-    return {status, "", std::move(why), false};
-}
-
-Answer answer_of(const Result<>& result) {
-    if (result) return {};
-    return refused(status_of(result.error()), result.error().text);
-}
-
-/// Whether the record is a mirror with this address at the other end.
-bool is_with(const MirrorRecord& record, const std::string& address) {
-    return std::any_of(record.peers.begin(), record.peers.end(),
-                       [&](const control::PeerRecord& peer) { return text::iequals(peer.address, address); });
-}
-
-bool is_v6(const std::string& address) {
-    return address.find(':') != std::string::npos;
-}
-
+constexpr runtime::Duration kPingLimit = std::chrono::seconds(5);
 }  // namespace
 
 Answer Service::update_settings(const VolumeId& volume, const std::function<void(VolumeSettings&)>& change) {
@@ -65,14 +35,6 @@ void Service::remember_device(const VolumeId& volume) {
     settings->device = mirror->record().device;
     if (const auto kept = settings_.put(volume, *settings); !kept)
         messages::warning("volume {}: {}", volume.str(), kept.error().text);
-}
-
-/// What the other end's service says; null when it says nothing.
-Task<Service::Json> Service::peer_facts(MirrorPtr mirror) {
-    Json request{{"do", "facts"}, {"volume", mirror->id().str()}};
-    auto reply = co_await ask(mirror->record().main().address, std::move(request), kFactsLimit);
-    if (!reply) co_return Json();
-    co_return *reply;
 }
 
 Task<Answer> Service::change(Call call) {
@@ -120,355 +82,61 @@ Task<Answer> Service::change(Call call) {
             messages::warning("emcmd: the service is stopped until mirrord's next start");
             co_return refused(Status::service_marked_for_delete, "");
         case Verb::update_volume_info:
-            looks_.erase(device_of(volume));
-            remember_device(volume);
-            if (device_of(volume).empty())
-                co_return refused(
-                    Status::invalid_drive,
-                    fmt::format("Unable to update the volume information. {} knows no volume {}.",
-                                options_.node, volume_letter(volume)));
-            co_return Answer{};
+            co_return co_await update_volume(volume);
         case Verb::register_cluster_volume:
-        case Verb::restart_volume_pipe:
-        case Verb::get_remote_bitmap:
-            co_return refused(Status::not_supported,
-                              fmt::format("{} is not there on this system", call.spec->name));
+            co_return co_await register_volume(volume);
         default:
             break;
     }
     if (!mirror) co_return no_mirror();
-    const MirrorRecord& record = mirror->record();
-    const bool several = call.spec->most == 2;  // those take a target's address
-    if (several && !call.argument(1).empty() &&
-        (record.role != Role::source || !is_with(record, call.argument(1))))
-        if (call.spec->verb != Verb::delete_local_mirror_only || !is_with(record, call.argument(1)))
-            co_return refused(Status::file_not_found,
-                              fmt::format("{} is no target of volume {} on {}", call.argument(1),
-                                          volume_letter(volume), options_.node));
-    const bool source = record.role == Role::source;
     switch (call.spec->verb) {
         case Verb::pause_mirror:
-            co_return co_await pause(std::move(call), mirror);
         case Verb::continue_mirror:
-            co_return co_await resume(std::move(call), mirror);
+        case Verb::break_mirror:
         case Verb::resync_mirror:
-            co_return co_await resync(std::move(call), mirror);
+            co_return co_await on_targets(std::move(call), mirror);
         case Verb::delete_mirror:
             co_return co_await remove(std::move(call), mirror);
         case Verb::delete_local_mirror_only:
             co_return co_await remove_local(std::move(call), mirror);
-        case Verb::break_mirror: {
-            if (!source)
-                co_return refused(Status::invalid_function,
-                                  fmt::format("{} is target of volume {}: break it on its source {}",
-                                              options_.node, volume_letter(volume), record.main().node));
-            const Result<> done = co_await mirror->break_mirror();
-            co_return answer_of(done);
-        }
         case Verb::prepare_to_become_target: {
-            if (!source)
-                co_return refused(
-                    Status::invalid_function,
-                    fmt::format("{} is not source of volume {}", options_.node, volume_letter(volume)));
+            // Of a target only one that has followed a loser. Spec: EMC-225, EMC-227
+            const bool source = mirror->record().role == Role::source;
             const Result<> done = co_await mirror->yield_to_peer();
-            co_return answer_of(done);
+            if (done || source) co_return answer_of(done);
+            co_return refused(Status::invalid_function, done.error().text);
         }
         case Verb::read_registry:
             co_return read_registry(call);
         case Verb::merge_target_bitmap:
             // Every session begins with it: the source takes over the bits of the target's log. Spec: REP-121
-            if (!source || !is_with(record, call.argument(1)))
+            if (mirror->record().role != Role::source || !peer_with(mirror->record(), call.argument(1)))
                 co_return refused(Status::file_not_found,
                                   fmt::format("{} is no target of volume {} on {}", call.argument(1),
                                               volume_letter(volume), options_.node));
             co_return Answer{};
+        case Verb::get_remote_bitmap:
+            co_return co_await get_bitmap(std::move(call), mirror);
+        case Verb::restart_volume_pipe:
+            co_return co_await restart_pipe(mirror);
         default:
             break;
     }
     co_return refused(Status::not_supported, fmt::format("{} is not there", call.spec->name));
 }
 
-// --- pause, continue, resync
-
-Task<Answer> Service::pause(Call, MirrorPtr mirror) {
-    const MirrorRecord& record = mirror->record();
-    // On a target the command has no effect, and that is no error. Spec: EMC-221
-    if (record.role != Role::source) co_return Answer{};
-    if (record.main().state == MirrorState::broken)
-        co_return refused(Status::invalid_function,
-                          fmt::format("volume {} is broken, there is nothing to pause", mirror->id().str()));
-    if (record.main().state == MirrorState::paused && record.main().user_requested) co_return Answer{};
-    messages::info("emcmd: pausing the mirror of volume {} to {}", mirror->id().str(), record.main().address);
-    const Result<> done = co_await mirror->pause();
-    co_return answer_of(done);
-}
-
-Task<Answer> Service::resume(Call, MirrorPtr mirror) {
-    const MirrorRecord before = mirror->record();
-    const std::string name = volume_letter(mirror->id());
-    if (before.role != Role::source)
-        co_return refused(Status::invalid_function,
-                          fmt::format("{} is target of volume {}: continue it on its source {}",
-                                      options_.node, name, before.main().node));
-    const bool stopped = before.main().user_requested || before.main().state == MirrorState::paused ||
-                         before.main().state == MirrorState::broken;
-    if (!stopped) co_return Answer{};  // Spec: EMC-067
-    const Json peer = co_await peer_facts(mirror);
-    if (peer.is_object()) {
-        // It does not lock the target: that is to be done first. Spec: EMC-131
-        if (peer.value("unlocked", false))
-            co_return refused(
-                Status::lock_violation,
-                fmt::format("volume {} is unlocked on {}: lock it there first", name, before.main().node));
-        if (peer.value("role", 0) == static_cast<int>(Role::source) &&
-            peer.value("peer", "") == options_.node)
-            co_return refused(Status::invalid_function,
-                              fmt::format("{} and {} are both source of volume {}: choose whose changes go, "
-                                          "and run PREPARETOBECOMETARGET there first",
-                                          options_.node, before.main().node, name));
-    }
-    messages::info("emcmd: continuing the mirror of volume {} to {}", mirror->id().str(),
-                   before.main().address);
-    const Result<> done = co_await mirror->resume();
-    co_return answer_of(done);
-}
-
-Task<Answer> Service::resync(Call, MirrorPtr mirror) {
-    const MirrorRecord before = mirror->record();
-    const std::string name = volume_letter(mirror->id());
-    if (before.role != Role::source)
-        co_return refused(Status::invalid_function,
-                          fmt::format("{} is target of volume {}: resync it on its source {}", options_.node,
-                                      name, before.main().node));
-    // It overwrites all of the target, and so locks it. Spec: EMC-236
-    const Json peer = co_await peer_facts(mirror);
-    if (peer.is_object() && peer.value("unlocked", false)) {
-        std::vector<std::string> words{".", "LOCKVOLUME", name};
-        Answer locked = co_await forward(before.main().address, std::move(words), ".", before.main().node);
-        if (locked.status != Status::success) co_return locked;
-    }
-    const Result<> done = co_await mirror->resync();
-    co_return answer_of(done);
-}
-
-// --- removal
-
-Task<Answer> Service::remove(Call, MirrorPtr mirror) {
-    const MirrorRecord before = mirror->record();
-    const VolumeId volume = mirror->id();
+/// Looks again at the device; sizes and states come from the data path in any case. Spec: EMC-264, EMC-267
+Task<Answer> Service::update_volume(VolumeId volume) {
+    looks_.erase(device_of(volume));
     remember_device(volume);
-    (void)co_await peer_facts(mirror);  // the other end remembers its device too
-    if (before.role == Role::source && before.main().state == MirrorState::resync)
-        messages::warning("volume {}: deleted in the middle of a resync; {} may hold a mixture of blocks",
-                          volume.str(), before.main().node);
-    Result<> done = co_await manager_.remove(volume, false);
-    if (!done && done.error().code == Code::unreachable && before.role == Role::source) {
-        // What cannot be reached is left over, and that is no failure. Spec: EMC-166
-        messages::warning("volume {}: {}; its half is left over there", volume.str(), done.error().text);
-        done = co_await manager_.remove(volume, true);
-    }
-    co_return answer_of(done);
-}
-
-Task<Answer> Service::remove_local(Call, MirrorPtr mirror) {
-    const bool was_target = mirror->record().role == Role::target;
-    const VolumeId volume = mirror->id();
-    remember_device(volume);
-    const Result<> done = co_await manager_.remove_local(volume);
-    if (done && was_target)
-        co_return answer_of(settings_.set_switchover_flag(volume, true));  // Spec: EMC-162
-    co_return answer_of(done);
-}
-
-// --- creation
-
-Task<Answer> Service::create(Call call) {
-    const VolumeId volume = call.volume;
-    const std::string name = volume_letter(volume);
-    const std::string target = call.argument(1);
-    const auto type = type_of(call.argument(2));
-    const auto bits = text::to_int(call.argument(3).empty() ? "0" : call.argument(3));
-    if (!type) co_return refused(Status::invalid_parameter, "the type is A or S");
-    if (!bits || *bits < 0 || *bits > kAllCreateOptions)
-        co_return refused(Status::invalid_parameter, "the options are a sum of 1, 2 and 4");
-    const auto options = static_cast<unsigned>(*bits);
-
-    std::string source = call.system;
-    // An address that brought the request here is this host's, whatever its interfaces say.
-    if (source.find_first_not_of("0123456789.") != std::string::npos && !is_v6(source)) source = ".";
-    if (source == ".") {  // "." or a name: one address must be meant. Spec: EMC-147
-        const auto beside = host_.addresses_beside(target);
-        if (beside.size() != 1)
-            co_return refused(Status::invalid_parameter,
-                              fmt::format("{} has {} addresses in the network of {}: give the one to use as "
-                                          "<system>",
-                                          options_.node, beside.size(), target));
-        source = beside.front();
-    }
-    if (is_v6(source) != is_v6(target))  // Spec: EMC-146
-        co_return refused(Status::invalid_parameter,
-                          fmt::format("{} and {} are of different address families", source, target));
-    if (host_.is_local(target))  // Spec: EMC-156
-        co_return refused(Status::invalid_parameter, "source and target are the same system");
-    if (manager_.find(volume))
-        co_return refused(Status::invalid_function,
-                          fmt::format("volume {} has a mirror on {}", name, options_.node));
     const std::string device = device_of(volume);
-    if (device.empty())
-        co_return refused(
-            Status::invalid_drive,
-            fmt::format("{} knows no device of volume {}: understudy volume set {} --device PATH",
-                        options_.node, name, name));
-
-    Json request{{"do", "facts"}, {"volume", volume.str()}};
-    auto peer = co_await ask(target, std::move(request), kFactsLimit);
-    if (!peer) {
-        const bool no_service = peer.error().text.find("refused") != std::string::npos;
-        co_return refused(no_service ? Status::file_not_found : status_of(peer.error()), peer.error().text);
-    }
-    const std::string node = peer->value("node", "");
-    if (peer->value("role", 0) == static_cast<int>(Role::source))  // Spec: EMC-151
-        co_return refused(Status::invalid_function,
-                          fmt::format("{} is source of volume {} already", node, name));
-    if (peer->value("role", 0) != 0)
-        co_return refused(Status::invalid_function,
-                          fmt::format("{} is target of volume {} already", node, name));
-    if (peer->value("block_target", false))
-        co_return refused(
-            Status::invalid_function,
-            fmt::format("{} is ineligible to become a target of volume {} (SETBLOCKTARGET)", node, name));
-    if (peer->value("switchover", false))
-        co_return refused(
-            Status::connection_refused,
-            fmt::format("the switchover flag of volume {} is set on {} (CLEARSWITCHOVER)", name, node));
-    if (peer->value("device", "").empty())
-        co_return refused(Status::invalid_drive, fmt::format("{} knows no device of volume {}", node, name));
-
-    const DeviceLook look = co_await look_at(device);
-    if (look.eligibility.bitmaps)
-        co_return refused(Status::invalid_function,
-                          fmt::format("{} holds the intent logs and cannot be mirrored", device));
-    CreateOptions made;
-    made.volume = volume;
-    made.device = device;
-    control::TargetOptions half;
-    half.node = node;
-    half.device = peer->value("device", "");
-    half.source_address = source;
-    half.address = target;
-    half.type = *type;
-    made.targets.push_back(std::move(half));
-    made.resync = (options & no_resync) == 0;
-    host_.release(volume);
-    if ((options & do_not_wait) != 0) {
-        tasks_.spawn(create_task(std::move(made)));
-        co_return Answer{};
-    }
-    co_return co_await create_now(std::move(made), true);
-}
-
-Task<Answer> Service::create_now(CreateOptions options, bool wait_for_data) {
-    const VolumeId volume = options.volume;
-    auto made = co_await manager_.create(std::move(options));
-    if (!made) co_return refused(status_of(made.error()), made.error().text);
-    remember_device(volume);
-    if (!wait_for_data) co_return Answer{};
-    const auto deadline = world_.clock.now() + kDataPortLimit;
-    std::string problem;
-    while (world_.clock.now() < deadline) {
-        const MirrorPtr mirror = manager_.find(volume);
-        if (!mirror) break;
-        const control::MirrorView view = co_await mirror->view();
-        if (view.main_peer().linked) co_return Answer{};
-        problem = view.problem;
-        co_await runtime::sleep_for(world_.tasks, control::kStatePoll);
-    }
-    // Spec: EMC-148, EMC-303. All or nothing.
-    const Result<> undone = co_await manager_.remove(volume, true);
-    if (!undone) messages::error("volume {}: {}", volume.str(), undone.error().text);
-    co_return refused(
-        Status::operation_aborted,
-        fmt::format("the data connections of volume {} cannot be made: {}", volume_letter(volume), problem));
-}
-
-Task<> Service::create_task(CreateOptions options) {
-    const VolumeId volume = options.volume;
-    const Answer done = co_await create_now(std::move(options), false);
-    if (done.status != Status::success) messages::error("volume {}: {}", volume.str(), done.err);
-}
-
-// --- type and endpoints
-
-Task<Answer> Service::change_type(Call call) {
-    const auto type = type_of(call.argument(2));
-    if (!type) co_return refused(Status::invalid_parameter, "the type is A or S");
-    const VolumeId volume = call.volume;
-    const std::string other = call.argument(1);
-    bool found = false;
-    if (const MirrorPtr mirror = manager_.find(volume); mirror && is_with(mirror->record(), other)) {
-        const Result<> done =
-            co_await mirror->set_type(std::string(), *type);  // refuses in a split brain. Spec: EMC-113
-        if (!done) co_return answer_of(done);
-        found = true;
-    }
-    for (Job& job : jobs_.all()) {
-        const JobPair* pair = find_pair(job, options_.node, other, volume);
-        if (pair == nullptr || pair->type == 'D') continue;
-        JobPair changed = *pair;
-        changed.type = *type == MirrorType::async ? 'A' : 'S';
-        put_pair(job, changed);
-        Answer stored = co_await store_everywhere(std::move(job));
-        if (stored.status != Status::success) co_return stored;
-        found = true;
-    }
-    if (!found)
-        co_return refused(Status::file_not_found,
-                          fmt::format("no mirror and no job of {} joins volume {} with {}", options_.node,
-                                      volume_letter(volume), other));
-    co_return Answer{};
-}
-
-Task<Answer> Service::change_endpoints(Call call) {
-    const VolumeId volume = call.volume;
-    const std::string old_target = call.argument(1);
-    const std::string new_source = call.argument(2);
-    const std::string new_target = call.argument(3);
-    if (is_v6(new_source) != is_v6(new_target) || is_v6(old_target) != is_v6(new_target))  // Spec: EMC-105
-        co_return refused(Status::invalid_parameter, "the addresses are of different families");
-    Job changed;
-    for (const Job& job : jobs_.all())
-        if (find_pair(job, options_.node, old_target, volume) != nullptr) changed = job;
-    if (systems_of(changed).size() > kMostSystemsOfEndpoints)
-        co_return refused(
-            Status::not_supported,
-            fmt::format("job {} has more than {} systems: delete the mirrors and create them anew",
-                        changed.name, kMostSystemsOfEndpoints));
-    const MirrorPtr mirror = manager_.find(volume);
-    const bool active = mirror && is_with(mirror->record(), old_target);
-    if (active) {
-        const MirrorState state = mirror->record().main().state;
-        if (state == MirrorState::mirroring || state == MirrorState::resync)  // Spec: EMC-099
-            co_return refused(
-                Status::invalid_parameter,
-                fmt::format("volume {} is {}: pause it first", volume_letter(volume), to_string(state)));
-        co_return refused(Status::not_supported,
-                          "the addresses of a mirror that exists cannot be changed: delete it and create it "
-                          "with the new ones");
-    }
-    if (changed.id.empty())
-        co_return refused(Status::file_not_found,
-                          fmt::format("no mirror and no job of {} joins volume {} with {}", options_.node,
-                                      volume_letter(volume), old_target));
-    JobPair* pair = nullptr;
-    for (JobPair& one : changed.pairs)
-        if (&one == find_pair(changed, options_.node, old_target, volume)) pair = &one;
-    if (pair == nullptr) co_return refused(Status::file_not_found, "there is no such pair");
-    const bool first_is_source = same_system(pair->first.system, options_.node);
-    (first_is_source ? pair->first : pair->second).address = new_source;
-    (first_is_source ? pair->second : pair->first).address = new_target;
-    if (const std::string problem = problem_of(changed); !problem.empty())
-        co_return refused(Status::invalid_parameter, problem);
-    co_return co_await store_everywhere(std::move(changed));
+    DeviceLook look;
+    look.eligibility.opened = false;
+    if (!device.empty()) look = co_await look_at(device);
+    if (look.eligibility.opened && look.eligibility.readable) co_return Answer{};
+    co_return refused(Status::invalid_drive,
+                      "Unable to update the volume information. The volume may be locked by another process "
+                      "or may not be formatted as a supported file system.");
 }
 
 // --- switchover
@@ -513,7 +181,7 @@ Task<Answer> Service::switch_over_now(Call call) {
     if (before.role == Role::target && !fast) {
         // A host that lives and whose service does not answer may be in use as source. Spec: EMC-244
         Json request{{"do", "ping"}};
-        auto peer = co_await ask(before.main().address, std::move(request), kFactsLimit);
+        auto peer = co_await ask(before.main().address, std::move(request), kPingLimit);
         if (!peer && peer.error().text.find("refused") != std::string::npos)
             co_return refused(
                 Status::invalid_function,
@@ -655,6 +323,9 @@ Task<Answer> Service::take_snapshot(Call call) {
                                                                   options_.node, volume_letter(volume)));
         if (call.spec->verb == Verb::drop_snapshot) continue;
         const auto settings = settings_.get(volume);
+        if (settings && (settings->attributes & shared_volume) != 0)  // Spec: MOP-190
+            co_return refused(Status::not_supported,
+                              fmt::format("volume {} is shared: no snapshots", volume_letter(volume)));
         if (!settings || settings->snapshot_location.empty())
             co_return refused(Status::path_not_found,
                               fmt::format("volume {} has no snapshot location", volume_letter(volume)));

@@ -16,11 +16,9 @@ using runtime::Task;
 namespace {
 
 constexpr runtime::Duration kJobLimit = std::chrono::seconds(5);
+/// Systems that were away are asked again this often.
+constexpr runtime::Duration kTellAgain = std::chrono::seconds(30);
 constexpr std::size_t kFieldsOfPair = 7;
-
-Answer refused(Status status, std::string why) {
-    return {status, "", std::move(why), false};
-}
 
 Result<std::vector<JobPair>> pairs_of(std::span<const std::string> arguments) {
     if (arguments.size() % kFieldsOfPair != 0)
@@ -76,7 +74,62 @@ Task<Answer> Service::store_everywhere(Job job) {
         Answer told = co_await ask_system(job, system, std::move(request));
         if (told.status == Status::success) continue;
         messages::error("job {}: not stored on {}", job.name, told.err);
+        if (told.status == Status::bad_network_path) remember_untold(job.id, system);
         if (first.status == Status::success) first = told;
+    }
+    co_return first;
+}
+
+void Service::remember_untold(const std::string& job, const std::string& system) {
+    untold_.emplace(job, system);
+    if (!telling_) tasks_.spawn(tell_later());
+}
+
+/// Whoever was away gets the newest version when it is back. Spec: EMC-109
+Task<> Service::tell_later() {
+    telling_ = true;
+    while (!untold_.empty()) {
+        co_await runtime::sleep_for(world_.tasks, kTellAgain);
+        const auto now = untold_;
+        for (const auto& untold : now) {
+            const auto job = jobs_.get(untold.first);
+            if (!job || !is_system_of(*job, untold.second)) {
+                untold_.erase(untold);
+                continue;
+            }
+            Json request{{"do", "job-put"}, {"job", encode(*job)}};
+            const Job known = *job;
+            const std::string system = untold.second;
+            const Answer told = co_await ask_system(known, system, std::move(request));
+            if (told.status == Status::bad_network_path) continue;
+            untold_.erase(untold);
+            if (told.status != Status::success) messages::warning("job {}: {}", known.name, told.err);
+        }
+    }
+    telling_ = false;
+}
+
+/// A job that has lost pairs: whom it names no more forgets it, and without pairs it is deleted. `lost`: a
+/// system that is never asked again. Spec: MOP-112, MOP-154, MOP-155, MOP-160
+Task<Answer> Service::store_or_remove(Job before, Job job, std::string lost) {
+    Answer first;
+    for (const std::string& system : systems_of(before)) {
+        if (is_this(system) || same_system(system, lost) || is_system_of(job, system)) continue;
+        Json request{{"do", "job-remove"}, {"id", job.id}};
+        Answer told = co_await ask_system(before, system, std::move(request));
+        if (told.status == Status::success) continue;
+        messages::warning("job {}: a copy stays on {}", job.name, told.err);
+    }
+    if (!job.pairs.empty() && is_system_of(job, options_.node)) co_return co_await store_everywhere(job);
+    const Result<> gone = job.pairs.empty() ? jobs_.bury(job.id) : jobs_.remove(job.id);
+    if (!gone) co_return answer_of(gone);
+    modified_ = host_.now_s();
+    messages::info("job {}: deleted, it has no pair left here", job.name);
+    ++job.version;
+    for (const std::string& system : systems_of(job)) {
+        Json request{{"do", "job-put"}, {"job", encode(job)}};
+        Answer told = co_await ask_system(job, system, std::move(request));
+        if (told.status != Status::success && first.status == Status::success) first = std::move(told);
     }
     co_return first;
 }

@@ -74,7 +74,7 @@ Result<Job> find_job(const JobStore& jobs, const std::string& word) {
 Task<Reply> Service::run_volume(Command command) {
     const std::string verb = command.name.substr(command.name.find_last_of(' ') + 1);
     if (verb == "list") {
-        const auto volumes = co_await all_facts();
+        const auto volumes = co_await all_facts(Depth::records);
         Json list = Json::array();
         std::string lines;
         for (const VolumeFacts& facts : volumes) {
@@ -171,19 +171,21 @@ Task<Reply> Service::run_health(Command command) {
     input.updates_disabled = world_.files.exists(options_.layout.state() + kUpdatesOff);
     for (const auto& mirror : manager_.all()) {
         const control::MirrorView view = co_await mirror->view();
-        MirrorHealth one;
-        one.volume = view.record.volume;
-        one.role = view.record.role;
-        one.state = view.record.role == Role::source && view.open ? view.main_peer().volume.state
-                                                                  : view.record.main().state;
-        one.peer = view.record.main().node;
-        one.split_brain = view.record.main().split_brain;
-        one.connected = view.main_peer().linked;
-        one.unlocked = view.record.unlocked;
-        one.problem = view.problem;
-        if (const auto look = looks_.find(view.record.device); look != looks_.end())
-            one.has_swap = look->second.eligibility.swap;
-        input.mirrors.push_back(std::move(one));
+        for (const control::PeerView& peer : view.peers) {
+            if (view.record.role != Role::source && peer.record.node != view.record.main().node) continue;
+            MirrorHealth one;
+            one.volume = view.record.volume;
+            one.role = view.record.role;
+            one.state = remote_of(view, peer).state;
+            one.peer = peer.record.node;
+            one.split_brain = peer.record.split_brain;
+            one.connected = peer.linked;
+            one.unlocked = view.record.unlocked;
+            one.problem = peer.problem.empty() ? view.problem : peer.problem;
+            if (const auto look = looks_.find(view.record.device); look != looks_.end())
+                one.has_swap = look->second.eligibility.swap;
+            input.mirrors.push_back(std::move(one));
+        }
     }
     const Health health = assess(input);
     if (command.has("verdict")) co_return config::success(fmt::format("{}\n", verdict(health)));
@@ -204,7 +206,8 @@ Task<Reply> Service::run_health(Command command) {
 /// Spec: MOP-022, MOP-033 to MOP-038, EMC-159.
 Task<Reply> Service::run_job(Command command) {
     auto& words = command.arguments;
-    if (words.empty()) co_return wrong("list, show, create, pair, rename, reassign, remove-node or delete");
+    if (words.empty())
+        co_return wrong("list, show, summary, create, import, pair, rename, reassign, remove-node or delete");
     const std::string verb = words.front();
     words.erase(words.begin());
     if (verb == "list" || verb == "show") {
@@ -226,8 +229,15 @@ Task<Reply> Service::run_job(Command command) {
             list.push_back(json_of(job));
         co_return config::success(dump({{"node", options_.node}, {"jobs", list}, {"damaged", damaged}}));
     }
+    if (verb == "summary") {
+        if (words.size() != 1) co_return wrong("job summary takes a job");
+        auto one = find_job(jobs_, words.front());
+        if (!one) co_return config::failure(one.error());
+        co_return co_await job_summary(std::move(*one), command.has("json"));
+    }
     if (command.uid != 0)
         co_return config::failure({Code::failure, fmt::format("job {} needs root", verb), 0});
+    if (verb == "import") co_return co_await import_jobs();
     if (words.empty()) co_return wrong(fmt::format("job {} takes a job", verb));
     if (verb == "create") {
         Job job;
@@ -264,8 +274,12 @@ Task<Reply> Service::run_job(Command command) {
     }
     if (verb == "delete") {
         if (command.has("local")) {
-            if (const auto gone = jobs_.remove(job.id); !gone) co_return config::failure(gone.error());
+            if (const auto gone = jobs_.bury(job.id); !gone) co_return config::failure(gone.error());
             co_return config::success();
+        }
+        if (command.has("mirrors")) {
+            const Answer ended = co_await delete_mirrors_of(job);
+            if (ended.status != Status::success) co_return reply_of(ended);
         }
         const Answer done = co_await delete_job(job.id);
         co_return reply_of(done);
@@ -311,14 +325,11 @@ Task<Reply> Service::run_job(Command command) {
     }
     if (verb == "remove-node") {
         if (words.size() != 2) co_return wrong("job remove-node takes a job and a node");
+        Job before = job;
         if (!remove_system(job, words[1]))
             co_return config::failure(
                 {Code::not_found, fmt::format("job {} does not name {}", job.name, words[1]), 0});
-        if (job.pairs.empty()) {
-            if (const auto gone = jobs_.remove(job.id); !gone) co_return config::failure(gone.error());
-            co_return config::success();
-        }
-        const Answer done = co_await store_everywhere(std::move(job));
+        const Answer done = co_await store_or_remove(std::move(before), std::move(job), words[1]);
         co_return reply_of(done);
     }
     co_return wrong(fmt::format("there is no command \"job {}\"", verb));

@@ -15,14 +15,6 @@ namespace {
 
 constexpr std::uint64_t kBlockBytes = 65536;
 
-Answer printed(std::string text) {
-    return {Status::success, std::move(text), "", false};
-}
-
-Answer refused(Status status, std::string why) {
-    return {status, "", std::move(why), false};
-}
-
 }  // namespace
 
 std::vector<VolumeId> Service::known_volumes() const {
@@ -57,14 +49,13 @@ Task<DeviceLook> Service::look_at(std::string device) {
     co_return *found;
 }
 
-Task<VolumeFacts> Service::facts_of(VolumeId volume) {
+Task<VolumeFacts> Service::facts_of(VolumeId volume, Depth depth) {
     VolumeFacts out;
     out.volume = volume;
     out.system = options_.node;
     if (const auto settings = settings_.get(volume)) out.attributes = settings->attributes;
-    const auto at = times_.find(volume);
-    const Times times = at == times_.end() ? Times{} : at->second;
-    out.modified = times.modified == 0 ? started_ : times.modified;
+    const auto changed = changed_.find(volume);
+    out.modified = changed == changed_.end() ? started_ : changed->second;
     const std::string device = device_of(volume);
     if (!device.empty()) {
         const DeviceLook look = co_await look_at(device);
@@ -74,39 +65,55 @@ Task<VolumeFacts> Service::facts_of(VolumeId volume) {
     }
     const MirrorPtr mirror = manager_.find(volume);
     if (!mirror) co_return out;
-    const MirrorView view = co_await mirror->view();
+    MirrorView view;
+    if (depth == Depth::data_path) {
+        view = co_await mirror->view();
+    } else {
+        view.record = mirror->record();
+        for (const control::PeerRecord& peer : view.record.peers)
+            view.peers.emplace_back().record = peer;
+    }
     const control::MirrorRecord& record = view.record;
     out.role = record.role;
     out.local_address = record.main().local_address;
     if (record.role == Role::source) out.size = record.size;
     // A locked target's size is nobody's business. Spec: EMC-211
     if (record.role == Role::target && !record.unlocked) out.size.reset();
-    Remote remote;
-    remote.node = record.main().node;
-    remote.address = record.main().address;
-    remote.volume = volume;
-    remote.type = record.main().type;
-    // The data path's own state, where it has one; a target whose link went keeps what it knew last.
-    remote.state =
-        record.role == Role::source && view.open ? view.main_peer().volume.state : record.main().state;
-    remote.user_requested = record.main().user_requested;
-    remote.dirty_blocks = view.main_peer().volume.dirty_blocks;
-    remote.blocks = (record.size + kBlockBytes - 1) / kBlockBytes;
-    remote.pass = view.main_peer().volume.resync_pass;
-    remote.current_block = remote.blocks - std::min<std::uint64_t>(remote.blocks, remote.dirty_blocks);
-    if (remote.state != MirrorState::resync) remote.current_block = 0;
-    remote.new_writes = view.main_peer().volume.writes;
-    remote.resync_started = times.resync_started == 0 ? started_ : times.resync_started;
-    remote.resync_last = times.resync_last == 0 ? started_ : times.resync_last;
-    if (remote.state == MirrorState::resync) remote.resync_last = host_.now_s();
-    out.remotes.push_back(std::move(remote));
+    for (const control::PeerView& peer : view.peers) {
+        // A target has a mirror with its source only; of the others it has endpoints. Spec: EMC-194
+        if (record.role == Role::source || peer.record.node == record.main().node)
+            out.remotes.push_back(remote_of(view, peer));
+    }
     co_return out;
 }
 
-Task<std::vector<VolumeFacts>> Service::all_facts() {
+Remote Service::remote_of(const MirrorView& view, const control::PeerView& peer) const {
+    const control::MirrorRecord& record = view.record;
+    Remote out;
+    out.node = peer.record.node;
+    out.address = peer.record.address;
+    out.volume = record.volume;
+    out.type = peer.record.type;
+    // The data path's own state, where it has one; a target whose link went keeps what it knew last.
+    out.state = record.role == Role::source && view.open ? peer.volume.state : peer.record.state;
+    out.user_requested = peer.record.user_requested;
+    out.dirty_blocks = peer.volume.dirty_blocks;
+    out.blocks = (record.size + kBlockBytes - 1) / kBlockBytes;
+    out.pass = peer.volume.resync_pass;
+    if (out.state == MirrorState::resync)
+        out.current_block = out.blocks - std::min<std::uint64_t>(out.blocks, out.dirty_blocks);
+    out.new_writes = peer.volume.writes;
+    const auto at = resyncs_.find({record.volume, peer.record.node});
+    out.resync_started = at == resyncs_.end() || at->second.started == 0 ? started_ : at->second.started;
+    out.resync_last = at == resyncs_.end() || at->second.last == 0 ? started_ : at->second.last;
+    if (out.state == MirrorState::resync) out.resync_last = host_.now_s();
+    return out;
+}
+
+Task<std::vector<VolumeFacts>> Service::all_facts(Depth depth) {
     std::vector<VolumeFacts> out;
     for (const VolumeId& volume : known_volumes()) {
-        VolumeFacts facts = co_await facts_of(volume);
+        VolumeFacts facts = co_await facts_of(volume, depth);
         out.push_back(std::move(facts));
     }
     co_return out;
@@ -122,11 +129,24 @@ Task<Service::Json> Service::describe(VolumeId volume) {
     out["switchover"] = settings_.switchover_flag(volume);
     out["role"] = 0;
     out["unlocked"] = false;
+    out["targets"] = Json::array();
+    if (const auto look = looks_.find(device_of(volume)); look != looks_.end())
+        out["file_system"] = look->second.file_system.type;
     if (const MirrorPtr mirror = manager_.find(volume)) {
-        out["role"] = static_cast<int>(mirror->record().role);
-        out["unlocked"] = mirror->record().unlocked;
-        out["state"] = static_cast<int>(mirror->record().main().state);
-        out["peer"] = mirror->record().main().node;
+        const MirrorView view = co_await mirror->view();
+        const control::MirrorRecord& record = view.record;
+        out["role"] = static_cast<int>(record.role);
+        out["unlocked"] = record.unlocked;
+        out["consistent"] = record.consistent;
+        out["yielded"] = record.yielded;
+        out["state"] = static_cast<int>(record.main().state);
+        out["peer"] = record.main().node;
+        out["targets"] = targets_of(*mirror, view);
+        out["peers"] = Json::array();
+        for (const control::PeerView& peer : view.peers) {
+            out["peers"].push_back(peer.record.node);
+            if (record.role == Role::target && peer.linked) out["follows"] = peer.record.node;
+        }
     }
     co_return out;
 }
@@ -154,15 +174,15 @@ Task<Answer> Service::query(Call call) {
         case Verb::get_job_info_for_vol:
             co_return job_info_for_volume(call);
         case Verb::get_complete_volume_list: {
-            const auto all = co_await all_facts();
+            const auto all = co_await all_facts(Depth::records);
             co_return printed(complete_volume_list(all));
         }
         case Verb::get_source_mirrored_volumes: {
-            const auto all = co_await all_facts();
+            const auto all = co_await all_facts(Depth::records);
             co_return printed(source_mirrored_volumes(all));
         }
         case Verb::get_target_mirrored_volumes: {
-            const auto all = co_await all_facts();
+            const auto all = co_await all_facts(Depth::records);
             co_return printed(target_mirrored_volumes(all));
         }
         case Verb::get_block_target:
@@ -200,7 +220,7 @@ Task<Answer> Service::query(Call call) {
         default:
             break;
     }
-    const VolumeFacts facts = co_await facts_of(volume);
+    const VolumeFacts facts = co_await facts_of(volume, Depth::data_path);
     if (facts.role == Role::none && device_of(volume).empty() && call.spec->verb != Verb::get_configuration &&
         call.spec->verb != Verb::get_mirror_vol_info && call.spec->verb != Verb::get_mirror_type &&
         call.spec->verb != Verb::get_volume_drv_state && call.spec->verb != Verb::get_resync_status)

@@ -124,11 +124,26 @@ Result<> JobStore::put(const Job& job) {
     if (!is_job_id(job.id)) return fail(Code::bad_argument, "\"{}\" is no job id", job.id);
     if (const std::string problem = problem_of(job); !problem.empty())
         return fail(Code::bad_argument, "job {}: {}", job.name, problem);
-    if (const auto known = get(job.id); known && known->version > job.version)
+    if (files_.exists(grave(job.id)))
+        return fail(Code::exists, "job {} was deleted here while one of its systems could not be asked",
+                    job.name);
+    if (const auto known = get(job.id);
+        known && (known->version > job.version || (known->version == job.version && *known != job)))
         return fail(Code::exists, "job {} is newer here (version {}) than what was sent (version {})",
                     job.name, known->version, job.version);
     UNDERSTUDY_CHECK(files_.make_directories(directory_, 0700));
     return files_.write_atomic(path(job.id), encode(job), 0600);
+}
+
+std::string JobStore::grave(const std::string& id) const {
+    return fmt::format("{}/{}.deleted", directory_, normal_job_id(id));
+}
+
+Result<> JobStore::bury(const std::string& id) {
+    if (!is_job_id(id)) return fail(Code::bad_argument, "\"{}\" is no job id", id);
+    UNDERSTUDY_CHECK(files_.make_directories(directory_, 0700));
+    UNDERSTUDY_CHECK(files_.write_atomic(grave(id), "", 0600));
+    return remove(id);
 }
 
 Result<> JobStore::remove(const std::string& id) {

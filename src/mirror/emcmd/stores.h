@@ -58,13 +58,18 @@ class JobStore {
     /// Sorted by name. Copies that cannot be read are left as they are, and named in `damaged`.
     [[nodiscard]] std::vector<Job> all(std::vector<std::string>* damaged = nullptr) const;
     [[nodiscard]] Result<Job> get(const std::string& id) const;
-    /// Error besides: this node has a newer version of the job.
+    /// Error besides: this node has a newer version of the job, or another of the same number, or has buried
+    /// it.
     Result<> put(const Job& job);
     /// No error when there is none.
     Result<> remove(const std::string& id);
+    /// The same, while a system that cannot be asked may have a copy: what comes back with it is refused for
+    /// good. Spec: MOP-160.
+    Result<> bury(const std::string& id);
 
   private:
     [[nodiscard]] std::string path(const std::string& id) const;
+    [[nodiscard]] std::string grave(const std::string& id) const;
     runtime::Files& files_;
     std::string directory_;
 };

@@ -1,0 +1,227 @@
+// What a mirror does by itself when a network or a host goes, and which resync follows what.
+
+#include "mirror/emcmd/test_lab.h"
+
+namespace understudy::mirror::emcmd::testing_lab {
+namespace {
+
+using namespace std::chrono_literals;
+using control::testing_pair::kBlocks;
+
+struct Faults : Emcmd {
+    /// Right's and left's, while third keeps its own.
+    void cut() {
+        pair.sim.partition("left", "right");
+        pair.wire.cut_off.insert("right");
+        left.daemon->host->lose_link("right");
+        if (right.daemon) right.daemon->host->lose_link("left");
+    }
+    /// Blocks that the resync to right sent, of 16.
+    std::uint64_t resynced() {
+        sent();
+        EXPECT_TRUE(in_sync(left, {&right}));
+        return sent();
+    }
+};
+
+// Spec: EMC-073, EMC-085, EMC-087, EMC-214, MOP-006, MOP-007, MOP-123, MOP-124
+TEST_F(Faults, ALostTargetIsPausedTrackedAndResumedByItselfAndAPauseByCommandIsNot) {
+    one_target();
+    cut();
+    ASSERT_TRUE(pair.until([&] { return state(left, "10.0.0.2") == "1 4"; }));
+    EXPECT_EQ(emcmd(left, {".", "ISBREAKUSERREQUESTED", "R"}), "Target 0, remote system 10.0.0.2: FALSE\n");
+    // The target has heard nothing: it shows what it knew last.
+    EXPECT_EQ(emcmd(right, {".", "GETMIRRORVOLINFO", "R"}), "R: 2 10.0.0.1 right 1\n");
+    for (const std::size_t block : {1UL, 2UL, 3UL})
+        EXPECT_TRUE(pair.write(left, block, 5));
+    EXPECT_NE(emcmd(left, {".", "GETRESYNCSTATUS", "R"}).find("DirtyBlocks     : 3\n"), std::string::npos);
+    sent();
+    pair.heal();
+    ASSERT_TRUE(in_sync(left, {&right}));
+    EXPECT_EQ(sent(), 3U);
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    cut();
+    pair.sim.run_for(5s);
+    pair.heal();
+    pair.sim.run_for(60s);
+    EXPECT_EQ(state(left, "10.0.0.2"), "1 4");
+    EXPECT_EQ(emcmd(left, {".", "ISBREAKUSERREQUESTED", "R"}), "Target 0, remote system 10.0.0.2: TRUE\n");
+}
+
+// Spec: EMC-073, MOP-124, MOP-125
+TEST_F(Faults, AnOutageOfHoursWithARebootOfTheSourceNeedsAPartialResyncOnly) {
+    one_target();
+    cut();
+    EXPECT_TRUE(pair.write(left, 1, 11));
+    pair.sim.run_for(6h);
+    power_off(left);
+    pair.sim.run_for(10min);
+    EXPECT_EQ(emcmd(right, {".", "GETMIRRORVOLINFO", "R"}), "R: 2 10.0.0.1 right 1\n");
+    start(left);
+    const auto promoted = [&] { return pair.run(left, {"promote", "R"}, {{"force", ""}}).exit_code == 0; };
+    ASSERT_TRUE(pair.until(promoted));
+    EXPECT_TRUE(pair.write(left, 2, 22));
+    pair.sim.run_for(6h);
+    sent();
+    pair.heal();
+    ASSERT_TRUE(in_sync(left, {&right}));
+    EXPECT_EQ(sent(), 2U);
+    EXPECT_EQ(right.disk.blocks, left.disk.blocks);
+}
+
+// Spec: MOP-083
+TEST_F(Faults, AFailoverWithoutItsSourceIsDoneWithin40Seconds) {
+    one_target();
+    pair.power_off(left);  // the cluster has not noticed
+    const auto begun = pair.sim.now();
+    ok(right, {".", "SWITCHOVERVOLUME", "R"});
+    EXPECT_LE(pair.sim.now() - begun, 40s);
+    EXPECT_EQ(pair.record(right).role, Role::source);
+}
+
+// Spec: EMC-246, MOP-081, MOP-088
+TEST_F(Faults, ATargetThatDoesNotKeepUpCannotBecomeSource) {
+    one_target();
+    ok(left, {".", "BREAKMIRROR", "R"});
+    pair.wire.resync_takes = 10min;
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    ASSERT_TRUE(pair.until([&] { return state(left, "10.0.0.2") == "1 2"; }));
+    EXPECT_EQ(status(right, {".", "SWITCHOVERVOLUME", "R"}), 87);
+    EXPECT_EQ(state(left, "10.0.0.2"), "1 2");
+    power_off(left);
+    for (const Words& words :
+         {Words{".", "SWITCHOVERVOLUME", "R"}, Words{".", "SWITCHOVERVOLUME", "R", "-f"}})
+        EXPECT_NE(status(right, words), 0);
+    EXPECT_EQ(pair.record(right).role, Role::target);
+}
+
+// Spec: EMC-067, MOP-114
+TEST_F(Faults, DeletingInTheMiddleOfAResyncIsDoneAndNoted) {
+    one_target();
+    ok(left, {".", "BREAKMIRROR", "R"});
+    pair.wire.resync_takes = 10min;
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    ASSERT_TRUE(pair.until([&] { return state(left, "10.0.0.2") == "1 2"; }));
+    testing::internal::CaptureStderr();
+    ok(left, {".", "DELETEMIRROR", "R"});
+    EXPECT_NE(testing::internal::GetCapturedStderr().find("right may hold a mixture of blocks"),
+              std::string::npos);
+    EXPECT_EQ(emcmd(right, {".", "GETMIRRORVOLINFO", "R"}), "R: 0 - - 0\n");
+}
+
+// Spec: EMC-068, MOP-045
+TEST_F(Faults, ANewMirrorIsPendingThenResyncThenMirroringByItself) {
+    pair.wire.resync_takes = 5s;
+    ok(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S", "2"});
+    std::string seen;
+    ASSERT_TRUE(pair.until([&] {
+        const std::string now = state(left, "10.0.0.2").substr(1);
+        if (!now.empty() && !seen.ends_with(now)) seen += now;
+        return now == " 1";
+    }));
+    EXPECT_EQ(seen, " 5 2 1");
+}
+
+// Spec: EMC-261, MOP-105
+TEST_F(Faults, WhichResyncFollowsWhat) {
+    ok(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S"});
+    EXPECT_EQ(resynced(), kBlocks) << "creation";
+    const auto change = [&] { EXPECT_TRUE(pair.write(left, 4, 4)); };
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    change();
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    EXPECT_EQ(resynced(), 1U) << "continue from paused";
+    ok(left, {".", "BREAKMIRROR", "R"});
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    EXPECT_EQ(resynced(), kBlocks) << "continue from broken";
+    ok(left, {".", "RESYNCMIRROR", "R"});
+    EXPECT_EQ(resynced(), kBlocks) << "resync on demand";
+    // The target is unlocked, and restarted or not.
+    for (const bool restarted : {false, true}) {
+        ok(left, {".", "PAUSEMIRROR", "R"});
+        ok(right, {".", "UNLOCKVOLUME", "R"});
+        EXPECT_TRUE(pair.write(right, 7, 7));
+        if (restarted) {
+            pair.power_off(right);
+            pair.start(right);
+            ASSERT_TRUE(pair.until([&] { return status(right, {".", "LOCKVOLUME", "R"}) == 0; }));
+        } else {
+            ok(right, {".", "LOCKVOLUME", "R"});
+        }
+        ok(left, {".", "CONTINUEMIRROR", "R"});
+        EXPECT_EQ(resynced(), restarted ? kBlocks : 1U) << "unlocked, restarted " << restarted;
+    }
+    // The source crashes: with its log, and without.
+    for (const bool lost : {false, true}) {
+        EXPECT_TRUE(pair.write(left, 2, 20));
+        pair.power_off(left);
+        left.disk.log_lost = lost;
+        pair.start(left);
+        ASSERT_TRUE(pair.until([&] { return left.daemon->host && left.daemon->host->linked(); }));
+        EXPECT_EQ(resynced(), lost ? kBlocks : 0U) << "source crash, log lost " << lost;
+    }
+    // Wanted by its parameters.
+    EXPECT_EQ(pair.run(left, {"set", "R", "AutoResyncOnContinue=2"}).exit_code, 0);
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    EXPECT_EQ(resynced(), kBlocks) << "AutoResyncOnContinue";
+    EXPECT_EQ(pair.run(left, {"set", "R", "AutoResyncOnContinue="}).exit_code, 0);
+    // Deleted and made again, and made with the word that nothing differs.
+    ok(left, {".", "DELETEMIRROR", "R"});
+    ok(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S"});
+    EXPECT_EQ(resynced(), kBlocks) << "made again";
+    ok(left, {".", "DELETEMIRROR", "R"});
+    ok(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S", "1"});
+    EXPECT_EQ(resynced(), 0U) << "without resync";
+}
+
+// Spec: EMC-081, EMC-082, EMC-083, MOP-005
+TEST_F(Faults, NoStateOfTheMirrorLocksOrUnlocksATarget) {
+    two_targets();
+    const auto device = [&](Host& host) { return host.daemon->host->exported(); };
+    EXPECT_TRUE(device(left));
+    EXPECT_FALSE(device(right));
+    for (const char* command : {"PAUSEMIRROR", "CONTINUEMIRROR", "BREAKMIRROR", "RESYNCMIRROR"}) {
+        ok(left, {".", command, "R"});
+        EXPECT_FALSE(device(right)) << command;
+        EXPECT_TRUE(device(left)) << command;
+    }
+    ASSERT_TRUE(in_sync(left, {&right, &third}));
+    // Unlocked in the middle of mirroring, it takes nothing more from its source, and the other goes on.
+    ok(right, {".", "UNLOCKVOLUME", "R"});
+    EXPECT_TRUE(device(right));
+    ASSERT_TRUE(pair.until([&] { return state(left, "10.0.0.2") == "1 4"; }));
+    EXPECT_EQ(state(left, "10.0.0.3"), "1 1");
+    EXPECT_TRUE(pair.write(left, 3, 33));
+    EXPECT_EQ(right.disk.blocks[3], 0);
+    EXPECT_EQ(third.disk.blocks[3], 33);
+    ASSERT_TRUE(pair.until([&] {
+        return emcmd(left, {".", "ISBREAKUSERREQUESTED", "R"}).find("10.0.0.2: TRUE\n") != std::string::npos;
+    }));
+}
+
+// Spec: EMC-020
+TEST_F(Faults, CommandsForOneVolumeFollowEachOtherAndQueriesDoNotWait) {
+    one_target();
+    Program* const program = programs.at("left");
+    auto order = std::make_shared<std::vector<std::string>>();
+    const auto ask = [](Program* at, Words words,
+                        std::shared_ptr<std::vector<std::string>> out) -> runtime::Task<> {
+        config::Command command;
+        command.name = "emcmd";
+        command.arguments = words;
+        command.uid = 0;
+        const config::Reply reply = co_await at->service.run(std::move(command));
+        out->push_back(words[1] + " " + std::to_string(reply.exit_code));
+    };
+    program->tasks.spawn(ask(program, {".", "RESYNCMIRROR", "R"}, order));
+    program->tasks.spawn(ask(program, {".", "CONTINUEMIRROR", "R"}, order));
+    program->tasks.spawn(ask(program, {".", "BREAKMIRROR", "R"}, order));
+    program->tasks.spawn(ask(program, {".", "GETJOBINFO"}, order));
+    ASSERT_TRUE(pair.until([&] { return order->size() == 4; }));
+    EXPECT_EQ(*order, (std::vector<std::string>{"GETJOBINFO 0", "RESYNCMIRROR 0", "CONTINUEMIRROR 0",
+                                                "BREAKMIRROR 0"}));
+}
+
+}  // namespace
+}  // namespace understudy::mirror::emcmd::testing_lab
