@@ -40,6 +40,8 @@ std::string read_file(const std::string& path) {
 int number_of(const std::string& event, const config::Settings& settings) {
     if (const auto* number = std::getenv("LK_EVENT_NUMBER"))
         return static_cast<int>(text::to_int(number).value_or(0));
+    if (event == "mirror_state") return kMirrorState;
+    if (event == "split_brain") return kSplitBrain;
     if (!settings.boolean("LK_TRAP_COMM")) return 0;
     return event == "comm_up" ? kCommUp : event == "comm_down" ? kCommDown : 0;
 }

@@ -110,6 +110,23 @@ constexpr Known kKnown[] = {
     {141, "Communications Down for", "", 0, true},
 };
 
+/// Names of a mirror's states, from -1 on. Spec: CMD-152
+constexpr std::string_view kMirrorStates[] = {"invalid", "no mirror", "mirroring",     "resynchronising",
+                                              "broken",  "paused",    "resync pending"};
+
+/// The subject is "VOLUME,STATE,ADDRESS", or "VOLUME,ADDRESS" of a split brain. Spec: CMD-152, CMD-153
+std::optional<Trap> mirror_trap(int number, const std::string& subject) {
+    const auto fields = text::split(subject, ',');
+    if (number == kSplitBrain && fields.size() == 2)
+        return Trap{number, fmt::format("Split brain: volume={} target={}", fields[0], fields[1])};
+    if (number != kMirrorState || fields.size() != 3) return std::nullopt;
+    const auto state = text::to_int(fields[1]);
+    if (!state || *state < -1 || *state + 1 >= static_cast<int>(std::size(kMirrorStates)))
+        return std::nullopt;
+    return Trap{number, fmt::format("Mirror state change: volume={} state={} ({}) target={}", fields[0],
+                                    *state, kMirrorStates[*state + 1], fields[2])};
+}
+
 }  // namespace
 
 Result<Oid> parse_oid(std::string_view text) {
@@ -164,6 +181,7 @@ Result<std::vector<Manager>> parse_managers(std::string_view text) {
 
 std::optional<Trap> trap_of(int number, const std::string& subject, const std::string& text,
                             const std::string& node) {
+    if (number == kMirrorState || number == kSplitBrain) return mirror_trap(number, subject);
     const auto known = std::find_if(std::begin(kKnown), std::end(kKnown),
                                     [number](const Known& each) { return each.number == number; });
     if (known == std::end(kKnown)) return std::nullopt;

@@ -19,6 +19,10 @@
 namespace understudy::kits::snmp {
 
 using Oid = std::vector<std::uint32_t>;
+
+/// Of mirrors: their events have these numbers. Spec: CMD-150
+inline constexpr int kMirrorState = 150;
+inline constexpr int kSplitBrain = 160;
 /// ".1.3.6.1.4.1.7359.1", with or without the leading dot. Code::bad_argument.
 Result<Oid> parse_oid(std::string_view text);
 

@@ -74,6 +74,24 @@ TEST(Trap, EachEventHasItsTextAndItsVariable) {
     EXPECT_EQ(shown(99, "x", ""), "none");
 }
 
+// Spec: CMD-150, CMD-152, CMD-153, EMC-042, REP-360
+TEST(Trap, MirrorsTellTheirStateAndASplitBrain) {
+    const auto shown = [](int number, const char* subject) {
+        const auto trap = trap_of(number, subject, "", "nodeB");
+        return trap ? trap->message : std::string("none");
+    };
+    EXPECT_EQ(shown(kMirrorState, "E,4,10.0.0.3"),
+              "Mirror state change: volume=E state=4 (paused) target=10.0.0.3");
+    EXPECT_EQ(shown(kMirrorState, "E,-1,fd00::3"),
+              "Mirror state change: volume=E state=-1 (invalid) target=fd00::3");
+    EXPECT_EQ(shown(kMirrorState, "E,5,10.0.0.3"),
+              "Mirror state change: volume=E state=5 (resync pending) target=10.0.0.3");
+    EXPECT_EQ(shown(kSplitBrain, "data,10.0.0.3"), "Split brain: volume=data target=10.0.0.3");
+    for (const char* wrong : {"", "E", "E,6,10.0.0.3", "E,x,10.0.0.3", "E,-2,10.0.0.3"})
+        EXPECT_EQ(shown(kMirrorState, wrong), "none") << wrong;
+    EXPECT_EQ(shown(kSplitBrain, "E,4,10.0.0.3"), "none");
+}
+
 TEST(Trap, ManagersAreHostsWithPortAndCommunity) {
     EXPECT_TRUE(parse_managers("")->empty());
     const auto managers = parse_managers("mgr, 10.0.0.9:1162/secret,[fd00::1]:99/x , [::1]");
