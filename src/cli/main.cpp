@@ -4,6 +4,7 @@
 #include "cli/client.h"
 #include "cli/emcmd.h"
 #include "cli/log_message.h"
+#include "cli/mirror_progress.h"
 #include "cli/remote.h"
 #include "cli/start.h"
 #include "cli/support.h"
@@ -122,6 +123,40 @@ int run_local(const config::Layout& layout, const CommandSpec& spec, const confi
     return 0;
 }
 
+/// Commands that last as long as a resync or a comparison.
+bool shows_progress(const CommandSpec& spec) {
+    return spec.name == "understudy mirror wait" || spec.name == "understudy mirror verify";
+}
+
+/// The volume of a mirror's command: its first argument behind the verb.
+std::string volume_of(const config::Command& command) {
+    return command.arguments.size() < 2 ? std::string() : command.arguments[1];
+}
+
+Result<config::Reply> send_with_progress(const config::Layout& layout, const CommandSpec& spec,
+                                         const config::Command& command) {
+    Result<config::Reply> reply;
+    (void)with_progress(layout, volume_of(command), command.get("target"), [&] {
+        reply = send(layout, spec, command);
+        return reply.value_or(config::Reply());
+    });
+    return reply;
+}
+
+/// --wait: the command has done its part, and ends when the mirrors mirror.
+int wait_for_mirror(const config::Layout& layout, const config::Command& command) {
+    constexpr const char* kAWeek_s = "604800";
+    std::vector<std::string> words{volume_of(command), "--timeout", kAWeek_s};
+    // "a,b" are all that were made.
+    if (const auto target = command.get("target"); !target.empty() && target.find(',') == target.npos)
+        words.insert(words.end(), {"--target", target});
+    const auto* wait = find_command("understudy mirror wait");
+    const auto asked = parse(*wait, words);
+    if (!asked) return fail_with(wait->name, asked.error());
+    const auto reply = send_with_progress(layout, *wait, *asked);
+    return reply ? print_reply(*wait, *reply) : fail_with(wait->name, reply.error());
+}
+
 int run_command(const CommandSpec& spec, const std::vector<std::string>& words) {
     if (spec.name == "emcmd") return run_emcmd(layout_from_environment(), words);
     for (const auto& word : words) {
@@ -154,13 +189,17 @@ int run_command(const CommandSpec& spec, const std::vector<std::string>& words) 
     if ((spec.name == "getlocks" || spec.name == "rlslocks") && !command->has("p") && getppid() > 0)
         command->options["p"] = std::to_string(getppid());
     bool ends = false;
-    const auto reply = send(layout, spec, *command, [&ends](const std::string& text) {
+    const auto tell = [&ends](const std::string& text) {
         ends = ends || text.find(kNowStopped) != std::string::npos;
         print(stdout, text);
         std::fflush(stdout);
-    });
+    };
+    const auto reply = shows_progress(spec) ? send_with_progress(layout, spec, *command)
+                                            : send(layout, spec, *command, tell);
     if (!reply) return fail_with(spec.name, reply.error());
     print_reply(spec, *reply);
+    if (reply->exit_code == 0 && command->has("wait") && spec.server == Server::mirror)
+        return wait_for_mirror(layout, *command);
     // A stop that could not be noted on the disk is an error, and a stop all the same.
     if (reply->exit_code == 0 || ends)
         if (const auto ended = wait_for_end(daemon); !ended) return fail_with(spec.name, ended.error());
