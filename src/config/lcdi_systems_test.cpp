@@ -96,7 +96,7 @@ TEST_F(Systems, PathsAreListedWithNineteenFields) {
     EXPECT_EQ(std::count(out.begin(), out.end(), '\x01'), 2 * 18);
 }
 
-// Spec: CLU-272
+// Spec: CLU-272, MOP-156
 TEST_F(Systems, WhatALostSystemSharesGoesWithItAndWithNoOther) {
     shell.add_hierarchy();
     expect("net_create -s nodeB -D TCP:1500 -n TLI -r 10.0.0.2 -l 10.0.0.1 -p 1", 0);

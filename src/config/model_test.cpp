@@ -179,7 +179,7 @@ TEST(Model, PathsAreKeptByKindAndPort) {
     EXPECT_EQ(config.paths[3].port(), 0);
 }
 
-// Spec: CMD-012, CLU-102
+// Spec: CMD-012, CLU-102, MOP-241
 TEST(Model, TagsFollowTheManualsRule) {
     for (const auto* legal : {"Vol.E", "17.17.17.17", "web-0_a/b", "a.", "fd00--1", "(x)", "~"})
         EXPECT_EQ(tag_problem(Tag(legal)), "") << legal;

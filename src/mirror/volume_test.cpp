@@ -279,7 +279,7 @@ class VolumeTest : public ::testing::Test {
     MirrorParameters parameters;
 };
 
-// Spec: REP-002, REP-074, REP-109
+// Spec: REP-002, REP-074, REP-109, MOP-004
 TEST_F(VolumeTest, AFullResyncThenSynchronousWritesMakeEqualEnds) {
     std::ofstream(path("left"), std::ios::in | std::ios::out).seekp(1 << 20)
         << "content from before the mirror";
@@ -545,7 +545,7 @@ TEST_F(VolumeTest, ACleanShutdownLeavesACleanLogAndNoResyncWork) {
     EXPECT_EQ(left->status().dirty_blocks, 0U);
 }
 
-// Spec: REP-186, REP-209
+// Spec: REP-186, REP-209, MOP-123
 TEST_F(VolumeTest, DirtyBlocksOutliveARestartWhilePaused) {
     start(ResyncKind::full);
     cut();

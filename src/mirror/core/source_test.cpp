@@ -491,7 +491,7 @@ TEST_F(SourceTest, WhilePausedWritesAreTrackedAndAFlushIsLocal) {
     EXPECT_TRUE(world.source().data.queued.empty());
 }
 
-// Spec: REP-099, REP-100, REP-106, REP-139, REP-168
+// Spec: REP-099, REP-100, REP-106, REP-139, REP-168, EMC-074
 TEST_F(SourceTest, AFullQueuePausesTheMirrorWhichResumesByItself) {
     start(MirrorType::async);
     world.parameters.write_queue_high_water = 10;
@@ -552,7 +552,7 @@ TEST_F(SourceTest, ABlockWrittenDuringItsResyncIsSentAgain) {
     EXPECT_EQ(world.check_equal(), "");
 }
 
-// Spec: REP-101, REP-169
+// Spec: REP-101, REP-169, EMC-074
 TEST_F(SourceTest, WithBlockingWritersWaitAndTheMirrorStays) {
     start(MirrorType::async);
     world.parameters.write_queue_high_water = 10;
@@ -797,7 +797,7 @@ TEST_F(SourceTest, AResyncIsCountedWhileItRunsAndItsLengthIsKept) {
     EXPECT_EQ(now_acknowledged, acknowledged + 1);
 }
 
-// Spec: REP-095, REP-138, REP-165, REP-204
+// Spec: REP-095, REP-138, REP-165, REP-204, MOP-122
 TEST_F(SourceTest, SilenceOfTheDetectionIntervalIsALostLink) {
     world.parameters.ping_interval_ms = 200;
     world.parameters.max_ping_misses = 5;
@@ -824,7 +824,7 @@ TEST_F(SourceTest, ASourceThatWasStoppedDoesNotBlameItsTarget) {
     EXPECT_EQ(state(), MirrorState::mirroring);
 }
 
-// Spec: REP-115, REP-141, REP-171
+// Spec: REP-115, REP-141, REP-171, EMC-075, MOP-128
 TEST_F(SourceTest, TooManyPassesInterruptTheResyncWhichIsTriedAgain) {
     world.parameters.max_resync_passes = 3;
     world.parameters.resync_low_water = 0;
@@ -851,7 +851,7 @@ TEST_F(SourceTest, TooManyPassesInterruptTheResyncWhichIsTriedAgain) {
     EXPECT_EQ(world.check_equal(), "");
 }
 
-// Spec: REP-116, REP-117, REP-142, REP-172
+// Spec: REP-116, REP-117, REP-142, REP-172, EMC-075
 TEST_F(SourceTest, LateInAResyncWritesAreHeldAndReleasedWhenItTakesTooLong) {
     world.parameters.max_resync_passes = 20;  // writes may be held from the third pass on
     start(MirrorType::async);
@@ -882,7 +882,7 @@ TEST_F(SourceTest, LateInAResyncWritesAreHeldAndReleasedWhenItTakesTooLong) {
     EXPECT_EQ(world.pending_requests, 0U);
 }
 
-// Spec: REP-120, REP-174
+// Spec: REP-120, REP-174, EMC-069
 TEST_F(SourceTest, AReadErrorOnTheSourceInterruptsTheResync) {
     start(MirrorType::async);
     source().give_up_links("cut");
