@@ -115,8 +115,8 @@ Result<> fuse_loop_available();
 
 /// Makes the device, or takes it over when the keeper holds it: same device, same number, what was in flight
 /// is done again. `backend` may be null only for a device that the keeper holds; requests then wait for
-/// serve(). `ready` is called within about ten seconds. Needs root. Errors: no /dev/fuse, no loop device, not
-/// allowed, nothing kept and no backend (not_found).
+/// serve(). `ready` is called within about half a minute. Needs root. Errors: no /dev/fuse, no loop device,
+/// not allowed, nothing kept and no backend (not_found).
 void make_fuse_loop_export(Reactor& reactor, BlockBackend* backend, FuseLoopOptions options,
                            ExportReady ready);
 
@@ -146,7 +146,7 @@ Result<> ublk_available();
 
 /// Makes the device, or takes it over from an earlier process: same device, same number, what was in flight
 /// is done again. The kernel keeps it; no keeper is needed. `backend` may be null only for a device that is
-/// there; requests then wait for serve(). `ready` is called within about twenty seconds. Needs root. Errors:
+/// there; requests then wait for serve(). `ready` is called within about half a minute. Needs root. Errors:
 /// those of ublk_available(), exists (another process serves it), nothing kept and no backend (not_found).
 void make_ublk_export(Reactor& reactor, BlockBackend* backend, UblkOptions options, ExportReady ready);
 

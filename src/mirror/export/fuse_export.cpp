@@ -27,8 +27,11 @@ using namespace std::chrono_literals;
 
 constexpr char kFuseDevice[] = "/dev/fuse";
 constexpr std::string_view kEntryPrefix = "fuse:";  // of names in the keeper
-constexpr auto kAttachLimit = 8s;
-constexpr auto kDetachLimit = 10s;
+// Attaching a loop device makes the kernel flush the file, and that is a flush of the volume: its device, and
+// the target's of a synchronous mirror, first write out what they have. On busy disks that takes as long as
+// any flush may, and giving up earlier helps nobody: the volume is not served then.
+constexpr auto kAttachLimit = 30s;
+constexpr auto kDetachLimit = 30s;   // likewise
 constexpr auto kUserGoneLimit = 2s;  // for a device that is still open, but not mounted, when it is stopped
 constexpr auto kKeeperRetry = 500ms;
 

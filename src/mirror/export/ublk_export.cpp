@@ -19,8 +19,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kStartLimit = 8s;
-constexpr auto kRemoveLimit = 10s;
+// A new device's partition table is read, a removed one's writes are waited for: on busy disks that takes as
+// long as any request may, and giving up earlier helps nobody.
+constexpr auto kStartLimit = 30s;
+constexpr auto kRemoveLimit = 30s;
 constexpr auto kUserGoneLimit = 2s;    // for a device that is still open, but not mounted, when it is stopped
 constexpr auto kServerGoneLimit = 6s;  // an earlier server that was killed: its last I/O may take its time
 static_assert(kServerGoneLimit < kStartLimit && kUserGoneLimit < kRemoveLimit);
