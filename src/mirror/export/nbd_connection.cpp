@@ -7,7 +7,6 @@
 #include <sys/uio.h>
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cerrno>
 #include <cstring>
@@ -22,6 +21,8 @@ using namespace nbd;
 constexpr std::size_t kReceiveBuffer = 1 << 16;
 static_assert(kReceiveBuffer >= kMaxOptionSize + 16, "a whole option must fit");
 constexpr std::size_t kRepliesAtOnce = 16;
+constexpr std::size_t kVectorsAtOnce =
+    256;  // a reply of the largest request alone may have more, 1024 at most
 constexpr std::size_t kMaxGreeting =
     1 << 16;  // unsent answers of a negotiation; a client that does not read is dropped
 constexpr auto kNegotiationLimit = std::chrono::seconds(10);
@@ -81,8 +82,15 @@ class Connection final : public NbdConnection {
         std::uint64_t cookie = 0;
         std::uint32_t received = 0;    // of a write's payload
         bool flush_after = false;      // FUA of a command that has none in the backend
-        std::uint32_t reply_data = 0;  // bytes after the header
-        std::array<std::byte, kSimpleReplySize> header{};
+        std::uint32_t reply_data = 0;  // bytes that were read
+        bool whole = false;            // a read that must not be answered in pieces
+        std::vector<std::byte> headers;
+        /// What goes out: of the headers the one that is next, then so many bytes of data.
+        struct Part {
+            std::size_t header = 0;  // bytes
+            std::uint32_t data_at = 0, data = 0;
+        };
+        std::vector<Part> parts;
     };
 
     static Connection& self(IoOperation& op) { return *static_cast<Connection*>(op.owner); }
@@ -157,7 +165,7 @@ class Connection final : public NbdConnection {
         const auto request =
             parse_request(std::span<const std::byte, kRequestSize>(buffer_.data() + start_, kRequestSize));
         if (!request) return false;
-        const int error = check(*request, info_);
+        const int error = check(*request, info_, negotiation_.structured());
         const bool has_payload = request->command == Command::write;
         // The payload of a write that is refused would have to be read and thrown away; its size is not even
         // trustworthy when it is above the limit.
@@ -172,6 +180,7 @@ class Connection final : public NbdConnection {
         slot.cookie = request->cookie;
         slot.reply_data = 0;
         slot.flush_after = false;
+        slot.whole = (request->flags & kFlagDontFragment) != 0;
         slot.request.fua = (request->flags & kFlagFua) != 0;
         slot.request.offset = request->offset;
         slot.request.length = request->length;
@@ -246,12 +255,42 @@ class Connection final : public NbdConnection {
 
     // --- sending
 
+    /// The reply's headers, and what of the data goes between them.
+    void compose(Slot& slot) {
+        slot.headers.clear();
+        slot.parts.clear();
+        const std::uint32_t error = wire_error(-slot.request.result);
+        if (!negotiation_.structured() || slot.request.op != BlockOp::read) {
+            slot.headers.resize(kSimpleReplySize);
+            write_simple_reply(std::span<std::byte, kSimpleReplySize>(slot.headers), error, slot.cookie);
+            slot.parts.push_back({kSimpleReplySize, 0, slot.reply_data});
+            return;
+        }
+        if (error != 0) {
+            append_error_chunk(slot.headers, slot.cookie, error);
+            slot.parts.push_back({slot.headers.size(), 0, 0});
+            return;
+        }
+        const std::uint64_t offset = slot.request.offset;
+        const auto pieces = slot.whole ? std::vector<Piece>{{0, slot.reply_data, false}}
+                                       : pieces_of({slot.data, slot.reply_data});
+        for (const Piece& piece : pieces) {
+            const std::size_t before = slot.headers.size();
+            const bool last = &piece == &pieces.back();
+            if (piece.hole)
+                append_hole_chunk(slot.headers, slot.cookie, last, offset + piece.begin, piece.length);
+            else
+                append_data_chunk(slot.headers, slot.cookie, last, offset + piece.begin, piece.length);
+            slot.parts.push_back({slot.headers.size() - before, piece.begin, piece.hole ? 0 : piece.length});
+        }
+    }
+
     void answer(Slot& slot) {
         if (broken_) {
             free_.push_back(&slot);
             return leave();
         }
-        write_simple_reply(slot.header, wire_error(-slot.request.result), slot.cookie);
+        compose(slot);
         replies_.push_back(&slot);
         send_more();
     }
@@ -266,11 +305,15 @@ class Connection final : public NbdConnection {
             outgoing_.clear();
             vectors_.push_back({sending_text_.data(), sending_text_.size()});
         } else {
-            sending_ = std::min(replies_.size(), kRepliesAtOnce);
-            for (std::size_t i = 0; i < sending_; ++i) {
-                vectors_.push_back({replies_[i]->header.data(), replies_[i]->header.size()});
-                if (replies_[i]->reply_data > 0)
-                    vectors_.push_back({replies_[i]->data, replies_[i]->reply_data});
+            for (; sending_ < std::min(replies_.size(), kRepliesAtOnce); ++sending_) {
+                Slot& slot = *replies_[sending_];
+                if (sending_ > 0 && vectors_.size() + 2 * slot.parts.size() > kVectorsAtOnce) break;
+                std::size_t header = 0;
+                for (const Slot::Part& part : slot.parts) {
+                    vectors_.push_back({slot.headers.data() + header, part.header});
+                    header += part.header;
+                    if (part.data > 0) vectors_.push_back({slot.data + part.data_at, part.data});
+                }
             }
         }
         if (vectors_.empty()) return;

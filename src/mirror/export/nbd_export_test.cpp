@@ -103,6 +103,22 @@ class NbdExportTest : public ::testing::Test {
         EXPECT_EQ(receive(client, 10).size(), 10U);
         return client;
     }
+    /// The same, with structured replies.
+    Descriptor negotiated_structured() {
+        Descriptor client = connect_client();
+        EXPECT_EQ(receive(client, 18).size(), 18U);
+        send_text(client, big_endian(std::uint32_t{3}) + "IHAVEOPT" + big_endian(std::uint32_t{8}) +
+                              big_endian(std::uint32_t{0}));
+        EXPECT_EQ(receive(client, 20).size(), 20U);
+        send_text(client, "IHAVEOPT" + big_endian(std::uint32_t{1}) + big_endian(std::uint32_t{0}));
+        EXPECT_EQ(receive(client, 10).size(), 10U);
+        return client;
+    }
+    static std::string chunk(bool last, std::uint16_t type, std::uint64_t cookie,
+                             const std::string& payload) {
+        return big_endian(std::uint32_t{0x668e33ef}) + big_endian(std::uint16_t{last}) + big_endian(type) +
+               big_endian(cookie) + big_endian(static_cast<std::uint32_t>(payload.size())) + payload;
+    }
     static std::string request(std::uint16_t command, std::uint64_t cookie, std::uint64_t offset,
                                std::uint32_t length, std::uint16_t flags = 0) {
         return big_endian(std::uint32_t{0x25609513}) + big_endian(flags) + big_endian(command) +
@@ -148,6 +164,49 @@ TEST_F(NbdExportTest, AnswersARefusedWriteAndUnderstandsWhatFollows) {
     EXPECT_EQ(receive(client, 16), reply(22, 3));
     send_text(client, request(0, 4, 100, 4096));
     EXPECT_EQ(receive(client, 16), reply(22, 4));
+}
+
+TEST_F(NbdExportTest, StructuredReadsHaveHolesErrorsHaveChunksAndWritesAreAnsweredSimply) {
+    const Descriptor client = negotiated_structured();
+    const std::string data(65536, 'x');
+    send_text(client, request(1, 1, 65536, 65536) + data);
+    EXPECT_EQ(receive(client, 16), reply(0, 1));
+    // Hole, data, hole.
+    send_text(client, request(0, 2, 0, 3 * 65536));
+    const std::string hole = big_endian(std::uint32_t{65536});
+    const std::string expected = chunk(false, 2, 2, big_endian(std::uint64_t{0}) + hole) +
+                                 chunk(false, 1, 2, big_endian(std::uint64_t{65536}) + data) +
+                                 chunk(true, 2, 2, big_endian(std::uint64_t{2 * 65536}) + hole);
+    EXPECT_EQ(receive(client, expected.size()), expected);
+    // In one piece when the client wants it so.
+    send_text(client, request(0, 3, 0, 2 * 65536, 4));
+    const std::string whole =
+        chunk(true, 1, 3, big_endian(std::uint64_t{0}) + std::string(65536, '\0') + data);
+    EXPECT_EQ(receive(client, whole.size()), whole);
+    // Beyond the end.
+    send_text(client, request(0, 4, kSize, 4096));
+    const std::string error =
+        chunk(true, 0x8001, 4, big_endian(std::uint32_t{22}) + big_endian(std::uint16_t{0}));
+    EXPECT_EQ(receive(client, error.size()), error);
+    send_text(client, request(3, 5, 0, 0));
+    EXPECT_EQ(receive(client, 16), reply(0, 5));
+}
+
+// What one connection has completed, a flush on any other makes durable: the export promises it to clients
+// with several (CAN_MULTI_CONN), and each sees what the others have written.
+TEST_F(NbdExportTest, ConnectionsSeeEachOthersWritesAndFlushForEachOther) {
+    const Descriptor one = negotiated_structured(), other = negotiated();
+    for (int round = 0; round < 20; ++round) {
+        const std::string data(4096, static_cast<char>('a' + round));
+        const auto at = static_cast<std::uint64_t>(round) * 4096;
+        send_text(one, request(1, 1, at, 4096) + data);
+        ASSERT_EQ(receive(one, 16), reply(0, 1));
+        send_text(other, request(3, 2, 0, 0) + request(0, 3, at, 4096));
+        const std::string answers = receive(other, 16 + 16 + 4096);
+        ASSERT_NE(answers.find(reply(0, 2)), std::string::npos);
+        ASSERT_NE(answers.find(reply(0, 3) + data), std::string::npos);
+    }
+    EXPECT_EQ(on_reactor([this] { return export_->statistics(); }).flushes, 20U);
 }
 
 TEST_F(NbdExportTest, TrimsAndZeroesDurably) {
@@ -260,6 +319,23 @@ TEST_F(NbdExportTest, ASecondServerOnTheSameSocketIsRefused) {
     const auto result = second.get_future().get();
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, Code::exists);
+}
+
+TEST_F(NbdExportTest, NbdinfoSeesWhatTheExportCan) {
+    if (run_program({"nbdinfo", "--version"}) != 0) GTEST_SKIP() << "needs nbdinfo (libnbd-bin)";
+    const std::string uri = "nbd+unix:///data?socket=" + socket_;
+    for (const char* can : {"structured-reply", "multi-conn", "fua", "flush", "trim", "zero", "df"})
+        EXPECT_EQ(run_program({"nbdinfo", "--can", can, uri}), 0) << can;
+    EXPECT_EQ(run_program({"nbdinfo", "--is", "read-only", uri}), 2);
+}
+
+TEST_F(NbdExportTest, SeveralClientsOfFioVerifyWhatTheyWrite) {
+    if (run_program({"fio", "--enghelp=nbd"}) != 0) GTEST_SKIP() << "needs fio with its nbd engine";
+    EXPECT_EQ(run_program({"fio", "--name=check", "--ioengine=nbd",
+                           "--uri=nbd+unix:///data?socket=" + socket_, "--rw=randwrite", "--bs=4k-128k",
+                           "--iodepth=8", "--numjobs=2", "--size=4m", "--offset_increment=8m",
+                           "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0"}),
+              0);
 }
 
 TEST_F(NbdExportTest, CopiesAWholeImageWithNbdcopy) {

@@ -40,11 +40,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (auto rest = input.subspan(taken); rest.size() >= kRequestSize; rest = rest.subspan(kRequestSize)) {
         const auto request = parse_request(rest.first<kRequestSize>());
         if (!request) break;
-        if (check(*request, info) != 0) continue;
+        if (check(*request, info, negotiation.structured()) != 0) continue;
         if (request->command == Command::disconnect || request->command == Command::flush) continue;
         must(request->length > 0 && request->offset + request->length <= info.size);
         must(request->offset % info.sector_size == 0 && request->length % info.sector_size == 0);
         must(!info.read_only || request->command == Command::read);
     }
+
+    // What was read is anything as well: its pieces cover it, each once, and only zeroes are called a hole.
+    std::uint32_t at = 0;
+    for (const Piece& piece : pieces_of(input)) {
+        must(piece.begin == at && piece.length > 0);
+        at += piece.length;
+        for (const std::byte byte : input.subspan(piece.begin, piece.hole ? piece.length : 0))
+            must(byte == std::byte{0});
+    }
+    must(at == input.size());
     return 0;
 }

@@ -14,10 +14,12 @@ constexpr std::uint64_t kOptionMagic = 0x49484156454f5054;  // "IHAVEOPT"
 constexpr std::uint64_t kOptionReplyMagic = 0x3e889045565a9;
 constexpr std::uint32_t kRequestMagic = 0x25609513;
 constexpr std::uint32_t kSimpleReplyMagic = 0x67446698;
+constexpr std::uint32_t kStructuredReplyMagic = 0x668e33ef;
 
 constexpr std::uint16_t kFixedNewstyle = 1, kNoZeroes = 2;  // handshake flags, both directions
 
-constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptInfo = 6, kOptGo = 7;
+constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptInfo = 6, kOptGo = 7,
+                        kOptStructuredReply = 8, kOptListMetaContext = 9, kOptSetMetaContext = 10;
 
 constexpr std::uint32_t kReplyAck = 1, kReplyServer = 2, kReplyInfo = 3;
 constexpr std::uint32_t kError = 1U << 31;
@@ -27,7 +29,10 @@ constexpr std::uint32_t kErrorUnsupported = kError + 1, kErrorInvalid = kError +
 constexpr std::uint16_t kInfoExport = 0, kInfoName = 1, kInfoBlockSize = 3;
 
 constexpr std::uint16_t kHasFlags = 1, kReadOnly = 2, kSendFlush = 4, kSendFua = 8, kSendTrim = 32,
-                        kSendWriteZeroes = 64, kCanMultiConnection = 256;
+                        kSendWriteZeroes = 64, kSendDontFragment = 128, kCanMultiConnection = 256;
+
+constexpr std::uint16_t kChunkDone = 1;  // flag of a chunk
+constexpr std::uint16_t kChunkData = 1, kChunkHole = 2, kChunkError = 0x8001;
 
 constexpr std::size_t kOptionHeader = 16;
 constexpr std::size_t kClientFlags = 4;
@@ -121,6 +126,14 @@ void Negotiation::option(std::uint32_t option, std::span<const std::byte> data,
         case kOptInfo:
         case kOptGo:
             return info_or_go(option, data, output);
+        case kOptStructuredReply:
+            if (!data.empty()) return refuse(output, option, kErrorInvalid, "STRUCTURED_REPLY takes no data");
+            structured_ = true;
+            reply_header(output, option, kReplyAck, 0);
+            return;
+        case kOptListMetaContext:
+        case kOptSetMetaContext:
+            return meta_context(option, data, output);
         default:
             return refuse(output, option, kErrorUnsupported, "");
     }
@@ -171,6 +184,36 @@ void Negotiation::info_or_go(std::uint32_t option, std::span<const std::byte> da
     if (option == kOptGo) status_ = Status::transmission;
 }
 
+/// No context is known: where a volume holds nothing but zeroes, its device does not say. Spec of the
+/// protocol: contexts that the server does not have are left out of the answer.
+void Negotiation::meta_context(std::uint32_t option, std::span<const std::byte> data,
+                               std::vector<std::byte>& output) {
+    if (!structured_) return refuse(output, option, kErrorInvalid, "structured replies come first");
+    constexpr std::size_t kLength = 4;
+    std::size_t at = kLength;
+    const auto string = [&data, &at](std::size_t length) {
+        if (length > data.size() - at) return false;
+        at += length;
+        return true;
+    };
+    const auto invalid = [&] { refuse(output, option, kErrorInvalid, "length does not match the queries"); };
+    if (data.size() < kLength) return invalid();
+    const auto name_length = get<std::uint32_t>(data, 0);
+    if (!string(name_length) || data.size() - at < kLength) return invalid();
+    const auto queries = get<std::uint32_t>(data, at);
+    at += kLength;
+    for (std::uint32_t i = 0; i < queries; ++i) {
+        if (data.size() - at < kLength) return invalid();
+        const auto length = get<std::uint32_t>(data, at);
+        at += kLength;
+        if (!string(length)) return invalid();
+    }
+    if (at != data.size()) return invalid();
+    if (!known(data.subspan(kLength, name_length)))
+        return refuse(output, option, kErrorUnknown, "no such export");
+    reply_header(output, option, kReplyAck, 0);
+}
+
 bool Negotiation::known(std::span<const std::byte> name) const {
     return name.empty() || (name.size() == info_.name.size() &&
                             std::memcmp(name.data(), info_.name.data(), name.size()) == 0);
@@ -179,6 +222,7 @@ bool Negotiation::known(std::span<const std::byte> name) const {
 /// Several connections are safe: they share one backend, so a flush on one covers what completed on any.
 std::uint16_t Negotiation::transmission_flags() const {
     std::uint16_t flags = kHasFlags | kSendFlush | kSendFua | kCanMultiConnection;
+    if (structured_) flags |= kSendDontFragment;
     flags |= info_.read_only ? kReadOnly : kSendTrim | kSendWriteZeroes;
     return flags;
 }
@@ -194,10 +238,12 @@ std::optional<Request> parse_request(std::span<const std::byte, kRequestSize> in
     return request;
 }
 
-int check(const Request& request, const ExportInfo& info) {
+int check(const Request& request, const ExportInfo& info, bool structured) {
     std::uint16_t allowed = kFlagFua;
     switch (request.command) {
         case Command::read:
+            if (structured) allowed |= kFlagDontFragment;
+            [[fallthrough]];
         case Command::write:
             if (request.length > info.max_request) return EOVERFLOW;
             break;
@@ -256,6 +302,52 @@ void write_simple_reply(std::span<std::byte, kSimpleReplySize> output, std::uint
     set(output.data(), kSimpleReplyMagic);
     set(output.data() + 4, error);
     set(output.data() + 8, cookie);
+}
+
+std::vector<Piece> pieces_of(std::span<const std::byte> data) {
+    std::vector<Piece> out;
+    for (std::size_t at = 0; at < data.size(); at += kFragment) {
+        const auto part = data.subspan(at, std::min<std::size_t>(kFragment, data.size() - at));
+        const bool hole = part.size() == kFragment && part[0] == std::byte{0} &&
+                          std::memcmp(part.data(), part.data() + 1, part.size() - 1) == 0;
+        if (!out.empty() && out.back().hole == hole)
+            out.back().length += static_cast<std::uint32_t>(part.size());
+        else
+            out.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(part.size()), hole});
+    }
+    return out;
+}
+
+namespace {
+
+void append_chunk(std::vector<std::byte>& output, std::uint64_t cookie, bool last, std::uint16_t type,
+                  std::uint32_t length) {
+    append(output, kStructuredReplyMagic);
+    append(output, static_cast<std::uint16_t>(last ? kChunkDone : 0));
+    append(output, type);
+    append(output, cookie);
+    append(output, length);
+}
+
+}  // namespace
+
+void append_data_chunk(std::vector<std::byte>& output, std::uint64_t cookie, bool last, std::uint64_t offset,
+                       std::uint32_t length) {
+    append_chunk(output, cookie, last, kChunkData, static_cast<std::uint32_t>(sizeof offset) + length);
+    append(output, offset);
+}
+
+void append_hole_chunk(std::vector<std::byte>& output, std::uint64_t cookie, bool last, std::uint64_t offset,
+                       std::uint32_t length) {
+    append_chunk(output, cookie, last, kChunkHole, sizeof offset + sizeof length);
+    append(output, offset);
+    append(output, length);
+}
+
+void append_error_chunk(std::vector<std::byte>& output, std::uint64_t cookie, std::uint32_t error) {
+    append_chunk(output, cookie, true, kChunkError, sizeof error + sizeof(std::uint16_t));
+    append(output, error);
+    append(output, std::uint16_t{0});  // bytes of a message
 }
 
 }  // namespace understudy::mirror::nbd

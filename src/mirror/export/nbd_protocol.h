@@ -14,6 +14,10 @@ namespace understudy::mirror::nbd {
 
 inline constexpr std::size_t kRequestSize = 28;
 inline constexpr std::size_t kSimpleReplySize = 16;
+/// Headers of a structured reply's chunks, with what follows them but data.
+inline constexpr std::size_t kDataChunkSize = 28, kHoleChunkSize = 32, kErrorChunkSize = 26;
+/// A read that is answered in pieces: at most one for each of these bytes.
+inline constexpr std::uint32_t kFragment = 64U << 10;
 inline constexpr std::uint32_t kMaxOptionSize =
     8192;  // a name has 4096 at most; larger options end the connection
 inline constexpr std::uint32_t kMaxOptions = 64;  // per connection
@@ -26,8 +30,9 @@ enum class Command : std::uint16_t {
     trim = 4,
     write_zeroes = 6
 };
-inline constexpr std::uint16_t kFlagFua = 1;     // of a command
-inline constexpr std::uint16_t kFlagNoHole = 2;  // of write_zeroes
+inline constexpr std::uint16_t kFlagFua = 1;           // of a command
+inline constexpr std::uint16_t kFlagNoHole = 2;        // of write_zeroes
+inline constexpr std::uint16_t kFlagDontFragment = 4;  // of read, with structured replies
 
 /// What clients are told about the export.
 struct ExportInfo {
@@ -51,11 +56,14 @@ class Negotiation {
     /// something; 0 means that it waits for more than `input` holds, or that status() has changed.
     std::size_t consume(std::span<const std::byte> input, std::vector<std::byte>& output);
     [[nodiscard]] Status status() const { return status_; }
+    /// Reads are answered in chunks, of which some may be holes.
+    [[nodiscard]] bool structured() const { return structured_; }
 
   private:
     void option(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
     void export_name(std::span<const std::byte> data, std::vector<std::byte>& output);
     void info_or_go(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
+    void meta_context(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
     [[nodiscard]] bool known(std::span<const std::byte> name) const;
     [[nodiscard]] std::uint16_t transmission_flags() const;
 
@@ -63,6 +71,7 @@ class Negotiation {
     Status status_ = Status::more;
     bool flags_received_ = false;
     bool no_zeroes_ = false;
+    bool structured_ = false;
     std::uint32_t options_ = 0;
 };
 
@@ -79,12 +88,29 @@ struct Request {
 std::optional<Request> parse_request(std::span<const std::byte, kRequestSize> input);
 
 /// 0, or the positive errno to answer with, for a request that the export cannot serve.
-int check(const Request& request, const ExportInfo& info);
+int check(const Request& request, const ExportInfo& info, bool structured = false);
 
 /// The errors that may appear on the wire; anything else becomes EIO. Takes and returns positive numbers.
 std::uint32_t wire_error(int error);
 
 void write_simple_reply(std::span<std::byte, kSimpleReplySize> output, std::uint32_t error,
                         std::uint64_t cookie);
+
+/// A piece of what was read: `data` of the request from `begin` on.
+struct Piece {
+    std::uint32_t begin = 0, length = 0;
+    bool hole = false;  // all zero
+    friend bool operator==(const Piece&, const Piece&) = default;
+};
+/// Cuts what was read into data and holes of whole fragments, counted from the beginning of the request.
+/// Nothing for no data.
+std::vector<Piece> pieces_of(std::span<const std::byte> data);
+
+/// Appends the chunk's header; of a data chunk the data follows. `last`: the reply ends with it.
+void append_data_chunk(std::vector<std::byte>& output, std::uint64_t cookie, bool last, std::uint64_t offset,
+                       std::uint32_t length);
+void append_hole_chunk(std::vector<std::byte>& output, std::uint64_t cookie, bool last, std::uint64_t offset,
+                       std::uint32_t length);
+void append_error_chunk(std::vector<std::byte>& output, std::uint64_t cookie, std::uint32_t error);
 
 }  // namespace understudy::mirror::nbd

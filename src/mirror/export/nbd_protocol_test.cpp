@@ -46,7 +46,7 @@ std::size_t next_reply(const Bytes& output, std::size_t at) {
 }
 
 constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptStartTls = 5, kOptInfo = 6,
-                        kOptGo = 7;
+                        kOptGo = 7, kOptStructured = 8, kOptListMeta = 9, kOptSetMeta = 10;
 constexpr std::uint32_t kAck = 1, kServer = 2, kInfo = 3, kUnsupported = 0x80000001, kInvalid = 0x80000003,
                         kUnknown = 0x80000006;
 
@@ -146,6 +146,106 @@ TEST_F(NegotiationTest, RefusesWhatItCannotDoAndGoesOn) {
     EXPECT_EQ(negotiation_.status(), Negotiation::Status::more);
     EXPECT_EQ(reply_type(feed(Writer().option(kOptAbort).bytes)), kAck);
     EXPECT_EQ(negotiation_.status(), Negotiation::Status::close);
+}
+
+TEST_F(NegotiationTest, StructuredRepliesAreAgreedAndNamedInTheFlags) {
+    greet();
+    EXPECT_FALSE(negotiation_.structured());
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptStructured, Bytes(1)).bytes)), kInvalid);
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptSetMeta).bytes)), kInvalid)
+        << "structured replies come first";
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptStructured).bytes)), kAck);
+    EXPECT_TRUE(negotiation_.structured());
+    const Bytes go = feed(Writer().option(kOptGo, go_data("data")).bytes);
+    EXPECT_EQ(number_at(go, 20 + 2 + 8, 2) & 128, 128U) << "reads in one piece on demand";
+}
+
+// A client that asks for contexts goes on without them.
+TEST_F(NegotiationTest, NoContextIsKnownAndNoQueryIsTrusted) {
+    greet();
+    feed(Writer().option(kOptStructured).bytes);
+    const auto queries = [](std::string_view name, std::vector<std::string_view> all) {
+        Writer writer;
+        writer.number(static_cast<std::uint32_t>(name.size())).text(name);
+        writer.number(static_cast<std::uint32_t>(all.size()));
+        for (const auto one : all)
+            writer.number(static_cast<std::uint32_t>(one.size())).text(one);
+        return writer.bytes;
+    };
+    for (const std::uint32_t option : {kOptListMeta, kOptSetMeta}) {
+        EXPECT_EQ(reply_type(feed(Writer().option(option, queries("data", {"base:allocation", "x:"})).bytes)),
+                  kAck);
+        EXPECT_EQ(reply_type(feed(Writer().option(option, queries("", {})).bytes)), kAck);
+        EXPECT_EQ(reply_type(feed(Writer().option(option, queries("other", {})).bytes)), kUnknown);
+        const Bytes whole = queries("data", {"base:allocation"});
+        for (std::size_t size = 0; size < whole.size(); ++size)
+            EXPECT_EQ(
+                reply_type(feed(Writer()
+                                    .option(option, Bytes(whole.begin(),
+                                                          whole.begin() + static_cast<std::ptrdiff_t>(size)))
+                                    .bytes)),
+                kInvalid)
+                << size;
+        Bytes more = whole;
+        more.resize(more.size() + 1);
+        EXPECT_EQ(reply_type(feed(Writer().option(option, more).bytes)), kInvalid);
+        negotiation_ = Negotiation(info());
+        greet();
+        feed(Writer().option(kOptStructured).bytes);
+    }
+}
+
+TEST(NbdReply, ReadsAreCutIntoDataAndHoles) {
+    constexpr std::size_t kUnit = kFragment;
+    Bytes data(5 * kUnit + 100);
+    EXPECT_EQ(pieces_of({}), std::vector<Piece>{});
+    EXPECT_EQ(pieces_of(std::span(data).first(100)), (std::vector<Piece>{{0, 100, false}}))
+        << "too small to matter";
+    data[kUnit + 5] = data[4 * kUnit] = std::byte{1};
+    EXPECT_EQ(pieces_of(data), (std::vector<Piece>{{0, kUnit, true},
+                                                   {kUnit, kUnit, false},
+                                                   {2 * kUnit, 2 * kUnit, true},
+                                                   {4 * kUnit, kUnit + 100, false}}));
+    EXPECT_EQ(pieces_of(std::span(data).subspan(2 * kUnit, kUnit)), (std::vector<Piece>{{0, kUnit, true}}));
+    data[2 * kUnit - 1] = data[kUnit + 5] = std::byte{0};
+    data[kUnit] = std::byte{1};
+    EXPECT_FALSE(pieces_of(std::span(data).subspan(kUnit, kUnit))[0].hole);
+    data[kUnit] = std::byte{0};
+    data[2 * kUnit - 1] = std::byte{1};
+    EXPECT_FALSE(pieces_of(std::span(data).subspan(kUnit, kUnit))[0].hole);
+}
+
+TEST(NbdReply, ChunksAreInNetworkOrder) {
+    Bytes out;
+    append_data_chunk(out, 0x0102030405060708, false, 0x1112131415161718, 0x20);
+    ASSERT_EQ(out.size(), kDataChunkSize);
+    EXPECT_EQ(number_at(out, 0, 4), 0x668e33efU);
+    EXPECT_EQ(number_at(out, 4, 2), 0U);
+    EXPECT_EQ(number_at(out, 6, 2), 1U);
+    EXPECT_EQ(number_at(out, 8, 8), 0x0102030405060708U);
+    EXPECT_EQ(number_at(out, 16, 4), 0x28U);
+    EXPECT_EQ(number_at(out, 20, 8), 0x1112131415161718U);
+    out.clear();
+    append_hole_chunk(out, 7, true, 8, 9);
+    ASSERT_EQ(out.size(), kHoleChunkSize);
+    EXPECT_EQ(number_at(out, 4, 2), 1U);
+    EXPECT_EQ(number_at(out, 6, 2), 2U);
+    EXPECT_EQ(number_at(out, 16, 4), 12U);
+    EXPECT_EQ(number_at(out, 28, 4), 9U);
+    out.clear();
+    append_error_chunk(out, 7, 5);
+    ASSERT_EQ(out.size(), kErrorChunkSize);
+    EXPECT_EQ(number_at(out, 4, 2), 1U);
+    EXPECT_EQ(number_at(out, 6, 2), 0x8001U);
+    EXPECT_EQ(number_at(out, 20, 4), 5U);
+}
+
+TEST(NbdRequest, AReadInOnePieceIsForClientsWithStructuredReplies) {
+    const ExportInfo info{"data", 1 << 30, 512, 1 << 20, false};
+    const Request whole{Command::read, kFlagDontFragment, 1, 0, 4096};
+    EXPECT_EQ(check(whole, info, true), 0);
+    EXPECT_EQ(check(whole, info), EINVAL);
+    EXPECT_EQ(check({Command::write, kFlagDontFragment, 1, 0, 4096}, info, true), EINVAL);
 }
 
 TEST_F(NegotiationTest, EndsWithClientsThatDoNotSpeakTheProtocol) {
