@@ -63,6 +63,8 @@ void look_at_mirror(const MirrorHealth& mirror, std::vector<Finding>& out) {
     if (mirror.unlocked) say(Severity::warning, fmt::format("{}: the target is unlocked", name));
     if (mirror.has_swap)
         out.push_back({Severity::warning, fmt::format("{}: it is used as swap", name), true});
+    if (!mirror.boot_mount.empty())
+        out.push_back({Severity::warning, fmt::format("{}: {}", name, mirror.boot_mount), true});
 }
 
 /// Jobs and mirrors say the same.

@@ -31,7 +31,8 @@ struct MirrorHealth {
     bool connected = false;
     bool unlocked = false;
     std::string problem;
-    bool has_swap = false;  // the volume is used as swap
+    bool has_swap = false;   // the volume is used as swap
+    std::string boot_mount;  // see boot_mounts.h
 };
 
 struct HealthInput {

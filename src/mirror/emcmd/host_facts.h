@@ -38,6 +38,8 @@ class HostFacts {
     virtual Result<> hold(const VolumeId& volume, const std::string& device) = 0;
     virtual void release(const VolumeId& volume) = 0;
     [[nodiscard]] virtual bool holds(const VolumeId& volume) const = 0;
+    /// The table of what is mounted at boot.
+    [[nodiscard]] virtual std::string fstab() const = 0;
     [[nodiscard]] virtual std::int64_t now_s() const = 0;  // seconds since 1970
 };
 

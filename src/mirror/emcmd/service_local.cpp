@@ -1,11 +1,13 @@
 // This program's own commands over the same things: volumes of this node, jobs.
 
 #include "base/text.h"
+#include "mirror/emcmd/boot_mounts.h"
 #include "mirror/emcmd/health.h"
 #include "mirror/emcmd/service.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace understudy::mirror::emcmd {
 
@@ -171,6 +173,9 @@ Task<Reply> Service::run_health(Command command) {
     input.updates_disabled = world_.files.exists(options_.layout.state() + kUpdatesOff);
     for (const auto& mirror : manager_.all()) {
         const control::MirrorView view = co_await mirror->view();
+        std::string boot_mount = boot_mount_problem(
+            host_.fstab(),
+            {view.record.device, options_.layout.root + "/dev/understudy/" + view.record.volume.str()});
         for (const control::PeerView& peer : view.peers) {
             if (view.record.role != Role::source && peer.record.node != view.record.main().node) continue;
             MirrorHealth one;
@@ -184,6 +189,7 @@ Task<Reply> Service::run_health(Command command) {
             one.problem = peer.problem.empty() ? view.problem : peer.problem;
             if (const auto look = looks_.find(view.record.device); look != looks_.end())
                 one.has_swap = look->second.eligibility.swap;
+            one.boot_mount = std::exchange(boot_mount, {});  // said once
             input.mirrors.push_back(std::move(one));
         }
     }

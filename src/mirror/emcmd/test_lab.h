@@ -47,6 +47,7 @@ class FakeHost : public HostFacts {
     }
     void release(const VolumeId& volume) override { held_.erase(volume); }
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
+    [[nodiscard]] std::string fstab() const override { return {}; }
     [[nodiscard]] std::int64_t now_s() const override {
         return std::chrono::duration_cast<std::chrono::seconds>(world_.clock.now().time_since_epoch())
             .count();

@@ -22,6 +22,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 
 namespace understudy::mirror::emcmd {
@@ -283,6 +284,11 @@ void LinuxFacts::release(const VolumeId& volume) {
     if (at == held_.end()) return;
     close(at->second);
     held_.erase(at);
+}
+
+std::string LinuxFacts::fstab() const {
+    std::ifstream file("/etc/fstab");
+    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 std::int64_t LinuxFacts::now_s() const {

@@ -23,6 +23,7 @@ class LinuxFacts : public HostFacts {
     Result<> hold(const VolumeId& volume, const std::string& device) override;
     void release(const VolumeId& volume) override;
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
+    [[nodiscard]] std::string fstab() const override;
     [[nodiscard]] std::int64_t now_s() const override;
 
   private:
