@@ -449,7 +449,7 @@ def test_the_powershell_module_has_the_manuals_parameters() -> None:
     assert done.returncode == 0, done.stdout
 
 
-# Spec: EMC-279, EMC-280, EMC-281
+# Spec: EMC-279, EMC-280, EMC-281, REP-335
 def test_cleanupmirror_removes_every_remnant_and_nothing_else(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
     left.emcmd(".", "CREATEJOB", "kept", "", "left", "E", "127.0.0.1", "right", "E", "127.0.0.2", "S")

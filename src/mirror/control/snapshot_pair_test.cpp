@@ -200,7 +200,7 @@ TEST_F(Snapshots, AKilledTargetComesBackWithoutIt) {
     EXPECT_EQ(status(pair.right)["location"], "/snapshots");
 }
 
-// Spec: REP-319, REP-320, MOP-192, MOP-193, MOP-194, EMC-120, EMC-121, EMC-122, EMC-124, EMC-125
+// Spec: REP-289, REP-319, REP-320, MOP-192, MOP-193, MOP-194, EMC-120, EMC-121, EMC-122, EMC-124, EMC-125
 TEST_F(Snapshots, ALocationIsPerVolumeAndNodeAndStaysWhileASnapshotIsInIt) {
     EXPECT_EQ(pair.run(pair.right, {"snapshot", "location", "R"}).out, "");
     EXPECT_NE(location(pair.right, "snapshots").exit_code, 0);
