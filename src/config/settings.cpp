@@ -136,6 +136,8 @@ constexpr auto kTable = std::to_array<Setting>({
     {"LagLimitMB", integer, "0", 0, 1000000, "MiB", "The same in bytes; 0: any number."},
     {"BlockWritesOnLagLimit", boolean, "1", 0, 1, "",
      "1: writes wait while the target is so far behind; 0: the mirror pauses and resyncs."},
+    {"CopyFreeSpace", boolean, "0", 0, 1, "",
+     "1: a resync in full also sends what the volume's ext4 or XFS file system does not use."},
     {"AutoResyncOnBoot", integer, "0", 0, 2, "", "2: every start of mirrord resyncs a mirror in full."},
     {"AutoResyncOnContinue", integer, "0", 0, 2, "", "2: continuing a paused mirror resyncs it in full."},
     {"TargetDispatchPort", integer, "9999", 1, 65535, "",

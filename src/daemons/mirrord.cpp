@@ -6,6 +6,7 @@
 #include "mirror/control/commands.h"
 #include "mirror/control/posix/data_sockets.h"
 #include "mirror/control/posix/devices.h"
+#include "mirror/control/posix/file_systems.h"
 #include "mirror/control/posix/keeper_start.h"
 #include "mirror/control/posix/reactor_host.h"
 #include "mirror/control/posix/snapshot_tools.h"
@@ -184,6 +185,7 @@ Result<> serve(const Arguments& arguments) {
     LinuxDevices devices;
     EngineNotes notes(world, layout, node);
     LinuxSnapshotTools snapshots(world, layout, beside_this_program("understudy-quiesce"));
+    LinuxFileSystems file_systems(world, beside_this_program("understudy-fsmap"), layout.run());
     std::string no_reactor;
     Manager manager(
         world, options, links, devices,
@@ -195,7 +197,7 @@ Result<> serve(const Arguments& arguments) {
             messages::log(messages::Severity::critical, "{}", host.error().text);
             std::abort();
         },
-        &notes, &snapshots);
+        &notes, &snapshots, &file_systems);
     emcmd::LinuxFacts facts;
     emcmd::Service service(world, manager, facts,
                            {.layout = layout, .node = node, .dispatch_port = options.dispatch_port});

@@ -51,6 +51,7 @@ struct MirrorParameters {
     std::uint32_t lag_limit_mb = 0;
     bool block_writes_on_lag_limit = true;
     bool full_resync_on_boot = false, full_resync_on_continue = false;  // Spec: REP-125
+    bool copy_free_space = false;  // a full resync also sends what the file system does not use
 };
 
 /// A comparison of both ends while they mirror.
@@ -62,7 +63,10 @@ struct CompareReport {
     static constexpr std::size_t kMostOffsets = 16;
     bool running = false;
     std::uint64_t compared_bytes = 0, total_bytes = 0;
-    std::uint64_t skipped_bytes = 0;     // being sent again already
+    std::uint64_t skipped_bytes = 0;  // being sent again already
+    std::uint64_t unused_bytes = 0;   // never sent: the file system does not use them
+    /// Of which only what was written had been sent, since a full resync left them out: sent as a whole now.
+    std::uint64_t completed_blocks = 0;
     std::uint64_t different_blocks = 0;  // of 64 KiB
     std::vector<std::uint64_t> offsets;  // of the first of them, bytes
     std::string stopped;                 // why not all was compared; empty when all was

@@ -241,7 +241,11 @@ void VolumeDriver::retire_roles() {
         target_->detach();
         former_targets_.push_back(std::move(target_));
     }
-    if (log_) log_->forget_epochs();
+    if (log_) {
+        log_->forget_epochs();
+        log_->left_out().forget();
+    }
+    unused_.reset();
 }
 
 void VolumeDriver::become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) {
@@ -390,6 +394,7 @@ void VolumeDriver::try_attach() {
     resync_link_ = std::make_unique<Link>(reactor_, std::move(sockets.resync_socket), resync_pool_,
                                           kResyncStaging, *this, throttle_);
     set_throttle();
+    if (source_) limit_full_copy(sockets.terms);
     if (std::exchange(attached_before_, true)) ++reconnects_;
     if (source_) source_->attach(sockets.terms, reactor_.now());
     if (target_) target_->attach(sockets.terms, reactor_.now());
@@ -560,6 +565,8 @@ VolumeStatus VolumeDriver::status() const {
         status.queue_requests = source_->queue_requests();
         status.queue_bytes = source_->queue_bytes();
         status.comparison = source_->comparison();
+        status.left_out_known = log_->left_out().known();
+        status.left_out_blocks = log_->left_out().count();
         status.suspended = source_->suspended();
         status.counters = source_->counters(reactor_.now());
     } else if (target_) {

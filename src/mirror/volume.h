@@ -61,6 +61,9 @@ struct VolumeStatus {
     bool suspended = false;  // source: the links broke, new ones may continue them. Spec: REP-096
     bool resumable = false;  // target: the same
     SourceCounters counters;
+    /// Source: it is known which blocks were never sent, and how many these are.
+    bool left_out_known = false;
+    std::uint64_t left_out_blocks = 0;
     CompareReport comparison;                      // of a source: the one under way, or the last
     SnapshotState snapshot = SnapshotState::none;  // of a target
     std::uint64_t snapshot_bytes = 0;              // that its file holds, holes not counted
@@ -140,6 +143,14 @@ class Volume : public BlockBackend {
     virtual void break_mirror() = 0;                             // Spec: REP-161
     virtual void set_type(MirrorType type) = 0;                  // Spec: REP-180
     virtual void set_parameters(const MirrorParameters& parameters) = 0;
+    /// --- what a full copy leaves out; see log/left_out.h
+    /// From here on it is noted what is written; ends an earlier such call and what was left out by it.
+    virtual void watch_writes(std::uint64_t number) = 0;
+    /// The file system was asked after watch_writes(number), while nothing that it had begun before was
+    /// under way. `copied`: the ends have been made equal in everything else already; otherwise the next
+    /// links begin with a copy of everything else. Nothing happens after a later watch_writes() or a change
+    /// of roles.
+    virtual void leave_out(std::uint64_t number, BlockRanges unused, bool copied) = 0;
     /// See Source::compare. Error besides: not a source.
     virtual void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) = 0;
     /// --- snapshots; see snapshot/snapshot.h

@@ -49,6 +49,8 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void break_mirror() override;
     void set_type(MirrorType type) override;
     void set_parameters(const MirrorParameters& parameters) override;
+    void watch_writes(std::uint64_t number) override;
+    void leave_out(std::uint64_t number, BlockRanges unused, bool copied) override;
     void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) override;
     void mark_snapshot(std::uint64_t number, std::function<void(Result<>)> done) override;
     Result<> prepare_snapshot(const SnapshotPlan& plan) override;
@@ -109,6 +111,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void set_throttle();
     void log_finished(int error);
     void try_attach();
+    void limit_full_copy(LinkTerms& terms);
     [[nodiscard]] bool may_attach();
     void flush_device(std::function<void(int)> done);
     void retire_roles();
@@ -133,7 +136,9 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     std::unique_ptr<LogFile> log_file_;
     bool commit_wanted_ = false;
     bool log_failure_told_ = false;
-    bool bits_given_ = false;  // by replace_dirty(): known although the log was new
+    std::uint64_t watch_number_ = 0;     // of the last watch_writes()
+    std::optional<BlockRanges> unused_;  // the next links begin with a copy of everything else
+    bool bits_given_ = false;            // by replace_dirty(): known although the log was new
     std::vector<std::function<void()>> after_commit_;
 
     Role role_ = Role::none;

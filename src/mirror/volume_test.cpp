@@ -700,6 +700,78 @@ TEST_F(VolumeTest, ATargetMayBeLargerThanTheReplicatedSizeButNotSmaller) {
     EXPECT_FALSE(Volume::open(*reactor, wanted, right_events));
 }
 
+// Spec: REP-029, REP-110, REP-355
+TEST_F(VolumeTest, WhatAFullCopyLeavesOutIsNeitherSentNorComparedUntilItIsWritten) {
+    constexpr std::uint64_t kBlocks = kSize / kBlock;
+    for (const char* name : {"left", "right"}) {
+        std::ofstream file(path(name), std::ios::in | std::ios::out);
+        for (std::uint64_t at = 0; at < kSize; at += 4096)
+            file << std::string(4096, name[0]);
+    }
+    const auto differing = [this] {
+        std::vector<std::uint64_t> out;
+        const std::string here = content(path("left")), there = content(path("right"));
+        for (std::uint64_t block = 0; block * kBlock < kSize; ++block)
+            if (here.compare(block * kBlock, kBlock, there, block * kBlock, kBlock) != 0)
+                out.push_back(block);
+        return out;
+    };
+    left = open("left", left_events);
+    right = open("right", right_events);
+    ASSERT_TRUE(left && right);
+    left->become_source(MirrorState::pending, PauseCause::none, true);
+    right->become_target();
+    left->watch_writes(1);
+    left->leave_out(1, {{5, 1}}, false);  // overtaken by the next question
+    left->watch_writes(2);
+    ASSERT_EQ(write(*left, 102 * kBlock + 4096, 4096, 7), 0);  // while the file system is asked
+    left->leave_out(1, {{5, 1}}, false);
+    left->leave_out(2, {{100, 6}}, false);
+    join(*left, *right, ResyncKind::full);
+    ASSERT_TRUE(run_until([&] {
+        return left->status().state == MirrorState::mirroring && right->status().consistent &&
+               right->status().state == MirrorState::mirroring;
+    }));
+    EXPECT_EQ(differing(), (std::vector<std::uint64_t>{100, 101, 103, 104, 105}));
+    EXPECT_EQ(left->status().resync_bytes_sent, kSize - 5 * kBlock);
+    EXPECT_EQ(left->status().left_out_blocks, 5U);
+    const auto compare = [this](CompareReport& report) {
+        bool done = false;
+        left->compare({1 << 30, false}, [&](Result<CompareReport> result) {
+            ASSERT_TRUE(result) << result.error().text;
+            report = *result;
+            done = true;
+        });
+        ASSERT_TRUE(run_until([&] { return done && left->status().dirty_blocks == 0; }));
+    };
+    CompareReport report;
+    compare(report);
+    EXPECT_EQ(report.unused_bytes, 5 * kBlock);
+    EXPECT_EQ(report.different_blocks + report.completed_blocks, 0U);
+    // A part is used now: the file system never reads the rest, and a comparison makes it equal all the same.
+    ASSERT_EQ(write(*left, 104 * kBlock, 4096, 9), 0);
+    EXPECT_EQ(content(path("right")).substr(104 * kBlock, 4096), std::string(4096, 9));
+    compare(report);
+    EXPECT_EQ(report.completed_blocks, 1U);
+    EXPECT_EQ(report.different_blocks, 0U);
+    EXPECT_EQ(report.compared_bytes + report.skipped_bytes + report.unused_bytes + kBlock, kSize);
+    EXPECT_EQ(differing(), (std::vector<std::uint64_t>{100, 101, 103, 105}));
+    // After the loss of the link nothing more is owed.
+    cut();
+    ASSERT_TRUE(run_until([&] { return left_events.lost == 1; }));
+    EXPECT_LT(left->status().dirty_blocks, kBlocks / 2);
+    left->resume();
+    join(*left, *right, ResyncKind::partial);
+    ASSERT_TRUE(run_until([&] { return left->status().state == MirrorState::mirroring; }));
+    EXPECT_EQ(differing(), (std::vector<std::uint64_t>{100, 101, 103, 105}));
+    // In full, and nobody was asked.
+    left->detach();
+    join(*left, *right, ResyncKind::full);
+    ASSERT_TRUE(run_until([&] { return left_events.synced == 3; }));
+    EXPECT_TRUE(equal());
+    EXPECT_FALSE(left->status().left_out_known);
+}
+
 TEST_F(VolumeTest, AnUnreplicatedVolumeGoesStraightToItsDevice) {
     VolumeOptions alone = options("left");
     alone.has_target = false;

@@ -96,6 +96,7 @@ Json json_of(const MirrorView& view, const PeerView& peer) {
         {"dirty_bytes", peer.volume.dirty_blocks * 65536},
         {"resync_bytes_sent", peer.volume.resync_bytes_sent},
         {"resync_pass", peer.volume.resync_pass},
+        {"left_out_blocks", peer.volume.left_out_blocks},
         {"queue_requests", peer.volume.queue_requests},
         {"queue_bytes", peer.volume.queue_bytes},
         {"log_commits", peer.volume.log_commits},
@@ -113,6 +114,7 @@ Json json_of(const MirrorView& view, const PeerView& peer) {
         {"comparison",
          {{"running", peer.volume.comparison.running},
           {"compared_bytes", peer.volume.comparison.compared_bytes},
+          {"unused_bytes", peer.volume.comparison.unused_bytes},
           {"different_blocks", peer.volume.comparison.different_blocks}}},
         {"problem", peer.problem},
     };
@@ -375,6 +377,12 @@ Task<Reply> CommandService::verify(std::shared_ptr<Mirror> mirror, Command comma
                     text::human_bytes(report.total_bytes));
     if (report.skipped_bytes > 0)
         text += fmt::format(" ({} were being sent again)", text::human_bytes(report.skipped_bytes));
+    if (report.unused_bytes > 0)
+        text +=
+            fmt::format(" ({} are free space that was never copied)", text::human_bytes(report.unused_bytes));
+    if (report.completed_blocks > 0)
+        text += fmt::format(" ({} blocks were free when the volume was copied; they are sent as a whole now)",
+                            report.completed_blocks);
     if (report.different_blocks == 0) {
         text += ", no difference\n";
     } else {
@@ -387,7 +395,13 @@ Task<Reply> CommandService::verify(std::shared_ptr<Mirror> mirror, Command comma
     if (!report.stopped.empty())
         co_return config::failure({Code::failure, fmt::format("{}{}", text, report.stopped), 0});
     if (report.different_blocks > 0 && !options.repair)
-        co_return config::failure({Code::failure, text + "--repair sends them again", 0});
+        co_return config::failure(
+            {Code::failure,
+             text + (mirror->record().free_left_out
+                         ? "--repair sends them again; blocks that were free in part when the volume was "
+                           "copied can be among them, without harm"
+                         : "--repair sends them again"),
+             0});
     co_return config::success(text);
 }
 

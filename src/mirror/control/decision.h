@@ -21,14 +21,15 @@ struct EndSummary {
     Role role = Role::none;
     std::uint64_t role_epoch = 0;
     Generations generations;
-    bool consistent = true;     // false: target of a resync that has not finished
-    bool log_valid = true;      // false: its dirty bits were lost
-    bool unlocked = false;      // target opened to local writes
-    bool serving = false;       // source: accepts writes now
-    bool demoted = false;       // source that has given up its device and waits for the other's promotion
-    bool yielded = false;       // target by the administrator's decision in a split brain
-    bool split_brain = false;   // source that knows it
-    bool log_complete = false;  // source: its log holds what the peer wrote as well
+    bool consistent = true;      // false: target of a resync that has not finished
+    bool log_valid = true;       // false: its dirty bits were lost
+    bool unlocked = false;       // target opened to local writes
+    bool serving = false;        // source: accepts writes now
+    bool demoted = false;        // source that has given up its device and waits for the other's promotion
+    bool yielded = false;        // target by the administrator's decision in a split brain
+    bool split_brain = false;    // source that knows it
+    bool log_complete = false;   // source: its log holds what the peer wrote as well
+    bool free_left_out = false;  // free space was left out of a copy: there both ends differ
     std::uint64_t dirty_blocks = 0;
     std::uint64_t size = 0;
     std::uint32_t sector_size = 0;

@@ -25,7 +25,7 @@ bool is_v6(const std::string& address) {
 }  // namespace
 
 Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
-                 MakeHost make_host, ClusterNotes* notes, SnapshotTools* snapshots)
+                 MakeHost make_host, ClusterNotes* notes, SnapshotTools* snapshots, FileSystems* file_systems)
     : world_(world),
       options_(std::move(options)),
       records_(world.files, options_.layout.mirrors()),
@@ -40,7 +40,8 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
                     options_.settings,
                     options_.offer,
                     options_.layout.bitmaps(),
-                    snapshots},
+                    snapshots,
+                    file_systems},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}

@@ -45,10 +45,12 @@ class Manager {
   public:
     using MakeHost = std::function<std::unique_ptr<VolumeHost>(const VolumeId&, HostEvents&)>;
 
-    /// `links`, `devices`, `notes` and `snapshots` outlive the manager; without `notes` no cluster protects
-    /// the volumes, without `snapshots` none can be taken.
+    /// `links`, `devices`, `notes`, `snapshots` and `file_systems` outlive the manager; without `notes` no
+    /// cluster protects the volumes, without `snapshots` none can be taken, without `file_systems` everything
+    /// is copied.
     Manager(runtime::World world, ManagerOptions options, DataLinks& links, Devices& devices,
-            MakeHost make_host, ClusterNotes* notes = nullptr, SnapshotTools* snapshots = nullptr);
+            MakeHost make_host, ClusterNotes* notes = nullptr, SnapshotTools* snapshots = nullptr,
+            FileSystems* file_systems = nullptr);
     Manager(const Manager&) = delete;
     Manager& operator=(const Manager&) = delete;
     ~Manager();

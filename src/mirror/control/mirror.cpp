@@ -261,6 +261,7 @@ Task<Result<CompareReport>> Mirror::compare(std::string peer, CompareOptions opt
             co_return fail(Code::failure, "volume {} is being compared with {} already", record_.volume.str(),
                            one);
     }
+    co_await leave_out_of_comparison(peer);
     Result<CompareReport> report = co_await host_->compare(peer, options);
     if (!report) co_return fail(report.error());
     if (report->different_blocks > 0)
@@ -407,6 +408,7 @@ Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
     }
     for (const std::string& peer : names())
         host_->become_source(peer, MirrorState::pending, PauseCause::none, mark_all_dirty);
+    if (mark_all_dirty) co_await learn_free_space_of_new();
     role_checked_ = true;
     update_gate();
     auto started = co_await start_export();
@@ -450,6 +452,7 @@ Task<EndSummary> Mirror::summary(std::string peer) {
     out.yielded = record_.yielded;
     out.split_brain = one && one->split_brain;
     out.dirty_blocks = volume.dirty_blocks;
+    out.free_left_out = record_.free_left_out;
     out.size = source() || !open_ ? record_.size : device_size_;
     out.sector_size = record_.sector_size;
     if (!source() && !record_.origin.empty() && record_.origin != peer) {

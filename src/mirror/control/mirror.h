@@ -15,6 +15,7 @@
 #include "config/settings.h"
 #include "mirror/control/cluster_notes.h"
 #include "mirror/control/counters.h"
+#include "mirror/control/file_systems.h"
 #include "mirror/control/operation_lock.h"
 #include "mirror/control/peer_call.h"
 #include "mirror/control/snapshot_tools.h"
@@ -48,8 +49,9 @@ struct Surroundings {
     DegradeOptions degrade{};
     config::Settings settings{};  // of the data path; see parameters.h
     wire::Offer offer = wire::offer_of_this_build();
-    std::string bitmaps{};               // where intent logs are kept by default
-    SnapshotTools* snapshots = nullptr;  // nullptr: none can be taken
+    std::string bitmaps{};                // where intent logs are kept by default
+    SnapshotTools* snapshots = nullptr;   // nullptr: none can be taken
+    FileSystems* file_systems = nullptr;  // nullptr: none is known
     /// Told of each change of a record, after it is durable; must return quickly.
     std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
 };
@@ -189,6 +191,8 @@ class Mirror : private HostEvents {
         bool synced = false;        // the session has come into sync
         ResyncKind session_kind = ResyncKind::none;
         std::uint64_t session = 0;
+        /// Source: for a copy of all of the volume, which blocks its file system does not use.
+        enum class FreeSpace { unknown, asked, told } free_space = FreeSpace::unknown;
         GenerationId told = 0;  // source: the newest id that the target of this session knows
         bool hold = false;      // writes wait for a session under way, to start it with equal ends
         bool connecting = false;
@@ -200,6 +204,7 @@ class Mirror : private HostEvents {
         GenerationId source_current = 0;
         std::vector<GenerationId> source_history;
         std::uint64_t source_epoch = 0;
+        bool source_left_out = false;  // free space was left out of this copy
 
         /// Writes are the target's too, now or when the links have been replaced.
         [[nodiscard]] bool in_session() const { return linked || interrupted; }
@@ -269,7 +274,22 @@ class Mirror : private HostEvents {
     runtime::Task<> ask_whether_target_died(std::string peer, std::uint64_t session);
     runtime::Task<PeerReply> on_advance(std::string caller, PeerRequest request);
 
-    runtime::Task<SideChanges> changes(std::string peer);  // mirror_split.cpp
+    // mirror_split.cpp
+    runtime::Task<SideChanges> changes(std::string peer);
+    runtime::Task<> name_files(SideChanges& side, BlockRanges ranges);
+
+    // mirror_free_space.cpp: what a full copy leaves out
+    /// nullptr: nothing can be asked, or must not be. A virtual machine's disk holds what somebody else has
+    /// made there, which the host's kernel had better not read.
+    [[nodiscard]] FileSystems* file_systems() const {
+        return record_.export_kind == ExportKind::nbd ? nullptr : around_.file_systems;
+    }
+    bool learns_free_space_first(const std::string& peer, const Decision& decision, const EndSummary& self);
+    runtime::Task<> learn_free_space(std::string peer);
+    runtime::Task<> learn_free_space_of_new();
+    void leave_out(const std::string& peer, std::uint64_t number, Result<BlockRanges> unused);
+    runtime::Task<Result<BlockRanges>> unused_blocks(std::string peer);
+    runtime::Task<> leave_out_of_comparison(std::string peer);
 
     // mirror_snapshot.cpp
     [[nodiscard]] std::string snapshot_file() const;
@@ -368,6 +388,8 @@ class Mirror : private HostEvents {
     std::vector<DegradeAnswer> alone_waiters_;  // at most a few: one for each loss of a link
     std::optional<runtime::TimerId> note_timer_;
     OperationLock notes_lock_;  // a note and its withdrawal never overtake each other
+
+    std::uint64_t watches_ = 0;  // calls of VolumeHost::watch_writes()
 
     SnapshotState snapshot_ = SnapshotState::none;
     std::string snapshot_peer_;  // whose mirror it is of

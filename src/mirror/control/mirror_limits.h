@@ -16,6 +16,8 @@ inline constexpr runtime::Duration kConnectLimit = std::chrono::seconds(3);
 inline constexpr runtime::Duration kResumeLimit = std::chrono::seconds(2);
 inline constexpr runtime::Duration kHelloLimit = std::chrono::seconds(15);
 inline constexpr runtime::Duration kQueryLimit = std::chrono::seconds(2);
+// What a side of a split brain has changed, with the names of files, which take time to find.
+inline constexpr runtime::Duration kFilesLimit = std::chrono::seconds(15);
 // A source that starts asks its peer for so long whether it was promoted; a peer that does not answer counts
 // as absent, because a node must be able to start alone. Spec: REP-237.
 inline constexpr runtime::Duration kBootCheckLimit = std::chrono::seconds(1);

@@ -157,6 +157,7 @@ Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limi
         const Decision decision = decide(self, reply->summary);
         switch (decision.verdict) {
             case Verdict::attach:
+                if (learns_free_space_first(peer, decision, self)) break;
                 joined = co_await join_target(peer, self, *reply);
                 break;
             case Verdict::become_target:
@@ -268,6 +269,7 @@ Task<bool> Mirror::join_target(std::string peer, EndSummary self, PeerReply repl
     leg->synced = false;
     leg->told = self.generations.current;
     leg->session_kind = decision.resync;
+    leg->free_space = Leg::FreeSpace::unknown;
     leg->backoff = kConnectBackoffStart;
     if (!must_go_alone()) alone_wanted_ = false;
     co_return true;
@@ -453,6 +455,7 @@ Result<PeerReply> Mirror::begin_session(const std::string& peer, const EndSummar
     const std::uint64_t session = ++leg.session;
     const Generations generations = source.generations;
     const std::uint64_t epoch = source.role_epoch;
+    leg.source_left_out = source.free_left_out;
     auto port = around_.links.expect(
         record_.volume, record_.peer(peer)->local_address, reply.session, reply.key,
         [this, peer, session, terms, generations, epoch, id = reply.session](LinkResult links) {
@@ -485,6 +488,7 @@ void Mirror::links_ready(const std::string& peer, std::uint64_t session, LinkRes
     if (terms.kind != ResyncKind::none && !terms.resume) next.consistent = false;
     // An older source must not find a target here while the newer one is away.
     next.role_epoch = std::max(next.role_epoch, next.yielded ? 0 : leg.source_epoch);
+    next.free_left_out = next.free_left_out || leg.source_left_out;
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     const auto [data, resync] = (*links)->take();
     host_->attach(peer, data, resync, terms);

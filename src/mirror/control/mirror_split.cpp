@@ -10,11 +10,12 @@ using runtime::Task;
 Task<SideChanges> Mirror::changes(std::string peer) {
     BlockRanges ranges;
     if (open_) ranges = co_await host_->dirty_ranges(peer);
-    SideChanges side = side_of(around_.node, std::move(ranges));
+    SideChanges side = side_of(around_.node, ranges);
     side.known = open_ && record_.peer(peer)->log_valid;
     side.source = source();
     // An end that has gone on alone says so by its generation; a yielded one keeps the time.
     if (!record_.generations(peer).peer_may_hold_current) side.since_s = record_.alone_since_s;
+    co_await name_files(side, std::move(ranges));
     co_return side;
 }
 
@@ -28,6 +29,27 @@ Task<Result<BlockRanges>> Mirror::dirty_ranges(std::string peer) {
     co_return out;
 }
 
+/// Which files lie there, as far as that can be told within a few seconds.
+Task<> Mirror::name_files(SideChanges& side, BlockRanges ranges) {
+    if (!open_ || !side.known || ranges.empty() || file_systems() == nullptr) co_return;
+    FileSystems::Place place;
+    place.device = record_.device;
+    if (exporting_) place.exported = device_path_;
+    Result<FileNames> found = co_await file_systems()->files(std::move(place), std::move(ranges));
+    if (!found) {
+        side.files_note = fmt::format("not known: {}", found.error().text);
+        co_return;
+    }
+    side.files_found = found->found;
+    for (std::string& name : found->names)
+        if (side.files.size() < kMostSideFiles && name.size() <= kMostNameBytes)
+            side.files.push_back(std::move(name));
+    if (!found->complete)
+        side.files_note = "there may be more: not all of the file system was looked at";
+    else if (found->found == 0)
+        side.files_note = "none: the changes are of deleted files or of the file system itself";
+}
+
 Task<Result<std::string>> Mirror::split_view(std::string peer, bool json) {
     if (!open_)
         co_return fail(Code::failure, "volume {} is not open on {}: {}", record_.volume.str(), around_.node,
@@ -39,7 +61,7 @@ Task<Result<std::string>> Mirror::split_view(std::string peer, bool json) {
     for (const PeerRecord& one : record_.peers)
         if (which->size() > 1 && one.split_brain) peer = one.node;
     SideChanges self = co_await changes(peer);
-    const CallLimits limits{.connect = kConnectLimit, .answer = kQueryLimit};
+    const CallLimits limits{.connect = kConnectLimit, .answer = kFilesLimit};
     auto reply = co_await call_peer(world_, address_of(peer), request(RequestKind::changes, peer), limits);
     if (!reply)
         co_return fail(reply.error().code, "{} does not say what it changed: {}", peer, reply.error().text);

@@ -20,6 +20,7 @@ constexpr auto kTable = std::to_array<Parameter>({
     {"BlockWritesOnLagLimit", true, at_once},
     {"BlockWritesOnLimitReached", true, at_once},
     {"CompressionLevel", true, at_once},
+    {"CopyFreeSpace", true, at_once},
     {"LagLimitMB", true, at_once},
     {"LagLimitMs", true, at_once},
     {"MaxPingMisses", true, at_once},
@@ -139,6 +140,7 @@ MirrorParameters parameters_of(const config::Settings& settings, const OwnParame
     out.block_writes_on_lag_limit = where("BlockWritesOnLagLimit").boolean("BlockWritesOnLagLimit");
     out.full_resync_on_boot = number("AutoResyncOnBoot") == kAlwaysFull;
     out.full_resync_on_continue = number("AutoResyncOnContinue") == kAlwaysFull;
+    out.copy_free_space = where("CopyFreeSpace").boolean("CopyFreeSpace");
     out.dont_flush_async_queue = names(settings.text("DontFlushAsyncQueue"), volume);
 
     std::uint32_t most_reads = out.resync_reads;

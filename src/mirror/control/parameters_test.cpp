@@ -69,6 +69,7 @@ TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
                                {"BlockWritesOnLagLimit", "0"},
                                {"BlockWritesOnLimitReached", "1"},
                                {"CompressionLevel", "4"},
+                               {"CopyFreeSpace", "1"},
                                {"LagLimitMB", "12"},
                                {"LagLimitMs", "1300"},
                                {"MaxPingMisses", "5"},
@@ -86,6 +87,7 @@ TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
     EXPECT_EQ(out.bandwidth_throttle_kbit, 8000U);
     EXPECT_EQ(out.bitmap_bytes_per_block, 131072U);
     EXPECT_TRUE(out.block_writes_on_limit_reached);
+    EXPECT_TRUE(out.copy_free_space);
     EXPECT_TRUE(out.full_resync_on_boot);
     EXPECT_TRUE(out.full_resync_on_continue);
     EXPECT_FALSE(out.block_writes_on_lag_limit);
@@ -142,11 +144,12 @@ constexpr Wanted kWanted[] = {
     {"LagLimitMs", "0", 0, 86400000, true, Effect::at_once},
     {"LagLimitMB", "0", 0, 1000000, true, Effect::at_once},
     {"BlockWritesOnLagLimit", "1", 0, 1, true, Effect::at_once},
+    {"CopyFreeSpace", "0", 0, 1, true, Effect::at_once},
 };
 
 // Spec: REP-104, REP-275, REP-295, REP-269, REP-270, REP-271, REP-272, REP-274, REP-276, REP-277, REP-278,
 // REP-279, REP-280, REP-281, REP-283, REP-284, REP-285, REP-286, REP-287, REP-290, REP-291, REP-292, REP-296,
-// REP-297, REP-298, REP-299
+// REP-293, REP-294, REP-297, REP-298, REP-299
 TEST(Parameters, EachHasItsDefaultRangeScopeAndMoment) {
     const config::Settings none;
     ASSERT_EQ(std::size(kWanted), parameter_table().size());

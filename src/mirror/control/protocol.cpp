@@ -45,6 +45,8 @@ constexpr auto kSummaryFields = std::tuple{
     SummaryField{&EndSummary::yielded, &wire::Summary::yielded, &wire::Summary::set_yielded},
     SummaryField{&EndSummary::split_brain, &wire::Summary::split_brain, &wire::Summary::set_split_brain},
     SummaryField{&EndSummary::log_complete, &wire::Summary::log_complete, &wire::Summary::set_log_complete},
+    SummaryField{&EndSummary::free_left_out, &wire::Summary::free_left_out,
+                 &wire::Summary::set_free_left_out},
     SummaryField{&EndSummary::dirty_blocks, &wire::Summary::dirty_blocks, &wire::Summary::set_dirty_blocks},
     SummaryField{&EndSummary::size, &wire::Summary::size, &wire::Summary::set_size},
     SummaryField{&EndSummary::sector_size, &wire::Summary::sector_size, &wire::Summary::set_sector_size},

@@ -283,6 +283,7 @@ std::string encode(const MirrorRecord& record) {
         {"alone_noted", record.alone_noted},
         {"alone_since", record.alone_since_s},
         {"snapshot_location", record.snapshot_location},
+        {"free_left_out", record.free_left_out},
         {"peers", peers},
     };
     // Text that is not UTF-8 (a device path may be anything) must not stop a transition.
@@ -326,6 +327,7 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     if (json.contains("alone_noted")) record.alone_noted = reader.flag("alone_noted");
     if (json.contains("alone_since"))
         record.alone_since_s = static_cast<std::int64_t>(reader.number("alone_since", 0, INT64_MAX));
+    if (json.contains("free_left_out")) record.free_left_out = reader.flag("free_left_out");
     if (json.contains("snapshot_location")) record.snapshot_location = reader.text("snapshot_location");
     if (format == 1) {
         read_old_peer(reader, json, record);

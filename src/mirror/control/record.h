@@ -71,6 +71,9 @@ struct MirrorRecord {
     bool alone_noted = true;         // the cluster knows that this end goes on alone with this generation
     std::int64_t alone_since_s = 0;  // when it began to, seconds since 1970
 
+    /// Free space was left out when this volume was copied: what the file system does not use differs.
+    bool free_left_out = false;
+
     std::string snapshot_location;  // directory of its snapshots' files; empty: none can be taken
 
     /// nullptr: no such host.

@@ -55,6 +55,7 @@ MirrorRecord full_record() {
     record.alone_noted = false;
     record.alone_since_s = 1700000000;
     record.snapshot_location = "/var/snapshots";
+    record.free_left_out = true;
     PeerRecord peer;
     peer.node = "right";
     peer.local_address = "10.0.0.1";
@@ -173,14 +174,14 @@ TEST(Record, EveryMissingFieldIsNamed) {
         ++lines;
         // Younger than the format: a record without them is one of the first release.
         if (name == "alone_noted" || name == "alone_since" || name == "export_wanted" ||
-            name == "snapshot_location") {
+            name == "snapshot_location" || name == "free_left_out") {
             EXPECT_TRUE(read) << name;
             continue;
         }
         ASSERT_FALSE(read) << name;
         EXPECT_NE(read.error().text.find(name), std::string::npos) << read.error().text;
     }
-    EXPECT_EQ(lines, 23U);
+    EXPECT_EQ(lines, 24U);
 }
 
 TEST(Record, APeersMissingFieldIsNamedAndNoneOrTooManyPeersAreRefused) {

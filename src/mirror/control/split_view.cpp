@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <span>
 
 namespace understudy::mirror::control {
 
@@ -34,16 +35,30 @@ std::string side_text(const SideChanges& side) {
                            text::human_bytes(side.blocks * kSideBlockBytes));
     if (side.since_s != 0) out += ", alone since " + time_text(side.since_s);
     if (!side.source) out += "; as target it takes what the other has";
-    return out + "\n";
+    out += "\n";
+    if (side.files_found > 0)
+        out += fmt::format("        {} files and directories lie there:\n", side.files_found);
+    for (const std::string& name : std::span(side.files).first(std::min(side.files.size(), kMostShownFiles)))
+        out += fmt::format("            {}\n", name);
+    if (side.files_found > std::min(side.files.size(), kMostShownFiles)) out += "            ...\n";
+    if (!side.files_note.empty()) out += fmt::format("        files: {}\n", side.files_note);
+    return out;
 }
 
 Json json_of(const SideChanges& side) {
     Json ranges = Json::array();
     for (const BlockRange& range : side.ranges)
         ranges.push_back({range.first, range.count});
-    return {{"node", side.node},     {"known", side.known},     {"source", side.source},
-            {"blocks", side.blocks}, {"since_s", side.since_s}, {"complete", side.complete},
-            {"ranges", ranges}};
+    return {{"node", side.node},
+            {"known", side.known},
+            {"source", side.source},
+            {"blocks", side.blocks},
+            {"since_s", side.since_s},
+            {"complete", side.complete},
+            {"ranges", ranges},
+            {"files", side.files},
+            {"files_found", side.files_found},
+            {"files_note", side.files_note}};
 }
 
 }  // namespace
@@ -59,6 +74,7 @@ SideChanges side_of(std::string node, BlockRanges ranges) {
 }
 
 std::string encode(const SideChanges& side) {
+    // A name that is not UTF-8 travels with replacement characters.
     return json_of(side).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -83,6 +99,20 @@ Result<SideChanges> decode_side(std::string_view text) {
     side.complete = json["complete"].get<bool>();
     side.blocks = json["blocks"].get<std::uint64_t>();
     side.since_s = json["since_s"].get<std::int64_t>();
+    // Younger than the rest.
+    if (json.contains("files")) {
+        if (!of_kind("files", &Json::is_array) || !of_kind("files_found", &Json::is_number_unsigned) ||
+            !of_kind("files_note", &Json::is_string) || json["files"].size() > kMostSideFiles)
+            return damaged;
+        for (const Json& name : json["files"]) {
+            if (!name.is_string() || name.get_ref<const std::string&>().size() > kMostNameBytes)
+                return damaged;
+            side.files.push_back(name.get<std::string>());
+        }
+        side.files_found = json["files_found"].get<std::uint64_t>();
+        side.files_note = json["files_note"].get<std::string>();
+        if (side.files_found < side.files.size()) return damaged;
+    }
     std::uint64_t end = 0;
     for (const Json& pair : json["ranges"]) {
         if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() ||

@@ -8,11 +8,16 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace understudy::mirror::control {
 
 /// Ranges that travel in one reply; a side that is more scattered tells its number of blocks only.
 inline constexpr std::size_t kMostSideRanges = 2048;
+/// Names of files that are shown to a person; JSON has all that were told.
+inline constexpr std::size_t kMostShownFiles = 20;
+/// Names of files that travel in one reply, and how long one may be.
+inline constexpr std::size_t kMostSideFiles = 100, kMostNameBytes = 4096;
 
 /// One side. Its blocks, of 64 KiB, are those that its intent log says may differ from what both had last:
 /// every one that it changed, and perhaps some that it had just written before.
@@ -24,6 +29,11 @@ struct SideChanges {
     std::int64_t since_s = 0;  // seconds since 1970; 0: it has not gone on alone
     bool complete = true;      // `ranges` has all of them
     BlockRanges ranges;        // in order, apart from each other
+    /// Files that lie in the changed blocks as this side has them now: some that have not changed share a
+    /// block with others, those that were deleted have no name any more.
+    std::vector<std::string> files;
+    std::uint64_t files_found = 0;  // also those that are not in `files`
+    std::string files_note;  // why no files are known, or not all; a peer of an older build says nothing
 
     friend bool operator==(const SideChanges&, const SideChanges&) = default;
 };

@@ -43,6 +43,35 @@ TEST(SplitView, WhatIsNotKnownIsSaid) {
     EXPECT_EQ(common_blocks(scattered, side({{1, 1}})), std::nullopt);
 }
 
+// Spec: MOP-096
+TEST(SplitView, FilesAreShownUpToANumberAndTravelUpToAnother) {
+    SideChanges one = side({{0, 4}});
+    for (std::size_t i = 0; i < kMostSideFiles; ++i)
+        one.files.push_back(fmt::format("/file {}", i));
+    one.files_found = 1234;
+    one.files_note = "there may be more";
+    const std::string text = describe_split("data", one, side({}));
+    EXPECT_NE(text.find("1234 files and directories lie there"), std::string::npos) << text;
+    EXPECT_NE(text.find("/file 19\n            ...\n"), std::string::npos) << text;
+    EXPECT_EQ(text.find("/file 20\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("files: there may be more"), std::string::npos) << text;
+    const auto read = decode_side(encode(one));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(*read, one);
+    one.files.emplace_back("one too many");
+    EXPECT_FALSE(decode_side(encode(one)));
+    one.files = {std::string(kMostNameBytes + 1, 'x')};
+    EXPECT_FALSE(decode_side(encode(one)));
+    one.files = {"more names", "than files"};
+    one.files_found = 1;
+    EXPECT_FALSE(decode_side(encode(one)));
+    // A peer of an older build knows nothing of files.
+    std::string old = encode(side({{0, 4}}));
+    const auto at = old.find("\"files\"");
+    old.replace(at, 7, "\"other\"");
+    EXPECT_TRUE(decode_side(old));
+}
+
 TEST(SplitView, ASideSurvivesTheWireAndNonsenseDoesNot) {
     const SideChanges one = side({{0, 4}, {10, 2}});
     const auto read = decode_side(encode(one));

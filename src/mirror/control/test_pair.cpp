@@ -112,6 +112,7 @@ VolumeStatus ModelHost::now(const std::string& peer) const {
     out.size = disk_.size;
     out.sector_size = disk_.sector;
     out.dirty_blocks = disk_.dirty.at(peer).size();
+    out.writes = writes_;
     if (snapshot_) out.snapshot = snapshot_->begun ? SnapshotState::active : SnapshotState::prepared;
     return out;
 }
@@ -123,6 +124,8 @@ Task<VolumeStatus> ModelHost::status(std::string peer) {
 
 void ModelHost::become_source(const std::string& peer, MirrorState state, PauseCause, bool mark_all_dirty) {
     Leg& leg = legs_.at(peer);
+    leg.written.reset();
+    leg.unused.reset();
     leg.role = Role::source;
     leg.state = state;
     quiesced_ = false;
@@ -133,6 +136,8 @@ void ModelHost::become_source(const std::string& peer, MirrorState state, PauseC
 
 void ModelHost::become_target(const std::string& peer) {
     legs_.at(peer).role = Role::target;
+    legs_.at(peer).written.reset();
+    legs_.at(peer).unused.reset();
     legs_.at(peer).state = MirrorState::paused;
     legs_.at(peer).recent.reset();
 }
@@ -194,6 +199,19 @@ Task<Result<>> ModelHost::replace_dirty(std::string peer, BlockRanges ranges) {
     co_return Result<>{};
 }
 
+void ModelHost::watch_writes(const std::string& peer, std::uint64_t number) {
+    Leg& leg = legs_.at(peer);
+    leg.watch = number;
+    leg.written.emplace();
+    leg.unused.reset();
+}
+
+void ModelHost::leave_out(const std::string& peer, std::uint64_t number, BlockRanges unused, bool copied) {
+    if (!legs_.contains(peer)) return;
+    Leg& leg = legs_.at(peer);
+    if (number == leg.watch && leg.written && !copied) leg.unused = std::move(unused);
+}
+
 Task<Result<CompareReport>> ModelHost::compare(std::string peer, CompareOptions options) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     const auto at = wire_.sessions.find(legs_.at(peer).session);
@@ -245,11 +263,16 @@ void ModelHost::attach(const std::string& peer, int data, int, LinkTerms terms) 
     }
     source->legs_.at(target->node_).state = target->legs_.at(source->node_).state = MirrorState::resync;
     auto& dirty = source->disk_.dirty[target->node_];
-    if (terms.kind == ResyncKind::full)
+    Leg& begun = source->legs_.at(target->node_);
+    const auto unused = std::exchange(begun.unused, std::nullopt);
+    if (terms.kind == ResyncKind::full || unused)
         for (std::size_t block = 0; block < kBlocks; ++block)
             dirty.insert(block);
     const auto& theirs = target->disk_.dirty[source->node_];
     dirty.insert(theirs.begin(), theirs.end());
+    for (const BlockRange& range : unused.value_or(BlockRanges()))
+        for (std::uint64_t block = range.first; block < range.first + range.count; ++block)
+            if (!begun.written->contains(block)) dirty.erase(block);
     std::weak_ptr<int> weak = source->alive_;
     source->world_.tasks.after(wire_.resync_takes, [source, data, weak, name = target->node_] {
         if (weak.lock() && source->legs_.contains(name) && source->legs_.at(name).session == data)
@@ -421,10 +444,12 @@ void ModelHost::write(std::size_t block, int value, bool* acknowledged) {
 void ModelHost::apply(const Waiting& write) {
     if (!source() || quiesced_) return;  // an I/O error
     disk_.blocks[write.block] = write.value;
+    ++writes_;
     Stalled stalled{{}, write};
     std::vector<ModelHost*> got;
     for (auto& [peer, leg] : legs_) {
         disk_.dirty[peer].insert(write.block);
+        if (leg.written) leg.written->insert(write.block);
         if (leg.suspended) {
             stalled.peers.insert(peer);
             continue;
@@ -625,6 +650,29 @@ Task<bool> ModelNotes::is_dead(std::string node) {
 
 // --- hosts
 
+Task<Result<BlockRanges>> ModelFileSystems::free_blocks(Place place) {
+    disk_.asked.push_back(place.exported);
+    co_await runtime::sleep_for(world_.tasks, 2ms);
+    if (disk_.while_asked) disk_.while_asked();
+    Result<BlockRanges> out = fail(Code::failure, "no known file system");
+    if (disk_.free) out = *disk_.free;
+    co_await runtime::sleep_for(world_.tasks, 2ms);
+    co_return out;
+}
+
+Task<Result<FileNames>> ModelFileSystems::files(Place, BlockRanges) {
+    co_await runtime::sleep_for(world_.tasks, 2ms);
+    Result<FileNames> out = fail(Code::failure, "no known file system");
+    if (!disk_.files.empty()) {
+        FileNames names;
+        names.type = "ext4";
+        names.names = disk_.files;
+        names.found = disk_.files.size();
+        out = names;
+    }
+    co_return out;
+}
+
 Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cluster,
                const std::string& node, mirror::wire::Offer offer, const std::string& settings)
     : world(world_in),
@@ -632,6 +680,7 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
       devices(disk),
       notes(world_in, cluster, node),
       snapshots(world_in, disk),
+      file_systems(world_in, disk),
       manager(
           world_in, {config::Layout{}, node, kDispatchPort, {}, *config::Settings::parse(settings), offer},
           links, devices,
@@ -640,7 +689,7 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
               host = made.get();
               return made;
           },
-          &notes, &snapshots),
+          &notes, &snapshots, &file_systems),
       commands(world_in, manager) {
     manager.start();
     (void)manager.listen("0.0.0.0");

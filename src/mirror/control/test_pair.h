@@ -6,7 +6,9 @@
 #include "mirror/control/commands.h"
 #include "runtime/simulated/simulated_world.h"
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -29,6 +31,11 @@ struct Disk {
     std::uint64_t size = kBlocks * 65536;
     std::uint32_t sector = 512;
     bool missing = false;
+    // The file system on it, as far as it tells.
+    std::optional<BlockRanges> free;  // nullopt: none that is known
+    std::vector<std::string> files;   // that lie in whatever is asked about
+    std::function<void()> while_asked;
+    std::vector<std::string> asked;  // the device of the export each time; empty: it was not offered
 };
 
 /// The data links between the hosts.
@@ -97,6 +104,8 @@ class ModelHost : public VolumeHost {
     void set_parameters(const std::string& peer, const MirrorParameters& parameters) override {
         legs_.at(peer).parameters = parameters;
     }
+    void watch_writes(const std::string& peer, std::uint64_t number) override;
+    void leave_out(const std::string& peer, std::uint64_t number, BlockRanges unused, bool copied) override;
     runtime::Task<Result<CompareReport>> compare(std::string peer, CompareOptions options) override;
     void attach(const std::string& peer, int data, int resync, LinkTerms terms) override;
     void detach(const std::string& peer) override;
@@ -158,6 +167,9 @@ class ModelHost : public VolumeHost {
         int session = 0;
         bool suspended = false, resumable = false;  // source; target
         int suspensions = 0;
+        std::uint64_t watch = 0;
+        std::optional<std::set<std::size_t>> written;  // since watch_writes()
+        std::optional<BlockRanges> unused;
         std::optional<std::set<std::size_t>> recent;  // received and not known to be on every target
     };
     struct Waiting {
@@ -190,6 +202,7 @@ class ModelHost : public VolumeHost {
     bool asked_ = false;
     std::optional<Snapshot> snapshot_;
     std::string snapshot_problem_;
+    std::uint64_t writes_ = 0;
     std::vector<Waiting> waiting_;
     std::vector<Stalled> stalled_;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
@@ -250,6 +263,17 @@ class ModelSnapshotTools : public SnapshotTools {
     Disk& disk_;
 };
 
+class ModelFileSystems : public FileSystems {
+  public:
+    ModelFileSystems(runtime::World world, Disk& disk) : world_(world), disk_(disk) {}
+    runtime::Task<Result<BlockRanges>> free_blocks(Place place) override;
+    runtime::Task<Result<FileNames>> files(Place place, BlockRanges blocks) override;
+
+  private:
+    runtime::World world_;
+    Disk& disk_;
+};
+
 /// What runs on a powered host.
 struct Daemon {
     Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
@@ -259,6 +283,7 @@ struct Daemon {
     ModelDevices devices;
     ModelNotes notes;
     ModelSnapshotTools snapshots;
+    ModelFileSystems file_systems;
     ModelHost* host = nullptr;
     Manager manager;
     CommandService commands;

@@ -63,6 +63,10 @@ class VolumeHost {
     virtual void break_mirror(const std::string& peer) = 0;
     virtual void set_type(const std::string& peer, MirrorType type) = 0;
     virtual void set_parameters(const std::string& peer, const MirrorParameters& parameters) = 0;
+    /// See Volume, of the same names.
+    virtual void watch_writes(const std::string& peer, std::uint64_t number) = 0;
+    virtual void leave_out(const std::string& peer, std::uint64_t number, BlockRanges unused,
+                           bool copied) = 0;
     virtual runtime::Task<Result<CompareReport>> compare(std::string peer, CompareOptions options) = 0;
     /// Takes the sockets.
     virtual void attach(const std::string& peer, int data_socket, int resync_socket, LinkTerms terms) = 0;

@@ -59,6 +59,22 @@ bool Source::compare_next() {
         comparison_.skipped_bytes += length;
         return true;
     }
+    static_assert(kCompareBytes == kBlockBytes);
+    if (log_.left_out().unused(offset / kBlockBytes)) {
+        compare_at_ += length;
+        comparison_.unused_bytes += length;
+        return true;
+    }
+    if (log_.left_out().in_part(offset / kBlockBytes)) {
+        // The parts that were never sent differ, and that says nothing about the others.
+        compare_at_ += length;
+        compare_budget_ -= length;
+        ++comparison_.completed_blocks;
+        log_.mark(offset, length, IntentLog::As::dirty);
+        if (log_.wants_commit()) driver_.commit_log();
+        pump();
+        return true;
+    }
     std::byte* data = block_buffers_.take(length);
     if (data == nullptr) return false;
     compare_at_ += length;

@@ -146,7 +146,7 @@ Result<Label> read_label(const std::string& device) {
 Result<OpenFileSystem> open_mounted(const std::string& device) {
     struct stat status {};
     if (stat(device.c_str(), &status) != 0 || !S_ISBLK(status.st_mode))
-        return fail(Code::not_found, "{} is no block device", device);
+        return fail(Code::failure, "{} is no block device: its file systems are others' business", device);
     const std::string number = fmt::format("{}:{}", major(status.st_rdev), minor(status.st_rdev));
     std::ifstream table("/proc/self/mountinfo");
     std::string found, type, options;

@@ -37,7 +37,8 @@ struct OpenFileSystem {
     std::uint32_t device = 0;  // as the kernel encodes it in GETFSMAP
 };
 
-/// Code::not_found: not mounted here. Errors: mounted, and not a file system that is known.
+/// Code::not_found: not mounted here. Errors: mounted, and not a file system that is known; no block device,
+/// as the NBD socket of a virtual machine's disk.
 Result<OpenFileSystem> open_mounted(const std::string& device);
 
 /// `directory`: where a device node may be made for a moment. `even_unclean`: the journal is ignored, and

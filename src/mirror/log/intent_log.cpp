@@ -19,7 +19,8 @@ IntentLog::IntentLog(std::uint64_t volume_bytes, std::uint32_t bytes_per_mark)
       closing_(blocks_of(volume_bytes)),
       disk_(blocks_of(volume_bytes)),
       written_(blocks_of(volume_bytes)),
-      written_before_(blocks_of(volume_bytes)) {
+      written_before_(blocks_of(volume_bytes)),
+      left_out_(blocks_of(volume_bytes)) {
     set_bytes_per_mark(bytes_per_mark);
     image_words_ = dirty_.pages() * kWordsPerPage;
     std::size_t room = image_words_ * 8 + kMapPageBytes;
@@ -52,6 +53,7 @@ IntentLog::Ticket IntentLog::mark(std::uint64_t offset, std::uint64_t length, As
     for (std::uint64_t block = offset / kBlockBytes; block <= last; ++block) {
         set.set(block);
         written_.set(block);
+        left_out_.wrote(block);
         durable = durable && disk_.test(block);
     }
     if (durable || failed_) return kDurable;
@@ -79,6 +81,17 @@ void IntentLog::set_all_dirty() {
     dirty_.set_all();
 }
 
+void IntentLog::set_dirty_but(const BlockRanges& unused) {
+    dirty_.set_all();
+    left_out_.leave_out(unused, LeftOut::Written::is_sent);
+    for (const BlockRange& range : unused) {
+        const std::uint64_t end =
+            range.first + std::min(range.count, dirty_.size() - std::min(dirty_.size(), range.first));
+        for (std::uint64_t block = range.first; block < end; ++block)
+            if (left_out_.unused(block)) dirty_.clear(block);
+    }
+}
+
 void IntentLog::merge_dirty(std::uint64_t page, std::span<const std::uint64_t> words) {
     std::copy(words.begin(), words.end(), scratch_.begin());
     for (std::uint64_t i = 0; i < kWordsPerPage; ++i)
@@ -89,6 +102,7 @@ void IntentLog::merge_dirty(std::uint64_t page, std::span<const std::uint64_t> w
 void IntentLog::take(std::uint64_t block) {
     dirty_.clear(block);
     recent_.set(block);
+    left_out_.copied(block);
 }
 
 IntentLog::Ticket IntentLog::persist() {

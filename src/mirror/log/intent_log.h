@@ -21,6 +21,7 @@
 // and the next one carries everything that came meanwhile. Not thread-safe; one volume's reactor thread.
 
 #include "mirror/core/block_map.h"
+#include "mirror/log/left_out.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -57,6 +58,10 @@ class IntentLog {
     /// The blocks must be sent (again); their bits are durable already or will be asked for by persist().
     void set_dirty(std::uint64_t offset, std::uint64_t length);
     void set_all_dirty();
+    /// Everything must be sent, but for blocks of `unused` that nobody has written since left_out().watch().
+    void set_dirty_but(const BlockRanges& unused);
+    [[nodiscard]] LeftOut& left_out() { return left_out_; }
+    [[nodiscard]] const LeftOut& left_out() const { return left_out_; }
     void merge_dirty(std::uint64_t page, std::span<const std::uint64_t> words);
     /// Resync takes the block: not dirty any more but in flight.
     void take(std::uint64_t block);
@@ -130,6 +135,7 @@ class IntentLog {
     std::uint64_t bytes_per_mark_ = kBlockBytes;
     BlockMap dirty_, recent_, closing_, disk_;
     BlockMap written_, written_before_;  // since the last age(), and since the one before
+    LeftOut left_out_;
     std::uint64_t ahead_limit_ = 0;
     bool closing_open_ = false;
     bool committing_ = false;

@@ -154,6 +154,16 @@ class ReactorHost : public VolumeHost {
     void set_parameters(const std::string& peer, const MirrorParameters& parameters) override {
         run([this, peer, parameters] { seat_.volume->find(peer)->set_parameters(parameters); });
     }
+    void watch_writes(const std::string& peer, std::uint64_t number) override {
+        run([this, peer, number] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->watch_writes(number);
+        });
+    }
+    void leave_out(const std::string& peer, std::uint64_t number, BlockRanges unused, bool copied) override {
+        run([this, peer, number, unused = std::move(unused), copied] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->leave_out(number, unused, copied);
+        });
+    }
     Task<Result<CompareReport>> compare(std::string peer, CompareOptions options) override {
         using Answer = Result<CompareReport>;
         OneShot<Answer> done(world_.tasks);
