@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "cli/client.h"
 #include "kits/sdk/cluster.h"
+#include "kits/volume/shared.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -12,8 +13,9 @@ namespace understudy::kits {
 namespace {
 
 // The last four are this node's part of a mirror that create or extend has to make.
-const std::vector<std::string> kFields{"mount",  "fs",          "options",        "delete_mirror",
-                                       "device", "mirror_type", "source_address", "target_address"};
+const std::vector<std::string> kFields{"mount",       "fs",          "options",        "delete_mirror",
+                                       "device",      "mirror_type", "source_address", "target_address",
+                                       "volume_type", "area"};
 
 /// "source" or "target". Code::not_found when this node has no mirror of the volume.
 Result<std::string> role_of(const Instance& instance, const std::string& volume) {
@@ -78,6 +80,9 @@ Result<> check_information(const Words& words) {
     const auto mirror_type = word(words, "mirror_type", "sync");
     if (mirror_type != "sync" && mirror_type != "async")
         return fail(Code::bad_argument, "mirror_type={} is neither sync nor async", mirror_type);
+    const auto volume_type = word(words, "volume_type", "mirror");
+    if (volume_type != "mirror" && volume_type != "shared")
+        return fail(Code::bad_argument, "volume_type={} is neither mirror nor shared", volume_type);
     const auto flag = word(words, "delete_mirror", "no");
     if (flag != "yes" && flag != "no")
         return fail(Code::bad_argument, "delete_mirror={} is neither yes nor no", flag);
@@ -130,7 +135,10 @@ Result<> create_volume(const Instance& instance) {
     UNDERSTUDY_TRY(const auto words, create_words(instance));
     UNDERSTUDY_CHECK(check_information(words));
     const auto volume = instance.exists ? instance.id.str() : instance.tag.str();
-    UNDERSTUDY_CHECK(role_of(instance, volume));
+    if (is_shared(words))
+        UNDERSTUDY_CHECK(create_shared(instance, words, volume));
+    else
+        UNDERSTUDY_CHECK(role_of(instance, volume));
     const auto mount = word(words, "mount");
     UNDERSTUDY_CHECK(check_directory_is_free(instance, mount));
     warn_about_fstab(mount);
@@ -140,7 +148,9 @@ Result<> create_volume(const Instance& instance) {
 Result<> can_extend_volume(const Instance& instance) {
     Template from;
     UNDERSTUDY_TRY(const auto words, words_for_here(instance, &from));
-    if (const auto role = role_of(instance, from.id.str()); !role) {
+    if (is_shared(words)) {
+        UNDERSTUDY_CHECK(can_extend_shared(instance, words, from.node, from.id.str()));
+    } else if (const auto role = role_of(instance, from.id.str()); !role) {
         UNDERSTUDY_TRY(const bool makes_it, wants_mirror(words));
         if (!makes_it || role.error().code != Code::not_found) return fail(role.error());
         UNDERSTUDY_CHECK(source_of(instance, from.node, from.id.str()));
@@ -158,7 +168,9 @@ Result<> can_extend_volume(const Instance& instance) {
 Result<> extend_volume(const Instance& instance) {
     Template from;
     UNDERSTUDY_TRY(const auto words, words_for_here(instance, &from));
-    if (const auto role = role_of(instance, from.id.str()); !role) {
+    if (is_shared(words)) {
+        UNDERSTUDY_CHECK(create_shared(instance, words, from.id.str()));
+    } else if (const auto role = role_of(instance, from.id.str()); !role) {
         if (role.error().code != Code::not_found) return fail(role.error());
         UNDERSTUDY_CHECK(add_target(instance, words, from.node, from.id.str()));
     }
@@ -170,6 +182,7 @@ Result<> extend_volume(const Instance& instance) {
 }
 
 Result<> unextend_volume(const Instance& instance) {
+    if (is_shared(instance)) return release_shared(instance);
     if (instance.optional("delete_mirror", "no") != "yes") return {};
     const std::string volume = instance.id.str();
     const auto role = role_of(instance, volume);
@@ -186,6 +199,7 @@ Result<> unextend_volume(const Instance& instance) {
 }
 
 Result<> delete_volume(const Instance& instance) {
+    if (is_shared(instance)) return release_shared(instance);
     if (instance.optional("delete_mirror", "no") != "yes") return {};
     const auto role = role_of(instance, instance.id.str());
     if (!role || *role != "source") return {};  // the source ends it for both

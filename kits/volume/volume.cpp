@@ -2,14 +2,15 @@
 // KIT-077.
 //
 // id: the volume. info: mount=DIR [fs=TYPE] [options=LIST] [delete_mirror=yes]; for extend to a node without
-// a mirror also device=PATH source_address=A target_address=A [mirror_type=async] restore: become source
-// (takes over when the peer is gone), wait for the device, mount. remove:  unmount, give the device up.
-// Whoever holds the volume is named.
+// a mirror also device=PATH source_address=A target_address=A [mirror_type=async]; of a shared volume see
+// shared.h. restore: become source (takes over when the peer is gone), wait for the device, mount. remove:
+// unmount, give the device up. Whoever holds the volume is named.
 
 #include "base/text.h"
 #include "cli/client.h"
 #include "kits/sdk/kit.h"
 #include "kits/volume/configure.h"
+#include "kits/volume/shared.h"
 #include "messages/messages.h"
 
 #include <fcntl.h>
@@ -63,9 +64,16 @@ bool peers_are_dead(const Instance& instance) {
 
 Result<> bring_up(const Instance& instance) {
     UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
-    std::vector<std::string> words;
-    if (peers_are_dead(instance)) words.emplace_back("--peer-dead");
-    UNDERSTUDY_CHECK(mirror(instance, "promote", words));
+    if (is_shared(instance)) {
+        // What is mounted without a device is left from before this host lost the volume.
+        if (mounted(directory) && access(device_of(instance).c_str(), F_OK) != 0)
+            UNDERSTUDY_CHECK(must_run({{"umount", directory}, "", "/", kUnmountLimit}));
+        UNDERSTUDY_CHECK(take_shared(instance));
+    } else {
+        std::vector<std::string> words;
+        if (peers_are_dead(instance)) words.emplace_back("--peer-dead");
+        UNDERSTUDY_CHECK(mirror(instance, "promote", words));
+    }
     if (mounted(directory)) return {};  // restore must not disturb what runs. Spec: CLU-149
     const auto device = device_of(instance);
     if (!wait_until(kDeviceLimit, [&] { return access(device.c_str(), R_OK | W_OK) == 0; }))
@@ -106,7 +114,7 @@ Result<> remove(const Instance& instance) {
         }
         say(fmt::format("{} is unmounted", directory));
     }
-    return mirror(instance, "demote");
+    return is_shared(instance) ? give_up_shared(instance) : mirror(instance, "demote");
 }
 
 Result<> quick_check(const Instance& instance) {
@@ -116,6 +124,9 @@ Result<> quick_check(const Instance& instance) {
                    cli::run(instance.layout, "flg_test", {"-f", "Maintenance_" + instance.id.str()}));
     if (flag.exit_code == 0) return {};
     UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
+    // A file system that is mounted still answers from memory when its device was taken away.
+    if (is_shared(instance) && access(device_of(instance).c_str(), F_OK) != 0)
+        return fail(Code::failure, "{} does not own {} any more", instance.node, instance.id.str());
     if (!mounted(directory))
         return fail(Code::failure, "{} is not mounted on {}", instance.id.str(), directory);
     struct statvfs status {};

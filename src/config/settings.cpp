@@ -161,6 +161,12 @@ constexpr auto kTable = std::to_array<Setting>({
      "auto|ublk|fuse"},
     {"MirrorProcessors", text, "", 0, 0, "",
      "Processors that the threads of mirrored volumes are kept to, such as 0-3,6; empty: all. Read at start of mirrord."},
+    {"VolumeLockLeaseMs", integer, "6000", 1000, 120000, "ms",
+     "How long the owner of a shared volume may use it without having written to the lock area; longer than the "
+     "longest pause of the shared storage. Read at start of mirrord."},
+    {"VolumeLockMarginMs", integer, "3000", 500, 120000, "ms",
+     "How much longer than the lease another host waits for a silent owner: what writes may be under way, and clocks "
+     "may differ. Read at start of mirrord."},
     {"NDLGTimeoutMs", integer, "30000", 1000, 3600000, "ms",
      "How long a synchronous mirror that lost its target tries to record in the cluster that the target is out of "
      "date, before BlockWritesOnNDLGTimeoutReached applies; longer than heartbeat interval x misses. Read at start of "

@@ -14,6 +14,10 @@
 #include "mirror/emcmd/posix/linux_facts.h"
 #include "mirror/emcmd/service.h"
 #include "mirror/export/export.h"
+#include "mirror/shared/posix/kernel_fence.h"
+#include "mirror/shared/posix/scsi_reservation.h"
+#include "mirror/shared/shared_volumes.h"
+#include "runtime/posix/posix_shared_disk.h"
 #include "runtime/posix/posix_world.h"
 
 #include <sys/stat.h>
@@ -120,7 +124,8 @@ runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string 
     }
 }
 
-runtime::Task<> stop(runtime::PosixWorld& posix, Manager& manager) {
+runtime::Task<> stop(runtime::PosixWorld& posix, Manager& manager, shared::SharedVolumes& shared_volumes) {
+    co_await shared_volumes.shut_down();
     co_await manager.shut_down();
     posix.stop();
 }
@@ -187,20 +192,26 @@ Result<> serve(const Arguments& arguments) {
     LinuxSnapshotTools snapshots(world, layout, beside_this_program("understudy-quiesce"));
     LinuxFileSystems file_systems(world, beside_this_program("understudy-fsmap"), layout.run());
     std::string no_reactor;
-    Manager manager(
-        world, options, links, devices,
-        [&](const VolumeId& volume, HostEvents& events) -> std::unique_ptr<VolumeHost> {
-            auto host = make_reactor_host(world, {layout, keeper, device, processors}, volume, events,
-                                          kept.erase(volume) > 0);
-            if (host) return std::move(*host);
-            // Without io_uring nothing can work; the service manager tries again.
-            messages::log(messages::Severity::critical, "{}", host.error().text);
-            std::abort();
-        },
-        &notes, &snapshots, &file_systems);
+    const auto make_host = [&](const VolumeId& volume, HostEvents& events) -> std::unique_ptr<VolumeHost> {
+        auto host = make_reactor_host(world, {layout, keeper, device, processors}, volume, events,
+                                      kept.erase(volume) > 0);
+        if (host) return std::move(*host);
+        // Without io_uring nothing can work; the service manager tries again.
+        messages::log(messages::Severity::critical, "{}", host.error().text);
+        std::abort();
+    };
+    Manager manager(world, options, links, devices, make_host, &notes, &snapshots, &file_systems);
+    runtime::PosixSharedDisks disks(world.tasks);
+    shared::SharedVolumes shared_volumes(
+        world,
+        {layout, NodeName(node), std::chrono::milliseconds(settings.integer("VolumeLockLeaseMs")),
+         std::chrono::milliseconds(settings.integer("VolumeLockMarginMs"))},
+        disks, make_host, [&world] { return shared::make_kernel_fence(world.clock); },
+        shared::open_reservable_disk);
     emcmd::LinuxFacts facts;
     emcmd::Service service(world, manager, facts,
                            {.layout = layout, .node = node, .dispatch_port = options.dispatch_port});
+    service.set_shared(shared_volumes);
     CommandService commands(world, manager);
     service.add_to(commands);
     // The socket tells a second mirrord of this root that it is one too many, before it touches a volume.
@@ -215,7 +226,7 @@ Result<> serve(const Arguments& arguments) {
                     arguments.listen.empty() ? settings.text("MirrorListenAddress") : arguments.listen));
     bool stopping = false;
     posix.on_terminate([&] {
-        if (!std::exchange(stopping, true)) tasks.spawn(stop(posix, manager));
+        if (!std::exchange(stopping, true)) tasks.spawn(stop(posix, manager, shared_volumes));
     });
     messages::info("mirrord of node {} runs, root \"{}\"", node, layout.root);
     posix.run();

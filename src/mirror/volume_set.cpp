@@ -32,6 +32,10 @@ VolumeSet::VolumeSet(Reactor& reactor, VolumeId id, std::string path, LocalDevic
         self.front_.tick();
         self.arm_timer();
     };
+    idle_timer_.owner = this;
+    idle_timer_.done = [](IoOperation& op, int result) {
+        if (result == 0) static_cast<VolumeSet*>(op.owner)->look_whether_idle();
+    };
 }
 
 VolumeSet::~VolumeSet() = default;
@@ -114,7 +118,19 @@ void VolumeSet::replace_dirty(const std::string& peer, const BlockRanges& ranges
     leg.volume->replace_dirty(ranges, std::move(done));
 }
 
+void VolumeSet::when_idle(std::function<void()> done) {
+    idle_ = std::move(done);
+    look_whether_idle();
+}
+
+void VolumeSet::look_whether_idle() {
+    constexpr auto kAgain = std::chrono::milliseconds(2);
+    if (!device_.backend->idle()) return reactor_.timeout(idle_timer_, kAgain);
+    if (const auto done = std::exchange(idle_, {})) done();
+}
+
 void VolumeSet::submit(BlockRequest& request) {
+    if (alone_) return device_.backend->submit(request);
     if (sources_ > 0 && request.op != BlockOp::read) return front_.submit(request);
     for (auto& [peer, leg] : legs_)
         if (sources_ == 0 || leg->source) return leg->volume->submit(request);

@@ -42,6 +42,10 @@ class VolumeSet : public BlockBackend {
     /// Refuses new requests and waits until all have been completed, here and on every mirroring target.
     void quiesce(std::function<void(Result<>)> done);
     void shutdown(std::function<void()> done);
+    /// From now on requests go to the device, which nobody mirrors. For a set without targets.
+    void serve_alone() { alone_ = true; }
+    /// `done` when nothing of serve_alone() is in the device any more. One at a time.
+    void when_idle(std::function<void()> done);
 
     [[nodiscard]] std::uint64_t size() const override { return device_.backend->size(); }
     [[nodiscard]] std::uint32_t sector_size() const override { return device_.backend->sector_size(); }
@@ -52,6 +56,7 @@ class VolumeSet : public BlockBackend {
     struct Leg;
     VolumeSet(Reactor& reactor, VolumeId id, std::string path, LocalDevice device);
     void arm_timer();
+    void look_whether_idle();
     void leave(Leg& leg);
 
     Reactor& reactor_;
@@ -62,6 +67,9 @@ class VolumeSet : public BlockBackend {
     std::map<std::string, std::unique_ptr<Leg>> legs_;
     std::size_t sources_ = 0;  // legs that take part in front_
     IoOperation timer_;
+    IoOperation idle_timer_;
+    std::function<void()> idle_;
+    bool alone_ = false;
     bool closing_ = false;
 };
 

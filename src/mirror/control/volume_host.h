@@ -80,6 +80,11 @@ class VolumeHost {
     virtual runtime::Task<BlockRanges> dirty_ranges(std::string peer) = 0;
     virtual runtime::Task<Result<>> replace_dirty(std::string peer, BlockRanges ranges) = 0;
 
+    /// For a volume without peers: requests that pass the gate go to the device.
+    virtual void serve_alone() {}
+    /// Nothing of such a volume is in its device any more. Waits as long as the device takes.
+    virtual runtime::Task<> idle() { co_return; }
+
     /// Whether an earlier life of the daemon left this volume's export open.
     [[nodiscard]] virtual bool export_kept() const = 0;
     /// Offers the volume; gives the device's (or socket's) path. Takes over what an earlier life left.

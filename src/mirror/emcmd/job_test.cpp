@@ -174,7 +174,7 @@ TEST_F(Stores, JobsAreKeptAndAnOlderCopyReplacesNothing) {
 // Spec: EMC-048, EMC-119, EMC-126, EMC-129
 TEST_F(Stores, SettingsOfVolumesLastAndTheSwitchoverFlagIsTheBoots) {
     const VolumeId volume("E");
-    VolumeSettings settings{"/dev/sdb1", "/data", 384, true, "/snap shots", true};
+    VolumeSettings settings{"/dev/sdb1", "/data", 384, true, "/snap shots", "/dev/sdc", true};
     {
         VolumeSettingsStore store(files, layout);
         EXPECT_EQ(store.get(volume), VolumeSettings{});
@@ -194,6 +194,15 @@ TEST_F(Stores, SettingsOfVolumesLastAndTheSwitchoverFlagIsTheBoots) {
     EXPECT_FALSE(store.switchover_flag(volume));
     ASSERT_TRUE(files.write_atomic(layout.state() + "/volumes/F.json", "[1]", 0600));
     EXPECT_FALSE(store.get(VolumeId("F")));
+    // As a build that knew no lock areas wrote them.
+    ASSERT_TRUE(files.write_atomic(layout.state() + "/volumes/G.json",
+                                   R"({"device": "/dev/sdd", "mount_point": "", "attributes": 256,
+                                       "block_target": false, "snapshot_location": "", "locked": true})",
+                                   0600));
+    const auto older = store.get(VolumeId("G"));
+    ASSERT_TRUE(older.has_value());
+    EXPECT_EQ(older->area, "");
+    EXPECT_TRUE(older->locked);
 }
 
 }  // namespace

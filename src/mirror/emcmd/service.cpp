@@ -121,6 +121,9 @@ void Service::add_to(control::CommandService& commands) {
     commands.add("mirror job", [this](Command command) { return run_job(std::move(command)); });
     commands.add("mirror set", [this](Command command) { return run_set(std::move(command)); });
     commands.add("mirror delete", [this](Command command) { return run_delete(std::move(command)); });
+    for (const char* name : {"share", "owner"})
+        commands.add(fmt::format("understudy volume {}", name),
+                     [this](Command command) { return run_share(std::move(command)); });
     for (const char* name : {"set", "list", "forget", "lock", "unlock"})
         commands.add(fmt::format("understudy volume {}", name),
                      [this](Command command) { return run_volume(std::move(command)); });
@@ -139,12 +142,17 @@ void Service::start() {
         }
         const bool shut = settings->locked || (settings->attributes & shared_volume) != 0;
         if (!shut || settings->device.empty() || manager_.find(volume)) continue;
+        if (shared_ != nullptr && shared_->was_open(volume)) {
+            shared_->go_on({volume, settings->device, settings->area});
+            continue;
+        }
         if (const auto held = host_.hold(volume, settings->device); !held)
             messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
     }
 }
 
 Result<> Service::may_be_target(const VolumeId& volume) const {
+    UNDERSTUDY_CHECK(may_be_mirrored(volume));
     UNDERSTUDY_TRY(const VolumeSettings settings, settings_.get(volume));
     if (settings.block_target)
         return fail(Code::failure, "{} is ineligible to become a target of volume {} (SETBLOCKTARGET)",

@@ -15,6 +15,7 @@
 #include "mirror/emcmd/host_facts.h"
 #include "mirror/emcmd/request.h"
 #include "mirror/emcmd/stores.h"
+#include "mirror/shared/shared_volumes.h"
 
 #include <map>
 #include <memory>
@@ -40,6 +41,8 @@ class Service {
     Service& operator=(const Service&) = delete;
     ~Service();
 
+    /// What owns the shared volumes of this host; before start(). Without it none can be unlocked.
+    void set_shared(shared::SharedVolumes& volumes);
     /// Its commands are answered from the socket of `commands`.
     void add_to(control::CommandService& commands);
     /// Takes volumes that must not be open after a boot. Spec: EMC-053, EMC-084.
@@ -50,6 +53,8 @@ class Service {
     runtime::Task<config::Reply> run_job(config::Command command);
     runtime::Task<config::Reply> run_delete(config::Command command);
     runtime::Task<config::Reply> run_set(config::Command command);
+    /// "volume share" and "volume owner".
+    runtime::Task<config::Reply> run_share(config::Command command);
     /// The indicator's data. Spec: MOP-174 to MOP-178.
     runtime::Task<config::Reply> run_health(config::Command command);
     /// A peer's service request.
@@ -62,8 +67,9 @@ class Service {
     struct Call {
         const Spec* spec = nullptr;
         std::vector<std::string> arguments;
-        std::string system;  // as it was typed, on whatever node
-        VolumeId volume;     // when the command has one
+        std::string system;        // as it was typed, on whatever node
+        VolumeId volume;           // when the command has one
+        bool for_cluster = false;  // UNLOCKVOLUME: a volume that the cluster holds, too
         [[nodiscard]] std::string argument(std::size_t index) const {
             return index < arguments.size() ? arguments[index] : std::string();
         }
@@ -142,6 +148,12 @@ class Service {
     runtime::Task<Answer> switch_over_now(Call call);
     runtime::Task<Answer> lock(Call call);
     runtime::Task<Answer> unlock(Call call);
+    // service_shared.cpp
+    [[nodiscard]] bool is_shared(const VolumeId& volume) const;
+    runtime::Task<Answer> lock_shared(VolumeId volume);
+    runtime::Task<Answer> unlock_shared(VolumeId volume);
+    void hold_again(const VolumeId& volume);
+    [[nodiscard]] Result<> may_be_mirrored(const VolumeId& volume) const;
     runtime::Task<Answer> take_snapshot(Call call);
     Answer set_configuration(const Call& call);
     Answer set_snapshot_location(const Call& call);
@@ -177,6 +189,7 @@ class Service {
     runtime::World world_;
     control::Manager& manager_;
     HostFacts& host_;
+    shared::SharedVolumes* shared_ = nullptr;
     ServiceOptions options_;
     VolumeSettingsStore settings_;
     JobStore jobs_;

@@ -219,6 +219,7 @@ Task<Answer> Service::lock(Call call) {
         co_return refused(is_in_use(done.error()) ? Status::lock_violation : status_of(done.error()),
                           done.error().text);
     }
+    if (is_shared(volume)) co_return co_await lock_shared(volume);
     const auto settings = settings_.get(volume);
     if (!settings) co_return refused(Status::invalid_drive, settings.error().text);
     if (settings->device.empty())
@@ -249,10 +250,11 @@ Task<Answer> Service::unlock(Call call) {
     if (settings->device.empty())
         co_return refused(Status::invalid_drive, fmt::format("{} knows no device of volume {}", options_.node,
                                                              volume_letter(volume)));
-    if ((settings->attributes & lifekeeper_protected) != 0)  // Spec: EMC-263, EMC-300
+    if ((settings->attributes & lifekeeper_protected) != 0 && !call.for_cluster)  // Spec: EMC-263, EMC-300
         co_return refused(Status::access_denied,
                           fmt::format("the cluster holds volume {} (SETCONFIGURATION {} 0 ends that)",
                                       volume_letter(volume), volume_letter(volume)));
+    if (is_shared(volume)) co_return co_await unlock_shared(volume);
     host_.release(volume);
     co_return update_settings(volume, [](VolumeSettings& s) { s.locked = false; });
 }

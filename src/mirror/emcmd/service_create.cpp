@@ -111,6 +111,8 @@ Task<Answer> Service::create(Call call) {
     if (mirror && peer_with(mirror->record(), target) != nullptr)
         co_return refused(Status::invalid_function,
                           fmt::format("volume {} is mirrored to {} already", name, target));
+    if (const auto free = may_be_mirrored(volume); !free)
+        co_return refused(Status::not_supported, free.error().text);
     const std::string device = device_of(volume);
     if (device.empty())
         co_return refused(

@@ -88,6 +88,7 @@ Task<Reply> Service::run_volume(Command command) {
             if (!mirror && host_.holds(facts.volume))
                 locked =
                     settings && (settings->attributes & lifekeeper_protected) != 0 ? "cluster" : "command";
+            if (!mirror && !locked.empty() && is_shared(facts.volume)) locked = "shared";
             if (command.has("locked") && locked.empty()) continue;
             const std::string device = device_of(facts.volume);
             list.push_back({{"volume", facts.volume.str()},
@@ -99,6 +100,9 @@ Task<Reply> Service::run_volume(Command command) {
                             {"size", facts.size ? Json(*facts.size) : Json()},
                             {"attributes", facts.attributes},
                             {"block_target", settings && settings->block_target},
+                            {"shared", is_shared(facts.volume)},
+                            {"area", settings ? settings->area : ""},
+                            {"open", shared_ != nullptr && shared_->is_open(facts.volume)},
                             {"locked_by", locked}});
             lines += fmt::format("{:<16} {:<7} {:<8} {}\n", facts.volume.str(),
                                  facts.role == Role::none ? "-" : std::string(to_string(facts.role)),
@@ -119,12 +123,16 @@ Task<Reply> Service::run_volume(Command command) {
     call.volume = volume;
     if (verb == "lock" || verb == "unlock") {
         call.spec = find(verb == "lock" ? "LOCKVOLUME" : "UNLOCKVOLUME");
+        call.for_cluster = command.has("cluster");
         const Answer done = co_await execute(std::move(call));
         co_return reply_of(done);
     }
     if (verb == "forget") {
         if (manager_.find(volume))
             co_return config::failure({Code::failure, fmt::format("volume {} is mirrored", volume.str()), 0});
+        if (shared_ != nullptr && shared_->is_open(volume))
+            co_return config::failure(
+                {Code::failure, fmt::format("volume {} is open here: lock it first", volume.str()), 0});
         host_.release(volume);
         if (const auto gone = settings_.remove(volume); !gone) co_return config::failure(gone.error());
         co_return config::success();

@@ -27,6 +27,7 @@ std::string encode(const VolumeSettings& settings) {
                 {"attributes", settings.attributes},
                 {"block_target", settings.block_target},
                 {"snapshot_location", settings.snapshot_location},
+                {"area", settings.area},
                 {"locked", settings.locked}}
                .dump(2, ' ', false, Json::error_handler_t::replace) +
            "\n";
@@ -36,8 +37,13 @@ Result<VolumeSettings> decode_settings(std::string_view input) {
     const Json json = Json::parse(input, nullptr, false);
     if (!json.is_object()) return fail(Code::internal, "the volume's settings are damaged: no JSON object");
     try {
-        return VolumeSettings{json.at("device"),       json.at("mount_point"),       json.at("attributes"),
-                              json.at("block_target"), json.at("snapshot_location"), json.at("locked")};
+        return VolumeSettings{json.at("device"),
+                              json.at("mount_point"),
+                              json.at("attributes"),
+                              json.at("block_target"),
+                              json.at("snapshot_location"),
+                              json.value("area", ""),  // not there in files of older builds
+                              json.at("locked")};
     } catch (const Json::exception& error) {
         return fail(Code::internal, "the volume's settings are damaged: {}", error.what());
     }

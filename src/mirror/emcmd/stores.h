@@ -20,6 +20,7 @@ struct VolumeSettings {
     unsigned attributes = 0;  // Attribute of report.h
     bool block_target = false;
     std::string snapshot_location;
+    std::string area;     // of a shared volume: the device of its lock area; empty: none
     bool locked = false;  // LOCKVOLUME of a volume that is not mirrored; holds across boots. Spec: EMC-084
     friend bool operator==(const VolumeSettings&, const VolumeSettings&) = default;
 };

@@ -227,6 +227,18 @@ class ReactorHost : public VolumeHost {
         });
     }
 
+    void serve_alone() override {
+        run([this] { seat_.volume->serve_alone(); });
+    }
+    Task<> idle() override {
+        OneShot<bool> done(world_.tasks);
+        run([this, done] {
+            if (!seat_.volume) return answer<bool>(done, true);
+            seat_.volume->when_idle([this, done] { answer<bool>(done, true); });
+        });
+        co_await done;
+    }
+
     bool export_kept() const override { return kept_; }
     Task<Result<std::string>> start_export(ExportKind kind) override;
     Task<Result<>> stop_export(bool forced) override;

@@ -1,0 +1,183 @@
+// Shared volumes: LOCKVOLUME and UNLOCKVOLUME of one, and this program's own commands for them.
+
+#include "base/text.h"
+#include "messages/messages.h"
+#include "mirror/emcmd/service.h"
+
+#include <nlohmann/json.hpp>
+
+namespace understudy::mirror::emcmd {
+
+using config::Command;
+using config::Reply;
+using runtime::Task;
+
+namespace {
+
+using Json = nlohmann::json;
+
+Answer refused(const Error& error) {
+    // Somebody else has it: as with any volume that is in use.
+    return {error.code == Code::exists ? Status::lock_violation : status_of(error), "", error.text, false};
+}
+
+Json json_of(const shared::AreaView& view) {
+    Json hosts = Json::array();
+    for (std::size_t i = 0; i < view.header.hosts.size(); ++i) {
+        const auto& record = view.slots[i].record;
+        hosts.push_back({{"host", view.header.hosts[i].str()},
+                         {"beat", record ? Json(record->beat) : Json()},
+                         {"lease_ms", record ? Json(record->lease_ms) : Json()},
+                         {"released", record ? Json(record->released) : Json()},
+                         {"damaged", view.slots[i].damaged}});
+    }
+    return {{"volume", view.header.volume.str()},
+            {"area_id", fmt::format("{:016x}", view.header.id)},
+            {"generation", view.generation},
+            {"owner", view.owner ? Json(view.owner->str()) : Json()},
+            {"hosts", hosts}};
+}
+
+}  // namespace
+
+void Service::set_shared(shared::SharedVolumes& volumes) {
+    shared_ = &volumes;
+    // What this host has lost it keeps everybody here from.
+    volumes.set_lost([this](const VolumeId& volume) { hold_again(volume); });
+}
+
+/// It is one as long as it is open, whatever was set meanwhile.
+bool Service::is_shared(const VolumeId& volume) const {
+    if (shared_ == nullptr || manager_.find(volume)) return false;
+    if (shared_->is_open(volume)) return true;
+    const auto settings = settings_.get(volume);
+    return settings && (settings->attributes & shared_volume) != 0;
+}
+
+void Service::hold_again(const VolumeId& volume) {
+    const auto settings = settings_.get(volume);
+    if (!settings || settings->device.empty()) return;
+    if (const auto held = host_.hold(volume, settings->device); !held)
+        messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
+}
+
+/// A mirror would take the device past the lock that keeps the other hosts from it.
+Result<> Service::may_be_mirrored(const VolumeId& volume) const {
+    UNDERSTUDY_TRY(const VolumeSettings settings, settings_.get(volume));
+    if ((settings.attributes & shared_volume) == 0 || settings.area.empty()) return {};
+    return fail(Code::failure,
+                "volume {} is shared with other hosts of {}: such volumes are not mirrored (understudy "
+                "volume share {} "
+                "--off ends the sharing)",
+                volume.str(), options_.node, volume.str());
+}
+
+/// Spec: EMC-220, CLU-231.
+Task<Answer> Service::lock_shared(VolumeId volume) {
+    const Result<> closed = co_await shared_->close(volume);
+    if (!closed) co_return refused(closed.error());
+    const auto settings = settings_.get(volume);
+    if (!settings) co_return refused(settings.error());
+    if (!host_.holds(volume)) {
+        const Result<> held = host_.hold(volume, settings->device);
+        if (!held) co_return refused(held.error());
+    }
+    co_return update_settings(volume, [](VolumeSettings& s) { s.locked = true; });
+}
+
+/// Spec: EMC-262, CLU-231.
+Task<Answer> Service::unlock_shared(VolumeId volume) {
+    const auto settings = settings_.get(volume);
+    if (!settings) co_return refused(settings.error());
+    if (settings->area.empty())
+        co_return refused(
+            {Code::failure,
+             fmt::format("volume {} is shared and has no lock area: nothing would keep two hosts from "
+                         "writing to it (understudy volume share {} --area PATH)",
+                         volume.str(), volume.str()),
+             0});
+    if (!shared_->is_open(volume)) host_.release(volume);
+    shared::SharedPlace place{volume, settings->device, settings->area};
+    const Result<std::string> opened = co_await shared_->open(std::move(place));
+    if (!opened) {
+        hold_again(volume);
+        co_return refused(opened.error());
+    }
+    co_return update_settings(volume, [](VolumeSettings& s) { s.locked = false; });
+}
+
+/// Spec: CLU-230, CLU-231, MOP-063, MOP-064, MOP-164, EMC-299.
+Task<Reply> Service::run_share(Command command) {
+    const std::string verb = command.name.substr(command.name.find_last_of(' ') + 1);
+    if (command.arguments.size() != 1) co_return config::failure({Code::syntax, "a volume is missing", 0});
+    const VolumeId volume(command.arguments.front());
+    const auto settings = settings_.get(volume);
+    if (!settings) co_return config::failure(settings.error());
+    if (verb == "owner") {
+        if (settings->area.empty())
+            co_return config::failure(
+                {Code::not_found,
+                 fmt::format("volume {} has no lock area on {}", volume.str(), options_.node), 0});
+        const auto view = co_await shared_->view(settings->area);
+        if (!view) co_return config::failure(view.error());
+        if (command.has("json"))
+            co_return config::success(json_of(*view).dump(2, ' ', false, Json::error_handler_t::replace) +
+                                      "\n");
+        co_return config::success((view->owner ? view->owner->str() : "-") + "\n");
+    }
+    if (command.uid != 0) co_return config::failure({Code::failure, "volume share needs root", 0});
+    if (manager_.find(volume))
+        co_return config::failure({Code::failure, fmt::format("volume {} is mirrored", volume.str()), 0});
+    if (shared_->is_open(volume))
+        co_return config::failure(
+            {Code::failure, fmt::format("volume {} is open here: lock it first", volume.str()), 0});
+    if (command.has("off")) {
+        const Answer done = update_settings(volume, [](VolumeSettings& s) {
+            s.attributes &= ~static_cast<unsigned>(shared_volume);
+            s.area.clear();
+        });
+        if (done.status != Status::success) co_return config::failure({Code::failure, done.err, 0});
+        co_return config::success();
+    }
+    if (settings->device.empty())
+        co_return config::failure(
+            {Code::not_found,
+             fmt::format("{} knows no device of volume {}: understudy volume set {} --device PATH",
+                         options_.node, volume.str(), volume.str()),
+             0});
+    const std::string area = command.has("area") ? command.get("area") : settings->area;
+    if (area.empty() || area.front() != '/')
+        co_return config::failure({Code::bad_argument, "--area: give the path of the lock area's device", 0});
+    if (command.has("hosts")) {
+        std::vector<NodeName> hosts;
+        for (const auto& name : text::split(command.get("hosts"), ','))
+            hosts.emplace_back(text::trim(name));
+        const Result<> made = co_await shared_->share(area, volume, std::move(hosts));
+        if (!made) co_return config::failure(made.error());
+    }
+    const auto view = co_await shared_->view(area);
+    if (!view) co_return config::failure(view.error());
+    if (view->header.volume != volume)
+        co_return config::failure(
+            {Code::bad_argument,
+             fmt::format("{} is the lock area of volume {}", area, view->header.volume.str()), 0});
+    if (!view->header.slot_of(NodeName(options_.node)))
+        co_return config::failure({Code::not_found,
+                                   fmt::format("{} is not among the hosts of volume {} in its lock area",
+                                               options_.node, volume.str()),
+                                   0});
+    // From now on nobody here can open the device, which needs no reboot.
+    if (!host_.holds(volume)) {
+        const Result<> held = host_.hold(volume, settings->device);
+        if (!held) co_return config::failure(held.error());
+    }
+    const Answer done = update_settings(volume, [&area](VolumeSettings& s) {
+        s.attributes |= shared_volume;
+        s.area = area;
+        s.locked = true;
+    });
+    if (done.status != Status::success) co_return config::failure({Code::failure, done.err, 0});
+    co_return config::success();
+}
+
+}  // namespace understudy::mirror::emcmd

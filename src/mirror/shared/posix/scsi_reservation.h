@@ -1,0 +1,11 @@
+#pragma once
+// Reservations of a real disk, by the kernel's calls for them (linux/pr.h).
+
+#include "mirror/shared/reservation.h"
+
+namespace understudy::mirror::shared {
+
+/// Errors: it cannot be opened. A device that is no disk of a kind with reservations answers "unsupported".
+Result<std::unique_ptr<ReservableDisk>> open_reservable_disk(const std::string& device);
+
+}  // namespace understudy::mirror::shared

@@ -1,0 +1,104 @@
+#pragma once
+// The shared volumes of a host that are not mirrored: which of them this host owns, and the devices that it
+// offers.
+//
+//   open:   take the device -> lock (VolumeLock) -> offer /dev/understudy/VOLUME
+//   close:  take /dev/understudy/VOLUME away -> let the device go -> give the lock up
+//   lost:   refuse writes, give users I/O errors, take the device away; then as close
+//
+// Whoever wants to read or write goes through /dev/understudy/VOLUME; this process is the gate. A process
+// that ends while it owns a volume leaves a mark in /run, by which the next one goes on where the device was.
+// Spec: CLU-227, CLU-229, KIT-060, MOP-065, MOP-066. Threading: the control loop's thread.
+
+#include "config/layout.h"
+#include "mirror/control/operation_lock.h"
+#include "mirror/control/volume_host.h"
+#include "mirror/shared/volume_lock.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace understudy::mirror::shared {
+
+struct SharedOptions {
+    config::Layout layout;
+    NodeName node;
+    Duration lease = std::chrono::seconds(6);
+    Duration margin = std::chrono::seconds(3);
+};
+
+/// Where a shared volume lies on this host.
+struct SharedPlace {
+    VolumeId volume;
+    std::string device;
+    std::string area;  // the device of its lock area
+};
+
+class SharedVolumes {
+  public:
+    using MakeHost =
+        std::function<std::unique_ptr<control::VolumeHost>(const VolumeId&, control::HostEvents& events)>;
+    using MakeFence = std::function<Result<std::unique_ptr<Fence>>()>;
+    /// Called on another thread.
+    using OpenDisk = std::function<Result<std::unique_ptr<ReservableDisk>>(const std::string& device)>;
+    /// `disks` outlives this.
+    SharedVolumes(runtime::World world, SharedOptions options, runtime::SharedDisks& disks,
+                  MakeHost make_host, MakeFence make_fence, OpenDisk open_disk);
+    SharedVolumes(const SharedVolumes&) = delete;
+    SharedVolumes& operator=(const SharedVolumes&) = delete;
+    ~SharedVolumes();
+
+    /// Called with a volume when this host has lost it, or could not go on with it.
+    void set_lost(std::function<void(const VolumeId&)> lost) { lost_ = std::move(lost); }
+
+    /// Makes this host the owner and offers the device; gives its path. Errors: exists (another host owns it
+    /// and is alive), those of VolumeLock::claim() and VolumeHost.
+    runtime::Task<Result<std::string>> open(SharedPlace place);
+    /// Gives it up. Error: in use, by whom; nothing has changed then.
+    runtime::Task<Result<>> close(VolumeId volume);
+    [[nodiscard]] bool is_open(const VolumeId& volume) const;
+    /// Whether an earlier process of this boot owned the volume, and nothing has become of that yet.
+    [[nodiscard]] bool was_open(const VolumeId& volume) const;
+    /// Goes on with a volume for which that is so: owns it again, or gives the users of its device I/O
+    /// errors.
+    void go_on(SharedPlace place);
+
+    /// Names the hosts of a volume in its lock area. See make_area().
+    runtime::Task<Result<>> share(std::string area, VolumeId volume, std::vector<NodeName> hosts);
+    runtime::Task<Result<AreaView>> view(std::string area);
+
+    /// The end of this process: devices stay for the next one, and so does the ownership, as long as its
+    /// lease.
+    runtime::Task<> shut_down();
+
+  private:
+    struct Volume;
+    using VolumePtr = std::shared_ptr<Volume>;
+
+    runtime::Task<Result<std::string>> open_held(SharedPlace place, VolumePtr volume);
+    runtime::Task<> lose(VolumePtr volume, std::string why);
+    runtime::Task<> go_on_task(SharedPlace place);
+    /// Runs `work` with the volume's disk on another thread.
+    using DiskWork = std::function<Result<bool>(ReservableDisk& disk, const ReservationPlace& place)>;
+    runtime::Task<Result<bool>> with_disk(VolumePtr volume, DiskWork work);
+    runtime::Task<> give_up_lock(VolumePtr volume);
+    runtime::Task<> end_kept(SharedPlace place, VolumePtr volume);
+    [[nodiscard]] VolumePtr volume_of(const SharedPlace& place);
+    [[nodiscard]] std::string mark(const VolumeId& volume) const;
+    [[nodiscard]] Result<std::uint64_t> host_number();
+
+    runtime::World world_;
+    SharedOptions options_;
+    runtime::SharedDisks& disks_;
+    MakeHost make_host_;
+    MakeFence make_fence_;
+    OpenDisk open_disk_;
+    std::function<void(const VolumeId&)> lost_;
+    std::map<VolumeId, VolumePtr> volumes_;
+    runtime::TaskScope tasks_;  // last: what runs in it uses the rest
+};
+
+}  // namespace understudy::mirror::shared
