@@ -165,7 +165,7 @@ def test_break_and_resync_copy_everything(lab: EmcmdLab) -> None:
 
 
 # Spec: EMC-165, EMC-166, EMC-167, EMC-168, EMC-169, EMC-160, EMC-161, EMC-162, EMC-163, EMC-127, EMC-128, EMC-289, EMC-302
-# Spec: MOP-111, MOP-113, MOP-120
+# Spec: MOP-111, MOP-113, MOP-120, REP-231, REP-232
 def test_delete_from_either_side_and_one_side_alone(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
     left.write(96, "kept")
@@ -195,7 +195,7 @@ def test_delete_from_either_side_and_one_side_alone(lab: EmcmdLab) -> None:
 
 
 # Spec: EMC-055, EMC-118, EMC-117, EMC-119, EMC-024, EMC-145, EMC-146, EMC-147, EMC-148, EMC-151, EMC-154, EMC-156, EMC-155
-# Spec: MOP-013, MOP-042, MOP-047, MOP-052, MOP-053
+# Spec: MOP-013, MOP-042, MOP-047, MOP-052, MOP-053, REP-230
 def test_what_create_refuses_leaves_no_mirror(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
     assert left.status("127.0.0.1", "CREATEMIRROR", "E", "127.0.0.2", "S") == 1
@@ -384,7 +384,7 @@ def test_endpoints_of_a_mirror_that_runs_are_not_changed(lab: EmcmdLab) -> None:
     assert left.status(".", "CHANGEMIRRORENDPOINTS", "E", "127.0.0.7", "127.0.0.3", "127.0.0.4") == 2
 
 
-# Spec: EMC-229, EMC-230, EMC-233, EMC-264, EMC-266, MOP-119
+# Spec: EMC-229, EMC-230, EMC-233, EMC-264, EMC-266, MOP-119, REP-342
 def test_parameters_are_read_again_on_demand(lab: EmcmdLab) -> None:
     left = lab.left
     settings = left.root / "etc/default/LifeKeeper"
@@ -401,7 +401,7 @@ def test_parameters_are_read_again_on_demand(lab: EmcmdLab) -> None:
     assert left.status(".", "UPDATEVOLUMEINFO", "Q") == 15
 
 
-# Spec: EMC-053, EMC-084, EMC-182, EMC-218, EMC-220, EMC-263, EMC-300, MOP-224
+# Spec: EMC-053, EMC-084, EMC-182, EMC-218, EMC-220, EMC-263, EMC-300, MOP-224, REP-303
 def test_a_volume_without_a_mirror_is_locked_too(lab: EmcmdLab) -> None:
     left = lab.left
     left.ok(".", "DELETEMIRROR", "E")
@@ -428,7 +428,7 @@ def test_a_volume_without_a_mirror_is_locked_too(lab: EmcmdLab) -> None:
     left.ok(".", "UNLOCKVOLUME", "E")
 
 
-# Spec: EMC-017, EMC-018, EMC-237, MOP-008
+# Spec: EMC-017, EMC-018, EMC-237, MOP-008, REP-006
 def test_a_stopped_service_answers_nothing_and_replication_goes_on(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
     assert left.emcmd(".", "STOPSERVICE") == "Status = 1072\n" and left.last.returncode == 0
@@ -485,7 +485,7 @@ def test_the_health_check_finds_what_is_wrong(lab: EmcmdLab) -> None:
     left.start()
 
 
-# Spec: EMC-283, EMC-284
+# Spec: EMC-283, EMC-284, REP-336
 def test_dksupport_packs_the_state_of_mirrors_and_jobs(lab: EmcmdLab) -> None:
     left = lab.left
     done = left.script("dksupport", "--directory", str(left.root))

@@ -60,7 +60,7 @@ TEST(Parameters, ResyncReadsAreCutToTheQueue) {
 }
 
 // Spec: MOP-199, MOP-205, REP-269, REP-274, REP-276, REP-277, REP-281, REP-283, REP-284, REP-285, REP-286,
-// REP-287, REP-296, REP-297
+// REP-287, REP-293, REP-294, REP-296, REP-297
 TEST(Parameters, AVolumesOwnValueWinsOverTheFileAndTheFileOverTheDefault) {
     const OwnParameters own = {{"BandwidthThrottle", "8000"},
                                {"BitmapBytesPerBlock", "131072"},
@@ -148,8 +148,8 @@ constexpr Wanted kWanted[] = {
 };
 
 // Spec: REP-104, REP-275, REP-295, REP-269, REP-270, REP-271, REP-272, REP-274, REP-276, REP-277, REP-278,
-// REP-279, REP-280, REP-281, REP-283, REP-284, REP-285, REP-286, REP-287, REP-290, REP-291, REP-292, REP-296,
-// REP-293, REP-294, REP-297, REP-298, REP-299
+// REP-279, REP-280, REP-281, REP-283, REP-284, REP-285, REP-286, REP-287, REP-290, REP-291, REP-292, REP-293,
+// REP-294, REP-296, REP-297, REP-298, REP-299
 TEST(Parameters, EachHasItsDefaultRangeScopeAndMoment) {
     const config::Settings none;
     ASSERT_EQ(std::size(kWanted), parameter_table().size());

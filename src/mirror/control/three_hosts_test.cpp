@@ -76,7 +76,7 @@ TEST_F(ThreeHosts, ACreationThatOneTargetRefusesLeavesNoTraceOnAny) {
     expect_error(pair.create({{"target", "right,third"}}), "--target-address for each");
 }
 
-// Spec: MOP-016, REP-079, REP-080, REP-138
+// Spec: MOP-016, REP-079, REP-080, REP-126, REP-138
 TEST_F(ThreeHosts, ALostTargetPausesAloneAndTheOtherIsToldBeforeTheNextWrite) {
     create();
     const auto before = pair.record(left).lineage.current;

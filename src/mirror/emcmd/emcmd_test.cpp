@@ -224,7 +224,7 @@ LastResyncTime  : Tue Mar 05 10:09:40 2024
     EXPECT_EQ(resync_status(target()), "Resync Status for Volume E:\n");
 }
 
-// Spec: EMC-043, EMC-045, EMC-046, EMC-209, EMC-210, EMC-211, EMC-212, MOP-140, MOP-141
+// Spec: EMC-043, EMC-045, EMC-046, EMC-209, EMC-210, EMC-211, EMC-212, MOP-140, MOP-141, REP-094
 TEST(Report, VolumeInfo) {
     const std::string first = R"(-----LEVEL 1 INFO-----
 Volume Root      = E:
@@ -261,7 +261,7 @@ No Resync or CompVol Statistics to report
               std::string::npos);
 }
 
-// Spec: EMC-048, EMC-049, EMC-177, EMC-181
+// Spec: EMC-048, EMC-049, EMC-177, EMC-181, REP-303
 TEST(Report, Configuration) {
     VolumeFacts volume = two_targets();
     volume.attributes = lifekeeper_config | shared_volume;
@@ -379,7 +379,7 @@ TEST(Report, BreakUserRequested) {
               "Target 0, remote system 10.8.0.12: FALSE\nTarget 1, remote system 10.8.0.13: TRUE\n");
 }
 
-// Spec: EMC-215, EMC-216, MOP-055
+// Spec: EMC-215, EMC-216, MOP-055, REP-019
 TEST(Report, PotentialMirrorVolume) {
     Eligibility found;
     EXPECT_EQ(potential_mirror_vol(found), "TRUE\n");

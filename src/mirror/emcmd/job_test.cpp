@@ -52,7 +52,8 @@ TEST(Jobs, ArePrintedAndReadAsTheManualHasThem) {
         EXPECT_FALSE(parse_pair(wrong)) << wrong;
 }
 
-// Spec: EMC-058, EMC-060, EMC-105, EMC-141, EMC-156, EMC-272, MOP-014, MOP-039, MOP-053, MOP-068, MOP-165
+// Spec: EMC-058, EMC-060, EMC-105, EMC-141, EMC-156, EMC-272, MOP-014, MOP-039, MOP-053, MOP-068, MOP-165,
+// REP-038
 TEST(Jobs, AnAddressBelongsToOneSystemAndFamiliesAreAlike) {
     EXPECT_EQ(problem_of(three_nodes()), "");
     const auto problem = [](const char* line) {
@@ -137,7 +138,7 @@ struct Stores : testing::Test {
     void TearDown() override { std::filesystem::remove_all(root); }
 };
 
-// Spec: EMC-061, EMC-187, MOP-032, MOP-040, MOP-160
+// Spec: EMC-061, EMC-187, MOP-032, MOP-040, MOP-160, REP-302
 TEST_F(Stores, JobsAreKeptAndAnOlderCopyReplacesNothing) {
     JobStore jobs(files, layout);
     EXPECT_TRUE(jobs.all().empty());
