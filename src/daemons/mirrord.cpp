@@ -4,6 +4,7 @@
 #include "config/settings.h"
 #include "messages/messages.h"
 #include "mirror/control/commands.h"
+#include "mirror/control/log_place.h"
 #include "mirror/control/posix/data_sockets.h"
 #include "mirror/control/posix/devices.h"
 #include "mirror/control/posix/file_systems.h"
@@ -187,7 +188,7 @@ Result<> serve(const Arguments& arguments) {
     }
 
     TcpDataLinks links(world, port("TargetPortBase"), port("TargetPortIncr"));
-    LinuxDevices devices;
+    LinuxDevices devices(log_place(settings, layout.bitmaps()).directory);
     EngineNotes notes(world, layout, node);
     LinuxSnapshotTools snapshots(world, layout, beside_this_program("understudy-quiesce"));
     LinuxFileSystems file_systems(world, beside_this_program("understudy-fsmap"), layout.run());

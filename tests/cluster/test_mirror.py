@@ -106,6 +106,15 @@ def test_creations_that_cannot_work_are_refused_and_leave_nothing(pair: tuple[Ho
     assert small.returncode != 0 and "less than the source" in small.stderr
     assert json.loads(left.command("understudy", "mirror", "status", "--json"))["mirrors"] == []
     assert json.loads(right.command("understudy", "mirror", "status", "--json"))["mirrors"] == []
+    # What holds the intent logs. Spec: REP-020
+    logs = left.disk("logs.img", 8 * MIB)
+    left.run("mkfs.ext4", "-q", logs)
+    left.run("mount", "-o", "loop", logs, str(left.root / "var/lib/understudy/Bitmaps"))
+    holds_logs = left.run("findmnt", "-n", "-o", "SOURCE", str(left.root / "var/lib/understudy/Bitmaps")).stdout.strip()
+    refused = left.run("understudy", "mirror", "create", VOLUME, "--device", holds_logs, "--target", right.name, "--target-device",
+                       right.disk("m.img", 8 * MIB), "--source-address", left.address(2), "--target-address", right.address(2), code=None)
+    assert refused.returncode != 0 and "event 40" in refused.stderr, refused.stderr
+    left.run("umount", str(left.root / "var/lib/understudy/Bitmaps"))
     create_mirror(left, right)  # and now it works
     in_sync(left)
 

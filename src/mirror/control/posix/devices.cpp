@@ -162,6 +162,11 @@ Result<DeviceFacts> LinuxDevices::examine(const std::string& device) const {
     if (!block && !S_ISREG(status.st_mode))
         return fail(Code::bad_argument, "{} is neither a block device nor a file", device);
     if (is_swap(status)) return fail(Code::failure, "{} is used as swap", device);  // Spec: REP-018, REP-030
+    struct stat logs {};
+    if (block && !logs_.empty() && stat(logs_.c_str(), &logs) == 0 && logs.st_dev == status.st_rdev)
+        return fail(Code::failure,
+                    "{} holds the intent logs in {}: set BitmapBaseDir to a directory elsewhere (event 40)",
+                    device, logs_);
     if (block) UNDERSTUDY_CHECK(check_block_device(device, status));
 
     const Socket opened = open_device(device, block);

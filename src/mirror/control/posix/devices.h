@@ -11,9 +11,15 @@ namespace understudy::mirror::control {
 
 class LinuxDevices : public Devices {
   public:
+    /// `logs`: the directory of the intent logs; empty: not known.
+    explicit LinuxDevices(std::string logs = {}) : logs_(std::move(logs)) {}
     /// Refuses, with the reason: what is no file or block device, read-only, smaller than one block of the
-    /// intent log, mounted, swap, removable, part of a device-mapper or MD device, or open elsewhere.
+    /// intent log, mounted, swap, removable, part of a device-mapper or MD device, or open elsewhere; and
+    /// what holds the intent logs. Spec: REP-018, REP-020.
     [[nodiscard]] Result<DeviceFacts> examine(const std::string& device) const override;
+
+  private:
+    std::string logs_;
 };
 
 /// "postgres (pid 12), ...": processes that have the file or device open. Empty when nobody visible does.
