@@ -84,6 +84,8 @@ std::string_view to_string(PauseCause cause) {
             return "shut down";
         case PauseCause::lag_limit:
             return "too far behind";
+        case PauseCause::resized:
+            return "volume resized";
     }
     return "unknown";
 }

@@ -84,9 +84,10 @@ enum class PauseCause : std::uint8_t {
     target_error,
     source_read_error,
     shutdown,
-    lag_limit
+    lag_limit,
+    resized  // its volume has another size than before. Spec: REP-144
 };
-inline constexpr std::size_t kPauseCauses = 11;
+inline constexpr std::size_t kPauseCauses = 12;
 std::string_view to_string(PauseCause cause);
 
 /// What a source measures, of itself and one target. Zero on a target. Spec: REP-248 to REP-268.

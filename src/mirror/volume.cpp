@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace understudy::mirror {
@@ -53,8 +54,14 @@ Result<> VolumeDriver::start() {
                     options_.device, device_->sector_size());
     slice_ = std::make_unique<DeviceSlice>(*device_, bytes);
     if (options_.has_target) {
-        log_ = std::make_unique<IntentLog>(bytes, options_.parameters.bitmap_bytes_per_block);
-        UNDERSTUDY_TRY(log_file_, LogFile::open(reactor_, options_.log_path, options_.uuid, bytes, *log_));
+        try {
+            log_ = std::make_unique<IntentLog>(bytes, options_.parameters.bitmap_bytes_per_block);
+            UNDERSTUDY_TRY(log_file_,
+                           LogFile::open(reactor_, options_.log_path, options_.uuid, bytes, *log_));
+        } catch (const std::bad_alloc&) {
+            return fail(Code::failure, "no memory for the bitmaps of volume {}, of {} bytes",
+                        options_.id.str(), bytes);
+        }
         log_file_->finished = [this](int error) { log_finished(error); };
     }
     timer_.owner = this;

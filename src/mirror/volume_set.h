@@ -34,6 +34,9 @@ class VolumeSet : public BlockBackend {
     /// nullptr: no such target.
     [[nodiscard]] Volume* find(const std::string& peer) const;
 
+    /// The device's size, read anew. Volumes keep the size they were added with.
+    Result<std::uint64_t> measure() { return device_.backend->measure(); }
+
     void become_source(const std::string& peer, MirrorState state, PauseCause cause, bool mark_all_dirty);
     void become_target(const std::string& peer);
     /// See Volume::replace_dirty; the peer's volume has no role until it gets one.

@@ -406,6 +406,25 @@ TEST_F(VolumeTest, AComparisonFindsAndRepairsWhatWasChangedBehindItsBack) {
     right->compare({}, [](const Result<CompareReport>& result) { EXPECT_FALSE(result); });
 }
 
+// Spec: REP-008, REP-090
+TEST_F(VolumeTest, ReadsOfASourceAreItsDevicesBusinessAlone) {
+    start(ResyncKind::full);
+    ASSERT_EQ(write(*left, 0, 65536, 0x42), 0);
+    const VolumeStatus before = left->status(), there = right->status();
+    for (std::uint64_t i = 0; i < 16; ++i) {
+        auto read = submit(*left, BlockOp::read, i * 4096, 4096);
+        ASSERT_TRUE(run_until([&] { return read->done; }));
+        EXPECT_EQ(read->block.result, 0);
+        EXPECT_EQ(*read->buffer, std::byte{0x42});
+    }
+    const VolumeStatus after = left->status();
+    EXPECT_EQ(after.reads, before.reads + 16);
+    EXPECT_EQ(after.writes, before.writes);
+    EXPECT_EQ(after.queue_requests, 0U);
+    EXPECT_EQ(after.counters.data_bytes, before.counters.data_bytes);
+    EXPECT_EQ(right->status().writes, there.writes);
+}
+
 // Spec: REP-090
 TEST_F(VolumeTest, ATargetRefusesReadsAndWrites) {
     start(ResyncKind::full);

@@ -92,6 +92,7 @@ Json json_of(const MirrorView& view, const PeerView& peer) {
         {"peer_address", peer.record.address},
         {"local_address", peer.record.local_address},
         {"connected", peer.linked},
+        {"peer_device_size", peer.device_size},
         {"dirty_blocks", peer.volume.dirty_blocks},
         {"dirty_bytes", peer.volume.dirty_blocks * 65536},
         {"resync_bytes_sent", peer.volume.resync_bytes_sent},
@@ -136,6 +137,7 @@ Json json_of(const MirrorView& view) {
         {"exported", view.exporting},
         {"writes_held", view.writes_held},
         {"size", record.size},
+        {"device_size", view.device_size},
         {"sector_size", record.sector_size},
         {"writes", main.volume.writes},
         {"write_bytes", main.volume.write_bytes},
@@ -172,6 +174,9 @@ std::string line_of(const MirrorView& view, const PeerView& peer) {
         notes += fmt::format(" lag {:.1f} s {} in {} writes,", static_cast<double>(counted.lag_ms) / 1000,
                              text::human_bytes(counted.lag_bytes), counted.lag_requests);
     }
+    if (view.open && view.device_size != record.size)
+        notes += fmt::format(" volume of {} on a device of {},", text::human_bytes(record.size),
+                             text::human_bytes(view.device_size));
     if (record.demoted) notes += " device given up,";
     if (!record.consistent) notes += " not consistent,";
     if (record.outdated) notes += " out of date,";
@@ -487,6 +492,9 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
     } else if (verb == "unlock") {
         auto opened = co_await mirror->unlock();
         co_return reply_of(opened);
+    } else if (verb == "resize") {
+        auto resized = co_await mirror->resize();
+        co_return reply_of(resized);
     } else if (verb == "add") {
         auto targets = targets_of(command);
         if (!targets) co_return config::failure(targets.error());

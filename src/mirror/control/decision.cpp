@@ -49,8 +49,8 @@ Decision fit(const EndSummary& source, const EndSummary& target) {
         return refuse(fmt::format("sector sizes differ: {} bytes on source {}, {} on target {}",
                                   source.sector_size, source.node, target.sector_size, target.node));
     if (target.size < source.size)
-        return refuse(fmt::format("target {} has {} bytes, less than source {} with {}", target.node,
-                                  target.size, source.node, source.size));
+        return refuse(fmt::format("target {} has {} bytes, less than source {} with {} (event 225)",
+                                  target.node, target.size, source.node, source.size));
     if (target.unlocked)
         return refuse(fmt::format("target {} is unlocked: lock its volume first", target.node));
     return resync_of(source, target);

@@ -49,6 +49,11 @@ void Gate::submit(BlockRequest& request) {
     if (mode_ == GateMode::first_write && !std::exchange(asked_, true)) on_first_write_();
 }
 
+void Gate::resize(std::uint64_t size) {
+    assert(size <= below_.size());
+    size_ = size;
+}
+
 void Gate::set(GateMode mode) {
     mode_ = mode;
     asked_ = false;

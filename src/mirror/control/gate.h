@@ -34,6 +34,8 @@ class Gate : public BlockBackend {
     [[nodiscard]] bool punches() const override { return below_.punches(); }
     void submit(BlockRequest& request) override;
 
+    /// What is behind it is of another size now. Held requests behind its end fail when they are let go.
+    void resize(std::uint64_t size);
     /// Requests that may pass now go on, in the order in which they came.
     void set(GateMode mode);
     [[nodiscard]] GateMode mode() const { return mode_; }

@@ -38,6 +38,21 @@ struct GateTest : testing::Test {
     }
 };
 
+// Spec: REP-305
+TEST_F(GateTest, AnotherSizeCountsForWhatWaitsAsWell) {
+    gate.set(GateMode::hold_all);
+    gate.submit(make(0, BlockOp::write, (1U << 19) - 512));
+    gate.submit(make(1, BlockOp::write, 1U << 19));
+    EXPECT_EQ(requests[1].result, -EINVAL) << "behind the end";
+    gate.resize(1U << 20);
+    gate.submit(make(2, BlockOp::write, 1U << 19));
+    gate.resize(1U << 18);
+    gate.set(GateMode::open);
+    EXPECT_EQ(requests[0].result, -EINVAL);
+    EXPECT_EQ(requests[2].result, -EINVAL);
+    EXPECT_TRUE(below.order.empty());
+}
+
 // Spec: REP-237
 TEST_F(GateTest, NothingPassesBeforeTheRoleIsKnown) {
     gate.submit(make(0, BlockOp::read, 0));

@@ -31,7 +31,7 @@ struct LockTest : testing::Test {
     }
 };
 
-// Spec: EMC-080, EMC-260, MOP-100, MOP-101, MOP-103, MOP-105
+// Spec: EMC-080, EMC-260, MOP-100, MOP-101, MOP-103, MOP-105, REP-046, REP-190, REP-195
 TEST_F(LockTest, WritesOnAnUnlockedTargetAreTrackedAndOverwrittenByAPartialResync) {
     ok(left, {"pause", "R"});
     ok(right, {"unlock", "R"});
@@ -49,7 +49,7 @@ TEST_F(LockTest, WritesOnAnUnlockedTargetAreTrackedAndOverwrittenByAPartialResyn
     EXPECT_EQ(pair.wire.blocks_sent, 2U);
 }
 
-// Spec: EMC-131, MOP-106
+// Spec: EMC-131, MOP-106, REP-194
 TEST_F(LockTest, AnUnlockedTargetIsNotWrittenTo) {
     ok(left, {"pause", "R"});
     ok(right, {"unlock", "R"});
@@ -69,7 +69,7 @@ TEST_F(LockTest, UnlockingWhileMirroringPausesTheSourceForGood) {
     EXPECT_EQ(right.disk.blocks[1], 0);
 }
 
-// Spec: EMC-082, EMC-084, EMC-261, MOP-006
+// Spec: EMC-082, EMC-084, EMC-261, MOP-006, REP-196, REP-202, REP-207
 TEST_F(LockTest, ATargetThatDiesUnlockedComesBackUnlockedAndGetsAFullResync) {
     ok(left, {"pause", "R"});
     ok(right, {"unlock", "R"});
@@ -82,7 +82,7 @@ TEST_F(LockTest, ATargetThatDiesUnlockedComesBackUnlockedAndGetsAFullResync) {
     EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
 }
 
-// Spec: EMC-218, EMC-220, MOP-102, MOP-107
+// Spec: EMC-218, EMC-220, MOP-102, MOP-107, REP-091, REP-193, REP-198, REP-203
 TEST_F(LockTest, LockingFailsWhileTheDeviceIsInUseAndAnUnlockedTargetDoesNotTakeOver) {
     ok(right, {"lock", "R"});  // locked already
     ok(left, {"pause", "R"});
@@ -96,7 +96,27 @@ TEST_F(LockTest, LockingFailsWhileTheDeviceIsInUseAndAnUnlockedTargetDoesNotTake
     refused(left, {"lock", "R"}, "is source");
 }
 
-// Spec: EMC-258, MOP-104
+// Without bitmaps what is written there could not be overwritten again.
+// Spec: REP-192
+TEST_F(LockTest, ATargetWhoseLogFailedIsNotUnlockedUntilItsNextStart) {
+    right.daemon->host->fail_log();
+    pair.sim.run_for(1s);
+    ok(left, {"pause", "R"});
+    refused(right, {"unlock", "R"}, "event 169");
+    EXPECT_FALSE(right.daemon->host->exported());
+    EXPECT_FALSE(pair.record(right).unlocked);
+    pair.kill(right);
+    pair.start(right);
+    pair.sim.run_for(1s);
+    ok(right, {"unlock", "R"});
+    EXPECT_TRUE(right.daemon->host->exported());
+    ok(right, {"lock", "R"});
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+}
+
+// Spec: EMC-258, MOP-104, REP-191
 TEST_F(LockTest, ATargetInTheMiddleOfAResyncIsNotUnlocked) {
     pair.wire.resync_takes = 60s;
     ok(left, {"resync", "R"});
@@ -107,7 +127,7 @@ TEST_F(LockTest, ATargetInTheMiddleOfAResyncIsNotUnlocked) {
     refused(right, {"unlock", "R"}, "resync");
 }
 
-// Spec: EMC-088, EMC-089, EMC-091, EMC-093, MOP-109
+// Spec: EMC-088, EMC-089, EMC-091, EMC-093, MOP-109, REP-131, REP-161
 TEST_F(LockTest, ABrokenMirrorIsResynchronisedInFull) {
     refused(right, {"break", "R"}, "is target");
     EXPECT_EQ(pair.peer(left).state, MirrorState::mirroring);
@@ -152,7 +172,7 @@ TEST_F(LockTest, ANoticeOfAPauseThatComesLateChangesNothing) {
     EXPECT_FALSE(pair.record(right).outdated);
 }
 
-// Spec: EMC-235, MOP-110
+// Spec: EMC-235, MOP-110, REP-162
 TEST_F(LockTest, AResyncFromAnyStateIsFull) {
     for (const char* before : {"", "pause", "break"}) {
         if (*before != '\0') ok(left, {before, "R"});

@@ -41,7 +41,9 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
                     options_.offer,
                     options_.layout.bitmaps(),
                     snapshots,
-                    file_systems},
+                    file_systems,
+                    {},
+                    options_.on_event},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}
@@ -282,6 +284,11 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
         if (made) halves.push_back(target.node);
     }
     if (!made) {
+        const std::string text = fmt::format("its target's half was not made: {}", made.error().text);
+        messages::log_text(
+            severity_of(Event::target_half_failed),
+            fmt::format("volume {}: {}", record.volume.str(), numbered(Event::target_half_failed, text)));
+        if (options_.on_event) options_.on_event({Event::target_half_failed, record.volume, {}, text});
         for (const std::string& half : halves)
             co_await forget_half(record, half);
         (void)records_.remove(record.volume);

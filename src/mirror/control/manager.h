@@ -22,6 +22,7 @@ struct ManagerOptions {
     DegradeOptions degrade{};
     config::Settings settings{};  // the volumes' parameters
     wire::Offer offer = wire::offer_of_this_build();
+    EventListener on_event{};  // told of every mirror's events
 };
 
 /// One target of a volume, and the addresses of the pair.

@@ -73,6 +73,16 @@ void Mirror::alarm(const std::string& peer, std::string text) {
     leg->problem = std::move(text);
 }
 
+void Mirror::tell(Event event, const std::string& peer, const std::string& text) {
+    messages::log_text(severity_of(event),
+                       fmt::format("volume {}: {}", record_.volume.str(), numbered(event, text)));
+    note(event, peer, text);
+}
+
+void Mirror::note(Event event, const std::string& peer, const std::string& text) {
+    if (around_.on_event) around_.on_event({event, record_.volume, peer, text});
+}
+
 Mirror::Leg* Mirror::find(const std::string& peer) {
     const auto at = legs_.find(peer);
     return at == legs_.end() ? nullptr : &at->second;
@@ -110,6 +120,7 @@ void Mirror::set_gate(GateMode mode) {
 
 void Mirror::update_gate() {
     if (!open_ || closing_) return;
+    if (resizing_) return set_gate(GateMode::hold_all);
     // Whoever still has the device of an end that became target gets the volume's refusal.
     if (!source()) return set_gate(GateMode::open);
     if (record_.demoted || !role_checked_) return set_gate(GateMode::hold_all);
@@ -132,9 +143,9 @@ void Mirror::state_changed(const std::string& peer, MirrorState from, MirrorStat
     leg->state = to;
     if (closing_) return;  // the clean end writes what the next start needs
     // Spec: REP-374
-    messages::info("volume {}, {} {}: {} -> {}{}", record_.volume.str(), source() ? "target" : "source", peer,
-                   to_string(from), to_string(to),
-                   cause == PauseCause::none ? "" : fmt::format(" ({})", to_string(cause)));
+    tell(source() ? Event::source_state : Event::target_state, peer,
+         fmt::format("{} {}: {} -> {}{}", source() ? "target" : "source", peer, to_string(from),
+                     to_string(to), cause == PauseCause::none ? "" : fmt::format(" ({})", to_string(cause))));
     MirrorRecord next = record_;
     PeerRecord& changed = *next.peer(peer);
     changed.state = to;
@@ -170,8 +181,8 @@ void Mirror::link_lost(const std::string& peer, std::string why) {
 void Mirror::link_interrupted(const std::string& peer, std::string why) {
     Leg* leg = find(peer);
     if (!leg || closing_ || !source() || !leg->linked) return;
-    messages::warning("volume {}: the connection to {} broke ({}); connecting again", record_.volume.str(),
-                      peer, why);
+    tell(Event::reconnecting, peer,
+         fmt::format("the connection to {} broke ({}); connecting again", peer, why));
     leg->unlink();
     leg->interrupted = true;
     leg->backoff = kConnectBackoffStart;
@@ -215,7 +226,7 @@ void Mirror::in_sync(const std::string& peer) {
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     problem_.clear();
     leg->problem.clear();
-    messages::info("volume {}: in sync with {}", record_.volume.str(), peer);
+    tell(Event::in_sync, peer, fmt::format("in sync with {}", peer));
     if (source()) tasks_.spawn(keep_notes());
     leg->hold = false;
     update_gate();
@@ -223,8 +234,8 @@ void Mirror::in_sync(const std::string& peer) {
 
 void Mirror::log_failed(const std::string& peer, std::string why) {
     if (!find(peer)) return;
-    messages::error("volume {}: the intent log is not used any more: {}; a crash now needs a full resync",
-                    record_.volume.str(), why);
+    tell(Event::log_failed, peer,
+         fmt::format("the intent log is not used any more: {}; a crash now needs a full resync", why));
     MirrorRecord next = record_;
     next.peer(peer)->log_valid = false;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
@@ -233,9 +244,13 @@ void Mirror::log_failed(const std::string& peer, std::string why) {
 // --- start
 
 Task<Result<>> Mirror::open_volume() {
-    auto opened = co_await host_->open(record_.volume, record_.device, source() ? record_.size : 0);
+    auto opened = co_await host_->open(record_.volume, record_.device, record_.size);
     if (!opened) co_return fail(opened.error());
     device_size_ = *opened;
+    if (device_size_ < kLeastDeviceBytes)
+        co_return fail(Code::failure, "{} has only {} bytes", record_.device, device_size_);
+    auto sized = size_at_start();
+    if (!sized) co_return fail(sized.error());
     for (const std::string& peer : names()) {
         auto log = co_await open_log(peer, !record_.creating);
         if (!log) co_return fail(log.error());
@@ -332,6 +347,7 @@ Task<> Mirror::boot_task() {
         if (held) {
             auto opened = co_await open_volume();
             if (opened) break;
+            if (opened.error().text != problem_) note(Event::device_missing, {}, opened.error().text);
             alarm(opened.error().text);
         }
         // Other operations (a removal above all) have their turn meanwhile.
@@ -342,6 +358,7 @@ Task<> Mirror::boot_task() {
         held = lock_.try_acquire();
     }
     problem_.clear();
+    tasks_.spawn(watch_size());
     co_await forget_old_snapshot();
     if (!source() && record_.unlocked) {
         // Writes of the moment of the end may be missing in the log. Spec: EMC-261, MOP-105
@@ -361,8 +378,16 @@ Task<> Mirror::boot_task() {
         if (own_parameters(peer.node).full_resync_on_boot)
             peer.log_valid = peer.log_complete = false;  // Spec: REP-125
     // Spec: REP-185, REP-186, REP-187.
-    for (const std::string& peer : names())
+    for (const std::string& peer : names()) {
         become_source(peer);
+        const PeerRecord& one = *record_.peer(peer);
+        if (one.user_requested) continue;
+        if (one.log_valid)
+            tell(Event::continued_at_start, peer, fmt::format("mirroring to {} goes on", peer));
+        else
+            tell(Event::unclean_end, peer,
+                 fmt::format("what {} may lack is not known any more; a full resync follows", peer));
+    }
     // Requests of users who lived through the daemon's death wait in the gate from here on.
     if (!record_.demoted && host_->export_kept()) {
         auto kept = co_await start_export();
@@ -402,10 +427,12 @@ Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
     if (auto saved = commit(record_); !saved) co_return fail(saved.error());
     auto opened = co_await open_volume();
     if (!opened) co_return fail(opened.error());
+    tasks_.spawn(watch_size());
     if (!source()) {
         host_->become_target(record_.origin);
         co_return Result<>{};
     }
+    tell(Event::created, {}, fmt::format("its mirror to {} is made", record_.peer_names()));
     for (const std::string& peer : names())
         host_->become_source(peer, MirrorState::pending, PauseCause::none, mark_all_dirty);
     if (mark_all_dirty) co_await learn_free_space_of_new();
@@ -453,7 +480,11 @@ Task<EndSummary> Mirror::summary(std::string peer) {
     out.split_brain = one && one->split_brain;
     out.dirty_blocks = volume.dirty_blocks;
     out.free_left_out = record_.free_left_out;
-    out.size = source() || !open_ ? record_.size : device_size_;
+    out.size = record_.size;
+    if (!source() && open_) {
+        auto whole = co_await host_->device_size();
+        out.size = whole ? *whole : device_size_;
+    }
     out.sector_size = record_.sector_size;
     if (!source() && !record_.origin.empty() && record_.origin != peer) {
         // The log of this peer tells nothing: what it may lack is what the source sent here last. Spec:
@@ -483,11 +514,13 @@ Task<MirrorView> Mirror::view() {
         one.record = *record_.peer(peer);
         one.counters = counters_of(one.volume, own_parameters(peer));
         one.linked = leg->linked;
+        one.device_size = leg->device_size;
         one.problem = !one.record.problem.empty() ? one.record.problem : leg->problem;
         out.peers.push_back(std::move(one));
     }
     out.record = record_;
     out.open = open_;
+    out.device_size = device_size_;
     out.exporting = exporting_;
     out.writes_held = source() && exporting_ && gate_ != GateMode::open && gate_ != GateMode::first_write;
     out.device_path = exporting_ ? device_path_ : "";

@@ -15,9 +15,11 @@
 #include "config/settings.h"
 #include "mirror/control/cluster_notes.h"
 #include "mirror/control/counters.h"
+#include "mirror/control/events.h"
 #include "mirror/control/file_systems.h"
 #include "mirror/control/operation_lock.h"
 #include "mirror/control/peer_call.h"
+#include "mirror/control/resize.h"
 #include "mirror/control/snapshot_tools.h"
 #include "mirror/control/split_view.h"
 #include "mirror/control/volume_host.h"
@@ -54,6 +56,7 @@ struct Surroundings {
     FileSystems* file_systems = nullptr;  // nullptr: none is known
     /// Told of each change of a record, after it is durable; must return quickly.
     std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
+    EventListener on_event{};
 };
 
 struct PromoteOptions {
@@ -67,6 +70,7 @@ struct PeerView {
     VolumeStatus volume;
     std::vector<Counter> counters;
     bool linked = false;
+    std::uint64_t device_size = 0;  // of a target, as it said last; 0: it has not
     std::string problem;
 };
 struct MirrorView {
@@ -75,6 +79,7 @@ struct MirrorView {
     bool exporting = false;
     bool writes_held = false;
     std::string device_path;            // of the export
+    std::uint64_t device_size = 0;      // of the lower device, bytes
     std::string problem;                // of the volume, or the first of a peer
     std::string snapshot_device;        // of the snapshot's export
     std::string snapshot_problem;       // why the last one ended by itself
@@ -120,6 +125,11 @@ class Mirror : private HostEvents {
     /// Stops sending for good: what follows is a full resync. Spec: REP-161.
     runtime::Task<Result<>> break_mirror(std::string peer = {});
     runtime::Task<Result<>> resync(std::string peer = {});  // in full
+    /// Source: the volume takes all of its device, as large as that is now; every mirror waits to be
+    /// continued then. Target: the device's size is looked at. Gives what is now, as text. Spec: REP-306.
+    runtime::Task<Result<std::string>> resize();
+    /// Looks whether the device has another size now, and does what is to be done then. Spec: EMC-264.
+    runtime::Task<> look_at_size();
     /// Compares both ends while they mirror; with `repair`, until what differed has been sent again. Empty:
     /// with the only peer; error when there are several.
     runtime::Task<Result<CompareReport>> compare(std::string peer, CompareOptions options);
@@ -199,7 +209,8 @@ class Mirror : private HostEvents {
         bool asking = false;  // ask_whether_target_died() runs
         std::optional<runtime::TimerId> connect_timer, hold_timer;
         runtime::Duration backoff{};
-        std::string problem;  // passing: peer unreachable
+        std::string problem;            // passing: peer unreachable
+        std::uint64_t device_size = 0;  // source: the target's, as it said last
         // Target: what it adopts at the end of the session
         GenerationId source_current = 0;
         std::vector<GenerationId> source_history;
@@ -250,6 +261,10 @@ class Mirror : private HostEvents {
     GenerationId fresh_id();
     void alarm(std::string text);
     void alarm(const std::string& peer, std::string text);
+    /// Logs an event under its number, and tells it.
+    void tell(Event event, const std::string& peer, const std::string& text);
+    /// Tells one that is logged already.
+    void note(Event event, const std::string& peer, const std::string& text);
 
     // mirror_alone.cpp: a source without a target
     [[nodiscard]] std::string mirror_hex() const;
@@ -309,6 +324,7 @@ class Mirror : private HostEvents {
     runtime::Task<bool> join_target(std::string peer, EndSummary self, PeerReply reply);
     Result<wire::Agreement> agree_with(const std::string& peer, const wire::Offer& offer);
     void hold_for_session(const std::string& peer);
+    void tell_session(const std::string& peer, const Decision& decision, std::uint64_t dirty_blocks);
     [[nodiscard]] static bool receives(const Leg& leg);
     void drop_link(Leg& leg, const std::string& peer);
     runtime::Task<> notify_task(std::string peer, PeerRequest request);
@@ -355,10 +371,25 @@ class Mirror : private HostEvents {
     runtime::Task<PeerReply> on_change_address(std::string caller, PeerRequest request);
     runtime::Task<Result<>> forget_peer(std::string peer);
 
+    // mirror_resize.cpp: devices that have grown or shrunk
+    runtime::Task<> watch_size();
+    runtime::Task<Result<std::uint64_t>> measure();
+    runtime::Task<> size_noticed(std::uint64_t found);
+    [[nodiscard]] Sizes sizes() const;
+    void hold_for_size(const std::string& peer, int event);
+    Result<> size_at_start();
+    runtime::Task<Result<>> settle_size(bool whole);
+    runtime::Task<Result<>> lay_out(std::uint64_t size, std::uint64_t stayed);
+    Result<> record_size_as(std::uint64_t size, std::uint64_t device_size);
+    runtime::Task<Result<>> open_logs(std::uint64_t size);
+    runtime::Task<Result<>> fit_source(std::uint64_t size);
+    runtime::Task<> no_bitmaps(std::string peer, std::string why);
+
     // mirror_lock.cpp: targets opened to local use
     runtime::Task<Result<>> serve_unlocked();
     runtime::Task<Result<>> break_locked(std::string peer);
     void become_target();
+    void become_unlocked();
 
     Surroundings& around_;
     runtime::World world_;
@@ -370,7 +401,10 @@ class Mirror : private HostEvents {
     bool open_ = false;
     bool closing_ = false;
     bool exporting_ = false;
-    std::uint64_t device_size_ = 0;
+    std::uint64_t device_size_ = 0;  // as it was seen last, bytes
+    std::uint64_t volume_size_ = 0;  // that the logs are laid out for, at most the device's
+    bool resizing_ = false;          // the logs are being laid out: every request waits
+    bool device_gone_ = false;       // told already
     std::string device_path_;
     std::string log_problem_;  // until the next start
     std::string problem_;      // passing: device missing

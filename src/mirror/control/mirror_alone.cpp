@@ -217,10 +217,11 @@ void Mirror::give_up_on_note(const std::string& why) {
         MirrorRecord next = record_;
         next.alone_noted = true;
         if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
-        messages::warning(
-            "volume {}: {} goes on without {} although the cluster could not be told ({}): a takeover there "
-            "would lose writes (BlockWritesOnNDLGTimeoutReached=0)",
-            record_.volume.str(), around_.node, lost, why);
+        tell(Event::goes_on_untold, {},
+             fmt::format(
+                 "{} goes on without {} although the cluster could not be told ({}): a takeover there would "
+                 "lose writes (BlockWritesOnNDLGTimeoutReached=0)",
+                 around_.node, lost, why));
         return schedule_notes();
     }
     writes_refused_ = true;
@@ -229,6 +230,7 @@ void Mirror::give_up_on_note(const std::string& why) {
         "its copy is out of date: {}. Start understudyd on this node (lkstart), or bring the "
         "mirror back",
         lost, std::chrono::duration_cast<std::chrono::milliseconds>(around_.degrade.limit).count(), why));
+    note(Event::cluster_not_told, {}, why);
     answer_alone_waiters(false);
     update_gate();
 }

@@ -37,6 +37,9 @@ inline constexpr runtime::Duration kReturnLimit = std::chrono::seconds(60);
 inline constexpr runtime::Duration kRepairLimit = std::chrono::minutes(10);
 // A source that passes a snapshot's command on to the target waits so long for it.
 inline constexpr runtime::Duration kSnapshotLimit = std::chrono::seconds(90);
+// How often the size of a volume's device is looked at. Spec: REP-305.
+inline constexpr std::uint64_t kLeastDeviceBytes = 65536;  // one bit of the intent log. Spec: REP-022
+inline constexpr runtime::Duration kSizeLook = std::chrono::seconds(2);
 inline constexpr runtime::Duration kStatePoll = std::chrono::milliseconds(20);
 inline constexpr runtime::Duration kRecordRetry = std::chrono::seconds(1);
 // Between two attempts to tell the cluster that this end goes on alone, while writes wait; and, when they do
@@ -62,6 +65,7 @@ inline runtime::Duration retry_delay(PauseCause cause) {
             return std::chrono::seconds(60);
         case PauseCause::none:
         case PauseCause::user:
+        case PauseCause::resized:
         case PauseCause::link_lost:
         case PauseCause::shutdown:
             return kConnectBackoffStart;

@@ -150,11 +150,12 @@ Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limi
     bool joined = false;
     if (!reply) {
         if (reply.error().text != leg->problem)
-            messages::info("volume {}: no session with {}: {}", record_.volume.str(), peer,
-                           reply.error().text);
+            tell(Event::unreachable, peer, fmt::format("no session with {}: {}", peer, reply.error().text));
         leg->problem = reply.error().text;
+        if (reply.error().code == kNoBitmaps) co_await no_bitmaps(peer, reply.error().text);
     } else if (source() && record_.generations(peer) == self.generations && !closing_) {
         const Decision decision = decide(self, reply->summary);
+        leg->device_size = reply->summary.size;
         switch (decision.verdict) {
             case Verdict::attach:
                 if (learns_free_space_first(peer, decision, self)) break;
@@ -195,8 +196,10 @@ Task<bool> Mirror::resume_session(std::string peer) {
     const auto agreed = wire::agree(around_.offer, reply ? reply->offer : wire::Offer{});
     if (!reply || !reply->resumed || !agreed ||
         decide(hello.summary, reply->summary).verdict != Verdict::attach) {
-        host_->give_up_links(peer,
-                             reply ? fmt::format("{} cannot go on where it was", peer) : reply.error().text);
+        const std::string why =
+            reply ? fmt::format("{} cannot go on where it was", peer) : reply.error().text;
+        tell(Event::reconnection_failed, peer, why);
+        host_->give_up_links(peer, why);
         co_return false;
     }
     const PeerRecord one = *record_.peer(peer);
@@ -211,7 +214,7 @@ Task<bool> Mirror::resume_session(std::string peer) {
     leg->interrupted = false;
     leg->linked = true;
     leg->links_session = reply->session;
-    messages::info("volume {}: connected to {} again, the session goes on", record_.volume.str(), peer);
+    tell(Event::reconnected, peer, fmt::format("connected to {} again, the session goes on", peer));
     co_return true;
 }
 
@@ -252,11 +255,7 @@ Task<bool> Mirror::join_target(std::string peer, EndSummary self, PeerReply repl
         co_return false;
     }
     leg->problem.clear();
-    messages::info("volume {}: session with {}, {}: {}", record_.volume.str(), peer,
-                   decision.resync == ResyncKind::full      ? "full resync"
-                   : decision.resync == ResyncKind::partial ? "partial resync"
-                                                            : "no resync",
-                   decision.why);
+    tell_session(peer, decision, self.dirty_blocks);
     if (!receives_by_state(leg->state)) {
         host_->resume(peer);
         leg->state = MirrorState::pending;  // the volume says so too, but later
@@ -273,6 +272,26 @@ Task<bool> Mirror::join_target(std::string peer, EndSummary self, PeerReply repl
     leg->backoff = kConnectBackoffStart;
     if (!must_go_alone()) alone_wanted_ = false;
     co_return true;
+}
+
+/// What a session begins with; an operator plans bandwidth by it. Spec: MSG-GEN-17.
+void Mirror::tell_session(const std::string& peer, const Decision& decision, std::uint64_t dirty_blocks) {
+    switch (decision.resync) {
+        case ResyncKind::none:
+            messages::info("volume {}: session with {}, no resync: {}", record_.volume.str(), peer,
+                           decision.why);
+            return;
+        case ResyncKind::full:
+            tell(Event::full_resync, peer,
+                 fmt::format("session with {}, full resync (FULL RESYNC): {}", peer, decision.why));
+            break;
+        case ResyncKind::partial:
+            tell(Event::partial_resync, peer,
+                 fmt::format("session with {}, partial resync (PARTIAL RESYNC, {} bytes and its own): {}",
+                             peer, dirty_blocks * 65536, decision.why));
+            break;
+    }
+    note(Event::resync_started, peer, decision.why);
 }
 
 /// Writes wait for the session under way, but not for ever.
@@ -362,6 +381,13 @@ Task<PeerReply> Mirror::on_hello(std::string caller, PeerRequest request) {
             if (!followed) {
                 refuse(followed.error().code, followed.error().text);
                 break;
+            }
+            if (!terms.resume) {
+                auto fitted = co_await fit_source(request.summary.size);
+                if (!fitted) {
+                    refuse(fitted.error().code, fitted.error().text);
+                    break;
+                }
             }
             if (request.type != MirrorType::none && request.type != record_.peer(caller)->type) {
                 MirrorRecord next = record_;
@@ -504,12 +530,11 @@ void Mirror::links_ready(const std::string& peer, std::uint64_t session, LinkRes
 
 /// A peer was promoted while this end was down. Spec: REP-237, REP-211.
 Task<> Mirror::step_down(std::string peer, std::string why) {
-    if (record_.demoted)
-        messages::info("volume {}: {} has taken over; this node becomes target", record_.volume.str(), peer);
-    else
-        messages::warning(
-            "volume {}: {}: this node becomes target; what only this node has written is overwritten",
-            record_.volume.str(), why);
+    tell(Event::became_target, peer,
+         record_.demoted
+             ? fmt::format("{} has taken over; this node becomes target", peer)
+             : fmt::format("{}: this node becomes target; what only this node has written is overwritten",
+                           why));
     MirrorRecord next = record_;
     next.role = Role::target;
     next.origin.clear();  // the logs of this former source say what it has written
@@ -559,6 +584,7 @@ void Mirror::enter_split_brain(const std::string& peer, const std::string& why) 
     const std::string text = one.problem;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
     alarm(peer, text);
+    note(Event::both_source, peer, text);
     drop_link(legs_.at(peer), peer);
     update_gate();
 }
@@ -573,6 +599,9 @@ void Mirror::refuse_peer(const std::string& peer, const std::string& why) {
     const std::string text = one.problem;
     if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
     alarm(peer, text);
+    const Leg* leg = find(peer);
+    const bool too_small = leg && leg->device_size != 0 && leg->device_size < record_.size;
+    note(too_small ? Event::target_too_small : Event::other_source, peer, text);
 }
 
 }  // namespace understudy::mirror::control

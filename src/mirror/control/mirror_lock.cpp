@@ -16,13 +16,17 @@ using runtime::Task;
 /// and the next resync sends those blocks too. It stays target by its record. Of several peers only the log
 /// of its source counts; from another one it then gets everything. Spec: REP-202, EMC-259.
 Task<Result<>> Mirror::serve_unlocked() {
+    become_unlocked();
+    update_gate();
+    co_return co_await start_export();
+}
+
+void Mirror::become_unlocked() {
     for (const std::string& peer : names()) {
         if (!record_.origin.empty() && peer != record_.origin) continue;
         host_->become_source(peer, MirrorState::paused, PauseCause::user, !record_.peer(peer)->log_valid);
         legs_.at(peer).state = MirrorState::paused;
     }
-    update_gate();
-    co_return co_await start_export();
 }
 
 /// What a target is that is not unlocked.
@@ -52,6 +56,15 @@ Task<Result<std::string>> Mirror::unlock() {
                        "volume {} on {} is being resynchronised, or its resync was interrupted: what it "
                        "holds is a mixture of old and new blocks",
                        record_.volume.str(), around_.node);
+    const VolumeStatus volume = co_await host_->status(from);
+    if (!volume.log_valid) {
+        note(Event::no_unlock_without_log, from, "its log cannot be written");
+        co_return fail(
+            Code::failure,
+            "volume {} on {}: its intent log cannot be written, and what is written here could not be "
+            "tracked; it can be unlocked after the next start of mirrord (event 169)",
+            record_.volume.str(), around_.node);
+    }
     around_.links.forget(record_.volume);
     Result<> ready;
     MirrorRecord next = record_;
@@ -125,6 +138,8 @@ Task<Result<>> Mirror::break_locked(std::string peer) {
         auto paused = co_await host_->pause(peer);
         if (!paused) messages::warning("volume {}: {}", record_.volume.str(), paused.error().text);
     }
+    tell(Event::broken, peer,
+         fmt::format("the mirror with {} is broken: all of it has to be sent again", peer));
     if (open_) {
         drop_link(leg, peer);
         host_->break_mirror(peer);

@@ -34,14 +34,14 @@ Task<> Mirror::find_log_directory() {
                 "function until "
                 "it is",
                 directory);
-            messages::error("volume {}: {}", record_.volume.str(), log_problem_);
+            tell(Event::log_directory_missing, {}, log_problem_);
         }
         if (world_.clock.now() >= deadline) {
             log_problem_ = fmt::format(
                 "BitmapBaseDir={} has not appeared; the intent log is in {} until mirrord starts with it "
                 "there",
                 directory, around_.bitmaps);
-            messages::error("volume {}: {}", record_.volume.str(), log_problem_);
+            tell(Event::log_directory_given_up, {}, log_problem_);
             directory = around_.bitmaps;
             break;
         }
@@ -49,7 +49,7 @@ Task<> Mirror::find_log_directory() {
     }
     if (closing_) co_return;
     if (directory == wanted.directory && !log_problem_.empty()) {
-        messages::info("volume {}: {} is there now", record_.volume.str(), directory);
+        tell(Event::log_directory_there, {}, fmt::format("{} is there now", directory));
         log_problem_.clear();
     }
     for (const std::string& peer : names())
@@ -83,6 +83,7 @@ Task<Result<>> Mirror::open_log(std::string peer, bool expected) {
     options.device = record_.device;
     options.log_path = one.log_path;
     options.uuid = record_.uuid;
+    options.size = volume_size_;
     options.type = one.type;
     std::vector<std::string> problems;
     options.parameters = parameters_of(around_.settings, one.parameters, record_.volume, problems);
@@ -96,6 +97,8 @@ Task<Result<>> Mirror::open_log(std::string peer, bool expected) {
     // REP-073.
     if (opened->log_created && expected && !changed.clean) changed.log_valid = false;
     if (!opened->log_valid) changed.log_valid = false;
+    if (opened->log_created)
+        tell(Event::log_created, peer, fmt::format("{} is a new intent log", one.log_path));
     if (!log_place(around_.settings, around_.bitmaps).outlives_crash && expected && !changed.clean)
         changed.log_valid = false;  // Spec: REP-059
     changed.clean = false;

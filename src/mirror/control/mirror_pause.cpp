@@ -92,6 +92,8 @@ Task<Result<>> Mirror::resume(std::string peer) {
                        around_.node, record_.volume.str(), record_.origin);
     auto which = named(peer);
     if (!which) co_return fail(which.error());
+    auto sized = co_await settle_size(false);
+    if (!sized) co_return fail(sized.error());
     MirrorRecord next = record_;
     for (const std::string& one : *which) {
         next.peer(one)->user_requested = false;
@@ -107,6 +109,7 @@ Task<Result<>> Mirror::resume(std::string peer) {
         legs_.at(one).problem.clear();
         legs_.at(one).backoff = kConnectBackoffStart;
         schedule_connect(one, 0s);
+        tell(Event::continued, one, fmt::format("mirroring to {} goes on by command", one));
     }
     co_return Result<>{};
 }

@@ -162,7 +162,7 @@ Task<Result<>> Mirror::forget_peer(std::string peer) {
     legs_.erase(peer);
     if (open_) co_await host_->remove(peer);
     auto log_gone = world_.files.remove(log);
-    if (!log_gone) messages::warning("{}", log_gone.error().text);
+    if (!log_gone) tell(Event::log_not_deleted, peer, log_gone.error().text);
     co_return Result<>{};
 }
 
@@ -182,7 +182,7 @@ Task<Result<>> Mirror::drop_peer(std::string peer) {
     if (!gone) co_return fail(gone.error());
     update_gate();
     co_await tell_peers();
-    messages::info("volume {} is not mirrored to {} any more", record_.volume.str(), peer);
+    tell(Event::deleted, peer, fmt::format("it is not mirrored to {} any more", peer));
     co_return Result<>{};
 }
 
@@ -247,6 +247,9 @@ Task<PeerReply> Mirror::on_change_address(std::string caller, PeerRequest reques
     for (const PeerFacts& facts : request.peers) {
         if (facts.node != caller || facts.address.empty() || facts.local_address.empty()) continue;
         MirrorRecord next = record_;
+        tell(Event::address_changed, caller,
+             fmt::format("the address of {} is {} now, it was {}", caller, facts.address,
+                         record_.peer(caller)->address));
         next.peer(caller)->address = facts.address;
         next.peer(caller)->local_address = facts.local_address;
         if (auto saved = commit(std::move(next)); !saved) co_return error_reply(saved.error());

@@ -6,6 +6,7 @@
 #include "mirror/control/operation_errors.h"
 
 #include <algorithm>
+#include <set>
 
 namespace understudy::mirror::control {
 
@@ -35,6 +36,7 @@ Task<Mirror::Promotion> Mirror::promote_once(PromoteOptions options) {
                        around_.node, problem_.empty() ? "its device is not open" : problem_);
     if (closing_) co_return fail(Code::failure, "mirrord is stopping");
     if (!source()) {
+        note(Event::told_to_take_over, {}, options.force ? "by force" : "");
         // It has just found out that a peer is source, which will be here in a moment.
         if (following_ && !options.force && !options.peer_dead) co_return std::optional<std::string>();
         co_return co_await take_over(options);
@@ -217,6 +219,15 @@ Task<MirrorRecord> Mirror::take_logs_over(Handover handover) {
 }
 
 Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
+    auto whole = co_await measure();
+    if (!whole) co_return fail(whole.error());
+    const std::uint64_t bytes = *whole;
+    if (volume_size_ < record_.size || bytes < record_.size)
+        co_return fail(
+            Code::failure,
+            "{} on {} has {} bytes, or had less for a time, and volume {} has {}: not all of it is there",
+            record_.device, around_.node, bytes, record_.volume.str(), record_.size);
+    device_size_ = bytes;  // a device that has grown since the last look is no news for a source
     Handover handover;
     auto allowed = co_await check_promotable(options, &handover);
     const auto give_back = [this, &handover] {
@@ -252,6 +263,7 @@ Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
         next.role = Role::source;
         ++next.role_epoch;
         next.origin.clear();
+        next.device_size = device_size_;
         begin_alone(next);
         next.demoted = false;
         next.outdated = false;
@@ -262,8 +274,8 @@ Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
         give_back();
         co_return fail(ready.error());
     }
-    messages::info("volume {}: {} is source now (epoch {})", record_.volume.str(), around_.node,
-                   record_.role_epoch);
+    tell(Event::became_source, {},
+         fmt::format("{} is source now (epoch {})", around_.node, record_.role_epoch));
     for (const std::string& peer : names()) {
         become_source(peer);
         legs_.at(peer).state = MirrorState::paused;
@@ -404,6 +416,11 @@ Task<PeerReply> Mirror::on_serve_again(std::string caller) {
 Task<Result<>> Mirror::remove(bool peers_too, bool even_if_peer_fails) {
     auto held = co_await lock_.acquire(kOperationWait);
     if (!held) co_return busy(record_);
+    std::set<std::string> mixtures;
+    for (const auto& [peer, leg] : legs_) {
+        const bool copying = leg.linked && !leg.synced && leg.session_kind != ResyncKind::none;
+        if (source() ? copying : !record_.consistent) mixtures.insert(peer);
+    }
     const bool was_exporting = exporting_;
     if (exporting_) {
         auto stopped = co_await take_down_export(false);
@@ -439,13 +456,22 @@ Task<Result<>> Mirror::remove(bool peers_too, bool even_if_peer_fails) {
     for (auto& [peer, leg] : legs_)
         stop_timers(leg);
     around_.links.forget(record_.volume);
+    for (const PeerRecord& peer : record_.peers) {
+        if (mixtures.contains(peer.node))
+            tell(Event::deleted_in_resync, peer.node,
+                 fmt::format(
+                     "the mirror with {} is deleted before its resync has ended; the copy is not usable",
+                     peer.node));
+        else
+            tell(Event::deleted, peer.node, fmt::format("the mirror with {} is deleted", peer.node));
+    }
     // What others asked of the host is answered before this is.
     if (was_open && !record_.peers.empty()) co_await host_->status(record_.peers.front().node);
     host_.reset();
     // The record goes last: an interrupted removal can be repeated.
     for (const PeerRecord& peer : record_.peers) {
         auto log_gone = world_.files.remove(peer.log_path);
-        if (!log_gone) messages::warning("{}", log_gone.error().text);
+        if (!log_gone) tell(Event::log_not_deleted, peer.node, log_gone.error().text);
     }
     co_return around_.records.remove(record_.volume);
 }

@@ -84,6 +84,9 @@ struct PeerRequest {
     SessionId resumes{};            // hello: the session whose links broke; zeros: a new one
 };
 
+/// Answer to hello: the target fits, but cannot make the bitmaps that the source's size needs. Spec: REP-176.
+inline constexpr Code kNoBitmaps = Code::out_of_range;
+
 struct PeerReply {
     Code code = Code::ok;
     std::string error;

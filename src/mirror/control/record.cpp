@@ -265,6 +265,7 @@ std::string encode(const MirrorRecord& record) {
         {"uuid", text::hex(std::as_bytes(std::span(record.uuid)))},
         {"device", record.device},
         {"size", record.size},
+        {"device_size", record.device_size},
         {"sector_size", record.sector_size},
         // What the first release calls a block device, whichever.
         {"export", record.export_kind == ExportKind::nbd ? "nbd" : "fuse"},
@@ -304,6 +305,7 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.uuid = reader.uuid("uuid");
     record.device = reader.text("device");
     record.size = reader.number("size", 1, ~0ULL);
+    if (json.contains("device_size")) record.device_size = reader.number("device_size", 0, ~0ULL);
     record.sector_size = static_cast<std::uint32_t>(reader.number("sector_size", 512, 65536));
     const std::string kind = reader.text("export");
     if (kind != "fuse" && kind != "nbd") reader.bad("export");

@@ -49,6 +49,7 @@ struct MirrorRecord {
     MirrorUuid uuid{};
     std::string device;             // lower file or block device
     std::uint64_t size = 0;         // of the replicated volume on the source, bytes
+    std::uint64_t device_size = 0;  // of the device when `size` was settled, bytes; 0: not known
     std::uint32_t sector_size = 0;  // bytes
     ExportKind export_kind = ExportKind::fuse;
 

@@ -61,8 +61,9 @@ ModelHost::~ModelHost() {
     }
 }
 
-Task<Result<std::uint64_t>> ModelHost::open(VolumeId, std::string, std::uint64_t) {
+Task<Result<std::uint64_t>> ModelHost::open(VolumeId, std::string, std::uint64_t size) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
+    exported_bytes_ = std::min(size, disk_.size);
     Result<std::uint64_t> out = fail(Code::not_found, "no device");
     if (!disk_.missing) out = disk_.size;
     if (std::exchange(disk_.log_lost, false)) disk_.dirty.clear();
@@ -74,17 +75,43 @@ Task<Result<VolumeStatus>> ModelHost::add(std::string peer, VolumeOptions option
     Leg& leg = legs_[peer];
     leg.parameters = options.parameters;
     leg.type = options.type;
+    const std::size_t blocks = (options.size + 65535) / 65536;
+    if (blocks > disk_.most_log_blocks) {
+        legs_.erase(peer);
+        Result<VolumeStatus> refused = fail(Code::failure, "no space left on device");
+        co_return refused;
+    }
     leg.created = !disk_.dirty.contains(peer) || !world_.files.exists(options.log_path);
     (void)world_.files.write_atomic(options.log_path, "bits");
-    if (leg.created) disk_.dirty[peer].clear();
+    auto& dirty = disk_.dirty[peer];
+    if (leg.created) dirty.clear();
+    std::size_t& former = disk_.log_blocks[peer];
+    if (leg.created) former = blocks;
+    for (std::size_t block = former; block < blocks; ++block)
+        dirty.insert(block);
+    dirty.erase(dirty.lower_bound(blocks), dirty.end());
+    former = blocks;
+    // What a device has grown by is whatever was there before.
+    disk_.blocks.resize(blocks, node_ == "left" ? -1 : -2);
     Result<VolumeStatus> out = now(peer);
     co_return out;
+}
+
+Task<Result<std::uint64_t>> ModelHost::device_size() {
+    co_await runtime::sleep_for(world_.tasks, 10us);
+    Result<std::uint64_t> out = disk_.size;
+    co_return out;
+}
+
+Task<Result<>> ModelHost::resize(std::uint64_t size) {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    exported_bytes_ = size;
+    co_return Result<>{};
 }
 
 Task<> ModelHost::remove(std::string peer) {
     detach(peer);
     legs_.erase(peer);
-    disk_.dirty.erase(peer);
     co_await runtime::sleep_for(world_.tasks, 1ms);
 }
 
@@ -109,6 +136,7 @@ VolumeStatus ModelHost::now(const std::string& peer) const {
     out.suspended = leg.suspended;
     out.resumable = leg.resumable;
     out.log_created = leg.created;
+    out.log_valid = !leg.log_failed;
     out.size = disk_.size;
     out.sector_size = disk_.sector;
     out.dirty_blocks = disk_.dirty.at(peer).size();
@@ -130,7 +158,7 @@ void ModelHost::become_source(const std::string& peer, MirrorState state, PauseC
     leg.state = state;
     quiesced_ = false;
     if (mark_all_dirty)
-        for (std::size_t block = 0; block < kBlocks; ++block)
+        for (std::size_t block = 0; block < disk_.blocks.size(); ++block)
             disk_.dirty[peer].insert(block);
 }
 
@@ -163,7 +191,8 @@ Task<Result<>> ModelHost::pause(std::string peer) {
 }
 
 void ModelHost::break_mirror(const std::string& peer) {
-    for (std::size_t block = 0; block < kBlocks; ++block)
+    if (!legs_.contains(peer)) return;
+    for (std::size_t block = 0; block < disk_.blocks.size(); ++block)
         disk_.dirty[peer].insert(block);
     const MirrorState from = std::exchange(legs_.at(peer).state, MirrorState::broken);
     events_.state_changed(peer, from, MirrorState::broken, PauseCause::user);
@@ -200,6 +229,7 @@ Task<Result<>> ModelHost::replace_dirty(std::string peer, BlockRanges ranges) {
 }
 
 void ModelHost::watch_writes(const std::string& peer, std::uint64_t number) {
+    if (!legs_.contains(peer)) return;
     Leg& leg = legs_.at(peer);
     leg.watch = number;
     leg.written.emplace();
@@ -222,7 +252,7 @@ Task<Result<CompareReport>> ModelHost::compare(std::string peer, CompareOptions 
     }
     CompareReport report;
     report.total_bytes = report.compared_bytes = disk_.size;
-    for (std::size_t block = 0; block < kBlocks; ++block) {
+    for (std::size_t block = 0; block < disk_.blocks.size(); ++block) {
         int& there = at->second.target->disk_.blocks[block];
         if (there == disk_.blocks[block]) continue;
         ++report.different_blocks;
@@ -266,7 +296,7 @@ void ModelHost::attach(const std::string& peer, int data, int, LinkTerms terms) 
     Leg& begun = source->legs_.at(target->node_);
     const auto unused = std::exchange(begun.unused, std::nullopt);
     if (terms.kind == ResyncKind::full || unused)
-        for (std::size_t block = 0; block < kBlocks; ++block)
+        for (std::size_t block = 0; block < source->disk_.blocks.size(); ++block)
             dirty.insert(block);
     const auto& theirs = target->disk_.dirty[source->node_];
     dirty.insert(theirs.begin(), theirs.end());
@@ -286,7 +316,7 @@ void ModelHost::synchronise(const std::string& peer, int number) {
     if (!target || wire_.parted(node_, peer)) return;
     auto& dirty = disk_.dirty[peer];
     for (const std::size_t block : dirty) {
-        target->disk_.blocks[block] = disk_.blocks[block];
+        target->disk_.blocks.at(block) = disk_.blocks.at(block);
         ++wire_.blocks_sent;
     }
     dirty.clear();
@@ -674,7 +704,8 @@ Task<Result<FileNames>> ModelFileSystems::files(Place, BlockRanges) {
 }
 
 Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cluster,
-               const std::string& node, mirror::wire::Offer offer, const std::string& settings)
+               const std::string& node, mirror::wire::Offer offer, const std::string& settings,
+               EventListener on_event)
     : world(world_in),
       links(world_in, wire, node),
       devices(disk),
@@ -682,7 +713,14 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
       snapshots(world_in, disk),
       file_systems(world_in, disk),
       manager(
-          world_in, {config::Layout{}, node, kDispatchPort, {}, *config::Settings::parse(settings), offer},
+          world_in,
+          {config::Layout{},
+           node,
+           kDispatchPort,
+           {},
+           *config::Settings::parse(settings),
+           offer,
+           std::move(on_event)},
           links, devices,
           [this, &disk, &wire, node](const VolumeId&, HostEvents& events) {
               auto made = std::make_unique<ModelHost>(world, disk, wire, node, events);
@@ -709,7 +747,8 @@ Pair::Pair(std::uint64_t seed, std::size_t count) : sim(seed) {
 void Pair::start(Host& host) {
     host.node->boot([this, &host](runtime::World world) {
         auto daemon =
-            std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.offer, host.settings);
+            std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.offer, host.settings,
+                                     [&host](const MirrorEvent& event) { host.events.push_back(event); });
         host.daemon = daemon.get();
         if (extra) daemon->extra = extra(host, world, *daemon);
         return daemon;

@@ -27,8 +27,10 @@ struct Disk {
     std::string used_by;                                 // stop_export names it
     std::string snapshot_used_by;
     std::set<std::string> snapshot_files;
-    bool kept = false;  // the keeper holds the export
-    std::uint64_t size = kBlocks * 65536;
+    bool kept = false;                              // the keeper holds the export
+    std::map<std::string, std::size_t> log_blocks;  // of each log
+    std::size_t most_log_blocks = 1000;             // there is room for logs of so many
+    std::uint64_t size = kBlocks * 65536;           // of the device; `blocks` is the replicated part
     std::uint32_t sector = 512;
     bool missing = false;
     // The file system on it, as far as it tells.
@@ -92,17 +94,23 @@ class ModelHost : public VolumeHost {
     runtime::Task<Result<std::uint64_t>> open(VolumeId, std::string, std::uint64_t) override;
     runtime::Task<Result<VolumeStatus>> add(std::string peer, VolumeOptions options) override;
     runtime::Task<> remove(std::string peer) override;
+    runtime::Task<Result<std::uint64_t>> device_size() override;
+    runtime::Task<Result<>> resize(std::uint64_t size) override;
     void become_source(const std::string& peer, MirrorState state, PauseCause cause,
                        bool mark_all_dirty) override;
     void become_target(const std::string& peer) override;
     runtime::Task<Result<>> drain(std::string peer) override;
     runtime::Task<Result<>> quiesce() override;
     runtime::Task<Result<>> pause(std::string peer) override;
-    void resume(const std::string& peer) override { legs_.at(peer).state = MirrorState::pending; }
+    void resume(const std::string& peer) override {
+        if (legs_.contains(peer)) legs_.at(peer).state = MirrorState::pending;
+    }
     void break_mirror(const std::string& peer) override;
-    void set_type(const std::string& peer, MirrorType type) override { legs_.at(peer).type = type; }
+    void set_type(const std::string& peer, MirrorType type) override {
+        if (legs_.contains(peer)) legs_.at(peer).type = type;
+    }
     void set_parameters(const std::string& peer, const MirrorParameters& parameters) override {
-        legs_.at(peer).parameters = parameters;
+        if (legs_.contains(peer)) legs_.at(peer).parameters = parameters;
     }
     void watch_writes(const std::string& peer, std::uint64_t number) override;
     void leave_out(const std::string& peer, std::uint64_t number, BlockRanges unused, bool copied) override;
@@ -141,10 +149,14 @@ class ModelHost : public VolumeHost {
             if (leg.session != 0 || leg.suspended) events_.target_silent(peer);
     }
     void fail_log() {
-        for (const auto& [peer, leg] : legs_)
+        for (auto& [peer, leg] : legs_) {
+            leg.log_failed = true;
             events_.log_failed(peer, "I/O error");
+        }
     }
     [[nodiscard]] bool exported() const { return exported_; }
+    /// Bytes that users of the device see.
+    [[nodiscard]] std::uint64_t exported_bytes() const { return exported_bytes_; }
     [[nodiscard]] bool linked() const;
     /// Of the only peer, or the first.
     [[nodiscard]] const MirrorParameters& parameters() const { return legs_.begin()->second.parameters; }
@@ -164,6 +176,7 @@ class ModelHost : public VolumeHost {
         MirrorType type = MirrorType::sync;
         MirrorParameters parameters;
         bool created = false;
+        bool log_failed = false;
         int session = 0;
         bool suspended = false, resumable = false;  // source; target
         int suspensions = 0;
@@ -199,6 +212,7 @@ class ModelHost : public VolumeHost {
     GateMode gate_ = GateMode::hold_all;
     bool quiesced_ = false;
     bool exported_ = false;
+    std::uint64_t exported_bytes_ = 0;
     bool asked_ = false;
     std::optional<Snapshot> snapshot_;
     std::string snapshot_problem_;
@@ -277,7 +291,7 @@ class ModelFileSystems : public FileSystems {
 /// What runs on a powered host.
 struct Daemon {
     Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
-           mirror::wire::Offer offer, const std::string& settings);
+           mirror::wire::Offer offer, const std::string& settings, EventListener on_event = {});
     runtime::World world;
     ModelLinks links;
     ModelDevices devices;
@@ -299,6 +313,7 @@ struct Host {
     Daemon* daemon = nullptr;
     mirror::wire::Offer offer = mirror::wire::offer_of_this_build();  // of its next start
     std::string settings;                                             // the same
+    std::vector<MirrorEvent> events;                                  // that its daemons told
 };
 
 class Pair {

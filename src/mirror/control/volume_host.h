@@ -41,17 +41,24 @@ class HostEvents {
 };
 
 /// One volume with its reactor thread, gate and export, and the mirror with each of its peers. Calls without
-/// a result take effect in their order. `peer` was given to add().
+/// a result take effect in their order. `peer` was given to add(); for one that was removed since, what has
+/// no result does nothing.
 class VolumeHost {
   public:
     virtual ~VolumeHost() = default;
 
-    /// `size`: bytes of the replicated volume; 0 takes the device's, which is given.
+    /// `size`: bytes of the replicated volume; 0 takes the device's, which is given. A device that has less
+    /// makes the volume smaller.
     virtual runtime::Task<Result<std::uint64_t>> open(VolumeId id, std::string device,
                                                       std::uint64_t size) = 0;
     virtual runtime::Task<Result<VolumeStatus>> add(std::string peer, VolumeOptions options) = 0;
     /// Ends one mirror; the others go on.
     virtual runtime::Task<> remove(std::string peer) = 0;
+    /// The device's size now, in bytes. Error: it cannot be asked.
+    virtual runtime::Task<Result<std::uint64_t>> device_size() = 0;
+    /// Gate and export have `size` bytes from here on, at most what the device has. No peer is there
+    /// meanwhile, or none that serves. Error: see Export::resize.
+    virtual runtime::Task<Result<>> resize(std::uint64_t size) = 0;
     virtual void become_source(const std::string& peer, MirrorState state, PauseCause cause,
                                bool mark_all_dirty) = 0;
     virtual void become_target(const std::string& peer) = 0;

@@ -129,6 +129,7 @@ Task<Answer> Service::change(Call call) {
 Task<Answer> Service::update_volume(VolumeId volume) {
     looks_.erase(device_of(volume));
     remember_device(volume);
+    if (const MirrorPtr mirror = manager_.find(volume)) co_await mirror->look_at_size();
     const std::string device = device_of(volume);
     DeviceLook look;
     look.eligibility.opened = false;

@@ -76,7 +76,9 @@ Task<VolumeFacts> Service::facts_of(VolumeId volume, Depth depth) {
     const control::MirrorRecord& record = view.record;
     out.role = record.role;
     out.local_address = record.main().local_address;
-    if (record.role == Role::source) out.size = record.size;
+    // Of the device, as it is now: what is compared before a mirror goes on with a larger volume. Spec:
+    // REP-306
+    if (record.role == Role::source) out.size = view.open ? view.device_size : record.size;
     // A locked target's size is nobody's business. Spec: EMC-211
     if (record.role == Role::target && !record.unlocked) out.size.reset();
     for (const control::PeerView& peer : view.peers) {

@@ -62,6 +62,41 @@ TEST_P(DeviceExportTest, WhatIsWrittenToTheDeviceIsInTheBackend) {
     EXPECT_EQ(statistics.errors, 0U);
 }
 
+// Spec: REP-304, REP-305
+TEST_P(DeviceExportTest, GrowsAndShrinksWhileItIsOpen) {
+    ASSERT_TRUE(make());
+    const Descriptor device = open_device();
+    ASSERT_TRUE(device.valid());
+    const auto size = [&device] {
+        std::uint64_t bytes = 0;
+        return ioctl(device.get(), BLKGETSIZE64, &bytes) == 0 ? bytes : 0;
+    };
+    std::vector<Page> page(1), back(1);
+    for (const std::uint64_t bytes : {2 * std::uint64_t{kDeviceSize}, std::uint64_t{kDeviceSize} / 2}) {
+        std::filesystem::resize_file(place_->file, bytes);
+        ASSERT_EQ(on_reactor([this] { return backend_->measure(); }), bytes);
+        auto done = std::make_shared<std::promise<Result<>>>();
+        reactor_->post([this, bytes, done] {
+            export_->resize(bytes, [done](Result<> result) { done->set_value(std::move(result)); });
+        });
+        const Result<> resized = done->get_future().get();
+        if (kind() == DeviceKind::ublk && !resized) {
+            EXPECT_EQ(size(), kDeviceSize);  // an old kernel says so
+            EXPECT_NE(resized.error().text.find("6.16"), std::string::npos) << resized.error().text;
+            return;
+        }
+        ASSERT_TRUE(resized) << resized.error().text;
+        EXPECT_EQ(size(), bytes);
+        page[0].bytes.fill(std::byte{0x5a});
+        const auto last = static_cast<off_t>(bytes - sizeof(Page));
+        ASSERT_EQ(pwrite(device.get(), page.data(), sizeof(Page), last), static_cast<ssize_t>(sizeof(Page)));
+        ASSERT_EQ(pread(device.get(), back.data(), sizeof(Page), last), static_cast<ssize_t>(sizeof(Page)));
+        EXPECT_EQ(std::memcmp(page.data(), back.data(), sizeof(Page)), 0);
+        EXPECT_NE(pwrite(device.get(), page.data(), sizeof(Page), static_cast<off_t>(bytes)),
+                  static_cast<ssize_t>(sizeof(Page)));
+    }
+}
+
 TEST_P(DeviceExportTest, ZeroesARangeAndGivesTheSpaceOfADiscardBack) {
     ASSERT_TRUE(make());
     const Descriptor device = open_device();

@@ -76,7 +76,8 @@ class Export {
     [[nodiscard]] virtual ExportStatistics statistics() const = 0;
 
     /// Requests go to `backend` from now on; what waited goes first. The backend outlives the export or the
-    /// next serve(). Error: bad_argument when its size or sector size is not the one the device has.
+    /// next serve(). A device whose backend has another size than it is resized as by resize(). Error:
+    /// bad_argument when the sector size is not the one the device has.
     virtual Result<> serve(BlockBackend& backend) = 0;
     /// Requests wait until serve() or resume(), at most for `limit`: then they and all that follow are
     /// answered with -EIO until then. What the backend already has goes on. Needed around a role change.
@@ -84,6 +85,10 @@ class Export {
     virtual void resume() = 0;
     /// Requests, waiting ones included, are answered with `error` (negative) until serve() or resume().
     virtual void refuse(int error) = 0;
+    /// The backend has `size` bytes from here on, and the device gets them while it is in use. The backend
+    /// should have no request meanwhile. Error: the device's users go on with the former size, and what
+    /// they can do; nothing else is wrong. Spec: REP-305.
+    virtual void resize(std::uint64_t size, std::function<void(Result<>)> done) = 0;
     /// Calls `done` once the backend holds no request of this export; use after suspend() or refuse().
     virtual void when_quiet(std::function<void()> done) = 0;
 

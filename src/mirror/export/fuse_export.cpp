@@ -69,6 +69,7 @@ class FuseLoopExport final : public Export {
     void resume() override { gate_.resume(); }
     void refuse(int error) override { gate_.refuse(error); }
     void when_quiet(std::function<void()> done) override { gate_.when_quiet(std::move(done)); }
+    void resize(std::uint64_t size, std::function<void(Result<>)> done) override;
     void stop(StopMode mode, std::function<void(Result<>)> done) override;
     void release(std::function<void()> done) override;
 
@@ -80,6 +81,7 @@ class FuseLoopExport final : public Export {
 
     Result<> open_and_mount(BlockBackend& backend);
     void attach();
+    void describe(std::uint64_t size);
     void setup_done(Result<> result);
     void setup_timed_out(int result);
     void connection_lost();
@@ -178,9 +180,9 @@ void FuseLoopExport::attach() {
     run_in_child(
         reactor_, kAttachLimit,
         [place = place_, volume = state_.volume]() -> Result<std::int64_t> {
-            auto number = attach_loop(place, volume.sector_size, volume.read_only);
-            if (!number) return fail(number.error());
-            return *number;
+            UNDERSTUDY_TRY(const int number, attach_loop(place, volume.sector_size, volume.read_only));
+            UNDERSTUDY_CHECK(resize_loop(place, volume.size));  // one that was there may have another
+            return number;
         },
         [this](Result<std::int64_t> result) {
             --children_;
@@ -209,13 +211,44 @@ void FuseLoopExport::connection_lost() {
 }
 
 Result<> FuseLoopExport::serve(BlockBackend& backend) {
-    if (backend.size() != state_.volume.size || backend.sector_size() != state_.volume.sector_size)
-        return fail(Code::bad_argument,
-                    "{} was exported with {} bytes in sectors of {}, its volume now has {} in {}",
-                    device_path(), state_.volume.size, state_.volume.sector_size, backend.size(),
-                    backend.sector_size());
+    if (backend.sector_size() != state_.volume.sector_size)
+        return fail(Code::bad_argument, "{} was exported in sectors of {} bytes, its volume now has {}",
+                    device_path(), state_.volume.sector_size, backend.sector_size());
+    const bool resized = backend.size() != state_.volume.size;
     gate_.serve(backend);
+    // While it is being set up, the device gets its size at the end of that.
+    if (resized && setup_) {
+        describe(backend.size());
+    } else if (resized) {
+        resize(backend.size(), [](const Result<>&) {});
+    }
     return {};
+}
+
+/// The session's and the keeper's idea of the size.
+void FuseLoopExport::describe(std::uint64_t size) {
+    state_.volume.size = size;
+    session_->resize(size);
+    if (options_.keeper_socket.empty()) return;
+    // A keeper that cannot be told now is told when it is there again.
+    const int fd = session_->descriptor();
+    (void)keeper::put(options_.keeper_socket, entry_name(), write_state(state_), {&fd, 1});
+}
+
+void FuseLoopExport::resize(std::uint64_t size, std::function<void(Result<>)> done) {
+    describe(size);
+    ++children_;
+    run_in_child(
+        reactor_, kAttachLimit,
+        [place = place_, size]() -> Result<std::int64_t> {
+            UNDERSTUDY_CHECK(resize_loop(place, size));
+            return 0;
+        },
+        [this, done = std::move(done)](const Result<std::int64_t>& result) {
+            --children_;
+            done(result ? Result<>() : Result<>(fail(result.error())));
+            if (closing_) finish_closing();
+        });
 }
 
 // --- keeper

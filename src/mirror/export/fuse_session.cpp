@@ -86,6 +86,7 @@ class Session final : public FuseSession {
         });
     }
 
+    void resize(std::uint64_t size) override { options_.volume.size = size; }
     [[nodiscard]] int descriptor() const override { return fd_; }
     void add_statistics(ExportStatistics& statistics) const override {
         statistics.reads += statistics_.reads;
@@ -438,7 +439,7 @@ class Session final : public FuseSession {
     Reactor& reactor_;
     RequestGate& gate_;
     const int fd_;
-    const FuseSessionOptions options_;
+    FuseSessionOptions options_;
     LockedMemory arena_;
     std::vector<Slot> slots_;
     Slot* idle_ = nullptr;

@@ -33,7 +33,7 @@
 
 namespace understudy::mirror {
 
-/// What the file looks like. Must not change while the connection lives.
+/// What the file looks like. Only its size may change while the connection lives, by resize().
 struct FuseVolume {
     std::uint64_t size = 0;
     std::uint32_t sector_size = 512;
@@ -74,6 +74,9 @@ class FuseSession {
     /// Takes no more requests, answers those the backend has, then `done`. Requests waiting in the gate are
     /// left for the next server. The descriptor is closed with the session.
     virtual void close(std::function<void()> done) = 0;
+
+    /// The file has `size` bytes from here on; the kernel learns it when it asks for attributes.
+    virtual void resize(std::uint64_t size) = 0;
 
     [[nodiscard]] virtual int descriptor() const = 0;
     virtual void add_statistics(ExportStatistics& statistics) const = 0;

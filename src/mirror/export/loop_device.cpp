@@ -27,6 +27,7 @@ namespace {
 constexpr unsigned kLoopMajor = 7;
 constexpr int kConfigureAttempts = 64;  // another process may take the free device first
 constexpr auto kDetachPoll = std::chrono::milliseconds(5);
+constexpr auto kResizeLimit = std::chrono::seconds(2);
 
 std::string system_error_text() {
     return std::strerror(errno);
@@ -236,6 +237,29 @@ Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool 
     }
     return fail(Code::failure, "no free loop device: other processes took {} of them first",
                 kConfigureAttempts);
+}
+
+Result<> resize_loop(const LoopPlace& place, std::uint64_t size) {
+    const std::string path = place.mount_directory + "/" + fuse::kVolumeName;
+    const auto deadline = std::chrono::steady_clock::now() + kResizeLimit;
+    // The kernel asks the server, but does not believe an answer that a write has overtaken.
+    while (true) {
+        struct statx found {};
+        if (statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_SIZE, &found) != 0)
+            return fail(Code::failure, "cannot get the size of {}: {}", path, system_error_text());
+        if (found.stx_size == size) break;
+        if (std::chrono::steady_clock::now() >= deadline)
+            return fail(Code::failure, "{} has {} bytes for the kernel, not {}", path, found.stx_size, size);
+        std::this_thread::sleep_for(kDetachPoll);
+    }
+    UNDERSTUDY_TRY(const std::vector<int> numbers, labelled_loops(place.device_directory, place.volume));
+    for (int number : numbers) {
+        const Descriptor device = open_loop(place.device_directory, number, O_RDONLY);
+        if (!device.valid() || ioctl(device.get(), LOOP_SET_CAPACITY, 0) != 0)
+            return fail(Code::failure, "cannot give loop device {} its new size: {}", number,
+                        system_error_text());
+    }
+    return {};
 }
 
 Result<> detach_loop(const LoopPlace& place, bool forced, std::chrono::milliseconds limit) {

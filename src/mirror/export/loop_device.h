@@ -30,8 +30,12 @@ std::string loop_node(const LoopPlace& place);
 
 /// Attaches a loop device with direct I/O to the mounted file, or finds the one that is attached to it
 /// already, and makes the node. Returns the device's number. Loop devices of the same label on another (dead)
-/// mount are detached.
+/// mount are detached. One that was there keeps its size; see resize_loop().
 Result<int> attach_loop(const LoopPlace& place, std::uint32_t sector_size, bool read_only);
+
+/// The mounted file has `size` bytes now: its loop device gets them. Error: within about two seconds the
+/// kernel did not take it.
+Result<> resize_loop(const LoopPlace& place, std::uint64_t size);
 
 /// Detaches and removes the node. Unforced: has_dependents while something has the device open, with the
 /// mount point when it is mounted; then nothing has changed. Forced: the device goes when its last user has

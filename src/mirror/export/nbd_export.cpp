@@ -50,12 +50,23 @@ class NbdExport final : public Export {
         return result;
     }
     Result<> serve(BlockBackend& backend) override {
-        if (backend.size() != info_.size || backend.sector_size() != info_.sector_size)
-            return fail(Code::bad_argument,
-                        "{} was exported with {} bytes in sectors of {}, its volume now has {} in {}",
-                        info_.name, info_.size, info_.sector_size, backend.size(), backend.sector_size());
+        if (backend.sector_size() != info_.sector_size)
+            return fail(Code::bad_argument, "{} was exported in sectors of {} bytes, its volume now has {}",
+                        info_.name, info_.sector_size, backend.sector_size());
+        info_.size = backend.size();
         gate_.serve(backend);
         return {};
+    }
+    /// The protocol tells a client the size once.
+    void resize(std::uint64_t size, std::function<void(Result<>)> done) override {
+        info_.size = size;
+        Result<> result;
+        if (!connections_.empty())
+            result = fail(Code::failure,
+                          "NBD clients of {} that are connected see its new size when they "
+                          "connect again",
+                          options_.socket_path);
+        reactor_.post([done = std::move(done), result] { done(result); });
     }
     void suspend(std::chrono::milliseconds limit) override { gate_.suspend(limit); }
     void resume() override { gate_.resume(); }

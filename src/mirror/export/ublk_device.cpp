@@ -318,6 +318,20 @@ Result<> remove(const Place& place, int number, bool forced, std::chrono::millis
     return {};
 }
 
+Result<> resize(int number, std::uint64_t size) {
+    UNDERSTUDY_TRY(const Control control, Control::open());
+    std::uint64_t features = 0;
+    if (control.run(kGetFeatures, for_device(-1, &features, sizeof features)) < 0 ||
+        (features & kCanUpdateSize) == 0)
+        return fail(
+            Code::failure,
+            "the kernel's ublk driver cannot give a device in use another size (Linux 6.16 can); it gets "
+            "its new size when its volume is out of service for a moment");
+    auto argument = for_device(number);
+    argument.data[0] = size >> kSectorShift;
+    return check(control.run(kUpdateSize, argument), "resize", number);
+}
+
 Result<Shape> shape(int number) {
     const std::string directory = "/sys/block/" + block_name(number);
     const auto sectors = attribute(directory + "/size"),

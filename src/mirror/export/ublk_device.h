@@ -70,6 +70,10 @@ Result<> finish_recovery(const Place& place, int number, pid_t server);
 /// server.
 Result<> remove(const Place& place, int number, bool forced, std::chrono::milliseconds limit);
 
+/// The device has `size` bytes from here on, while it is in use. Error: the kernel cannot do that (before
+/// Linux 6.16).
+Result<> resize(int number, std::uint64_t size);
+
 /// Size in bytes, sector size, whether it is read-only, of a device that was started.
 Result<Shape> shape(int number);
 

@@ -56,6 +56,7 @@ class UblkExport final : public Export {
     void resume() override { gate_.resume(); }
     void refuse(int error) override { gate_.refuse(error); }
     void when_quiet(std::function<void()> done) override { gate_.when_quiet(std::move(done)); }
+    void resize(std::uint64_t size, std::function<void(Result<>)> done) override;
     void stop(StopMode mode, std::function<void(Result<>)> done) override;
     void release(std::function<void()> done) override;
 
@@ -79,6 +80,7 @@ class UblkExport final : public Export {
     std::optional<int> number_;
     RequestGate gate_;
     std::unique_ptr<ublk::Session> session_;
+    std::optional<std::uint64_t> late_size_;  // to be given to a device that is being taken over
     bool resumed_ = false;
     bool stopping_ = false;
     bool lost_ = false;
@@ -172,6 +174,9 @@ void UblkExport::start_session() {
 }
 
 void UblkExport::setup_done(Result<> result) {
+    if (const auto size = std::exchange(late_size_, std::nullopt); size && result)
+        // An old kernel keeps the size: its users are served all the same.
+        return resize(*size, [this](const Result<>&) { setup_done({}); });
     if (auto done = std::exchange(setup_, {})) reactor_.post([done, result] { done(result); });
 }
 
@@ -182,12 +187,34 @@ void UblkExport::ended(const Error& why) {
 }
 
 Result<> UblkExport::serve(BlockBackend& backend) {
-    if (backend.size() != shape_.size || backend.sector_size() != shape_.sector_size)
-        return fail(Code::bad_argument,
-                    "{} was exported with {} bytes in sectors of {}, its volume now has {} in {}",
-                    device_path(), shape_.size, shape_.sector_size, backend.size(), backend.sector_size());
+    if (backend.sector_size() != shape_.sector_size)
+        return fail(Code::bad_argument, "{} was exported in sectors of {} bytes, its volume now has {}",
+                    device_path(), shape_.sector_size, backend.sector_size());
     gate_.serve(backend);
+    const bool resized = backend.size() != shape_.size;
+    shape_.size = backend.size();
+    // While it is being taken over, the device gets its size at the end of that.
+    if (resized && setup_)
+        late_size_ = shape_.size;
+    else if (resized)
+        resize(shape_.size, [](const Result<>&) {});
     return {};
+}
+
+void UblkExport::resize(std::uint64_t size, std::function<void(Result<>)> done) {
+    shape_.size = size;
+    ++children_;
+    run_in_child(
+        reactor_, kStartLimit,
+        [number = *number_, size]() -> Number {
+            UNDERSTUDY_CHECK(ublk::resize(number, size));
+            return 0;
+        },
+        [this, done = std::move(done)](const Number& result) {
+            --children_;
+            done(result ? Result<>() : Result<>(fail(result.error())));
+            if (closing_) finish_closing();
+        });
 }
 
 // --- the end

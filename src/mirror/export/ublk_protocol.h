@@ -34,6 +34,7 @@ inline constexpr std::uint32_t kStartRecovery = write_command(0x10);
 inline constexpr std::uint32_t kEndRecovery = write_command(0x11);
 inline constexpr std::uint32_t kGetFeatures = read_command(0x13);
 inline constexpr std::uint32_t kDeleteDeviceLater = read_command(0x14);  // when its last user has closed it
+inline constexpr std::uint32_t kUpdateSize = write_command(0x15);        // Linux 6.16
 
 inline constexpr std::uint32_t kFetch = io_command(0x20);
 inline constexpr std::uint32_t kCommitAndFetch = io_command(0x21);
@@ -41,6 +42,7 @@ inline constexpr std::uint32_t kCommitAndFetch = io_command(0x21);
 inline constexpr std::uint64_t kUserRecovery = 1 << 3;
 inline constexpr std::uint64_t kUserRecoveryReissue = 1 << 4;
 inline constexpr std::uint64_t kIoctlCommands = 1 << 6;
+inline constexpr std::uint64_t kCanUpdateSize = 1 << 10;  // of the driver's features
 /// The device outlives its server, and gives what a dead server left unanswered to the next one.
 inline constexpr std::uint64_t kFlags = kUserRecovery | kUserRecoveryReissue | kIoctlCommands;
 

@@ -45,6 +45,17 @@ class Descriptor {
     int fd_;
 };
 
+/// Bytes of a file or device, as the kernel has them now.
+Result<std::uint64_t> bytes_of(int fd) {
+    struct stat status {};
+    if (fstat(fd, &status) != 0) return fail(Code::failure, "cannot stat it: {}", std::strerror(errno));
+    if (!S_ISBLK(status.st_mode)) return static_cast<std::uint64_t>(status.st_size);
+    std::uint64_t size = 0;
+    if (ioctl(fd, BLKGETSIZE64, &size) != 0)
+        return fail(Code::failure, "cannot get its size: {}", std::strerror(errno));
+    return size;
+}
+
 class RawFile final : public RawBackend {
   public:
     RawFile(Reactor& reactor, Descriptor file, std::uint64_t size, std::uint32_t sector_size, bool read_only,
@@ -71,6 +82,11 @@ class RawFile final : public RawBackend {
     [[nodiscard]] std::uint32_t sector_size() const override { return sector_size_; }
     [[nodiscard]] bool punches() const override { return punches_; }
     [[nodiscard]] bool idle() const override { return busy_ == 0; }
+    Result<std::uint64_t> measure() override {
+        UNDERSTUDY_TRY(const std::uint64_t bytes, bytes_of(file_.get()));
+        size_ = bytes - bytes % sector_size_;
+        return size_;
+    }
 
     void submit(BlockRequest& request) override {
         request.result = check(request);
@@ -297,15 +313,17 @@ Result<std::unique_ptr<RawBackend>> RawBackend::open(Reactor& reactor, RawBacken
     struct stat status {};
     if (fstat(file.get(), &status) != 0)
         return fail(Code::failure, "cannot stat {}: {}", options.path, std::strerror(errno));
-    std::uint64_t size = 0;
+    auto measured = bytes_of(file.get());
+    if (!measured) return fail(Code::failure, "{}: {}", options.path, measured.error().text);
+    std::uint64_t size = *measured;
     std::uint32_t sector = 0;
     if (S_ISBLK(status.st_mode)) {
         int logical = 0;
-        if (ioctl(file.get(), BLKGETSIZE64, &size) != 0 || ioctl(file.get(), BLKSSZGET, &logical) != 0)
-            return fail(Code::failure, "cannot get the size of {}: {}", options.path, std::strerror(errno));
+        if (ioctl(file.get(), BLKSSZGET, &logical) != 0)
+            return fail(Code::failure, "cannot get the sector size of {}: {}", options.path,
+                        std::strerror(errno));
         sector = static_cast<std::uint32_t>(logical);
     } else {
-        size = static_cast<std::uint64_t>(status.st_size);
         sector = probe_file_sector(file.get());
     }
     size -= size % sector;

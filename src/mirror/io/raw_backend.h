@@ -28,6 +28,9 @@ class RawBackend : public BlockBackend {
     /// Opens exclusively (O_EXCL for devices, flock for files). Errors: not_found, failure (in use, no
     /// access, neither file nor block device, empty).
     static Result<std::unique_ptr<RawBackend>> open(Reactor& reactor, RawBackendOptions options);
+    /// The size that file or device has now; size() gives it from here on. A device that has grown or shrunk
+    /// is used as it is. Error: it cannot be asked any more.
+    virtual Result<std::uint64_t> measure() = 0;
     /// True while no request is in the kernel or queued. Destroying a backend that is not idle is a defect.
     [[nodiscard]] virtual bool idle() const = 0;
 };

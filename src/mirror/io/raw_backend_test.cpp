@@ -78,6 +78,21 @@ class RawBackendTest : public ::testing::Test {
     std::size_t pending_ = 0;
 };
 
+// Spec: REP-305
+TEST_F(RawBackendTest, TakesTheSizeThatItsFileHasNow) {
+    EXPECT_EQ(*backend_->measure(), kSize);
+    ASSERT_EQ(truncate(path_.c_str(), 2 * kSize + 100), 0);
+    EXPECT_EQ(backend_->size(), kSize) << "until it is measured";
+    EXPECT_EQ(*backend_->measure(), 2 * kSize) << "whole sectors";
+    AlignedBuffer page(4096, 7);
+    EXPECT_EQ(perform({.op = BlockOp::write, .offset = 2 * kSize - 4096, .length = 4096, .data = page.data}),
+              0);
+    ASSERT_EQ(truncate(path_.c_str(), kSize / 2), 0);
+    EXPECT_EQ(*backend_->measure(), kSize / 2);
+    EXPECT_EQ(perform({.op = BlockOp::read, .offset = kSize / 2, .length = 4096, .data = page.data}),
+              -EINVAL);
+}
+
 TEST_F(RawBackendTest, ReadsBackWhatItWrote) {
     AlignedBuffer out(65536, 0x5a), in(65536);
     EXPECT_EQ(perform({.op = BlockOp::write, .offset = 131072, .length = 65536, .data = out.data}), 0);

@@ -18,6 +18,10 @@ namespace {
 using log_format::kBitmapOffset;
 using log_format::kPageBytes;
 
+/// The bitmap is read in pieces of this size; a multiple of its pages.
+constexpr std::uint64_t kReadBytes = 64 << 10;
+static_assert(kReadBytes % kMapPageBytes == 0 && kReadBytes >= kBitmapOffset);
+
 int open_direct(const std::string& path, int flags) {
     int fd = ::open(path.c_str(), flags | O_DIRECT | O_CLOEXEC, 0600);
     if (fd < 0 && errno == EINVAL) fd = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
@@ -59,6 +63,20 @@ int sync_directory_of(const std::string& path) {
     return result;
 }
 
+/// Page number `page` of the bits of a volume that had `former` bytes and has `now`; `words` are the old
+/// bits. What has grown counts as different, a block of which only the rest is new as well. Spec: REP-307.
+void fit_page(std::uint64_t page, std::uint64_t former, std::uint64_t now, std::span<std::uint64_t> words) {
+    if (now <= former) return;
+    const std::uint64_t first_new = former / kBlockBytes, start = page * kBlocksPerPage;
+    for (std::uint64_t i = 0; i < kWordsPerPage; ++i) {
+        const std::uint64_t block = start + i * 64;
+        if (block >= first_new)
+            words[i] = ~std::uint64_t{0};
+        else if (first_new - block < 64)
+            words[i] |= ~std::uint64_t{0} << (first_new - block);
+    }
+}
+
 }  // namespace
 
 LogFile::LogFile(Reactor& reactor, std::string path, int fd, IntentLog& log)
@@ -96,13 +114,17 @@ Result<std::unique_ptr<LogFile>> LogFile::open(Reactor& reactor, std::string pat
         ::unlink(temporary.c_str());
         return fail(std::move(made.error()));
     }
-    int error = ::rename(temporary.c_str(), path.c_str()) == 0 ? 0 : -errno;
-    if (error == 0) error = sync_directory_of(path);
-    if (error != 0) {
-        ::unlink(temporary.c_str());
-        return fail(Code::failure, "cannot create the intent log {}: {}", path, std::strerror(-error));
-    }
+    UNDERSTUDY_CHECK(file->replace(temporary));
     return file;
+}
+
+/// `temporary` is the log from here on; on an error it is gone and what was there before is the log.
+Result<> LogFile::replace(const std::string& temporary) {
+    int error = ::rename(temporary.c_str(), path_.c_str()) == 0 ? 0 : -errno;
+    if (error == 0) error = sync_directory_of(path_);
+    if (error == 0) return {};
+    ::unlink(temporary.c_str());
+    return fail(Code::failure, "cannot create the intent log {}: {}", path_, std::strerror(-error));
 }
 
 Result<> LogFile::create_content(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes) {
@@ -112,24 +134,52 @@ Result<> LogFile::create_content(const std::array<std::uint8_t, 16>& uuid, std::
     header_.generation = 1;
     header_.fresh = true;
     found_ = header_;
-    const auto image = log_.image();
-    int error = ::fallocate(fd_, 0, 0, static_cast<off_t>(kBitmapOffset + image.size())) == 0 ? 0 : -errno;
-    // Written out once now, so that a commit later changes data only and no allocation has to be journalled.
-    if (error == 0 || error == -EOPNOTSUPP)
-        error = write_fully(fd_, image.data(), image.size(), kBitmapOffset);
-    if (error != 0)
-        return fail(Code::failure, "cannot create the intent log {} of {} bytes: {}{}", path_,
-                    kBitmapOffset + image.size(), std::strerror(-error),
-                    error == -ENOSPC ? "; free space there or choose another directory" : "");
+    UNDERSTUDY_CHECK(write_image());
     UNDERSTUDY_CHECK(write_header_now());
     return write_header_now();  // the second copy
 }
 
+/// The whole bitmap, allocated and written out once, so that a commit later changes data only and no
+/// allocation has to be journalled.
+Result<> LogFile::write_image() {
+    const auto image = log_.image();
+    int error = ::fallocate(fd_, 0, 0, static_cast<off_t>(kBitmapOffset + image.size())) == 0 ? 0 : -errno;
+    if (error == 0 || error == -EOPNOTSUPP)
+        error = write_fully(fd_, image.data(), image.size(), kBitmapOffset);
+    if (error == 0) return {};
+    return fail(Code::failure, "cannot create the intent log {} of {} bytes: {}{}", path_,
+                kBitmapOffset + image.size(), std::strerror(-error),
+                error == -ENOSPC ? "; free space there or choose another directory" : "");
+}
+
+/// The image in a new file, which takes the place of the old one when it is whole: a crash finds one or the
+/// other, and both are right for the data that there was.
+Result<> LogFile::lay_out_anew() {
+    const std::string temporary = path_ + ".new";
+    const int fd = open_direct(temporary, O_RDWR | O_CREAT | O_TRUNC);
+    if (fd < 0)
+        return fail(Code::failure, "cannot create the intent log {}: {}", temporary, std::strerror(errno));
+    const int former = std::exchange(fd_, fd);
+    header_.serial = 0;
+    Result<> made;
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0)
+        made = fail(Code::failure, "the intent log {} is in use by another process", temporary);
+    if (made) made = write_image();
+    if (made) made = write_header_now();
+    if (made) made = write_header_now();  // the second copy
+    if (made) {
+        made = replace(temporary);
+    } else {
+        ::unlink(temporary.c_str());
+    }
+    ::close(former);
+    return made;
+}
+
 Result<> LogFile::load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes) {
     struct stat status {};
-    const std::uint64_t bytes = kBitmapOffset + log_.image().size();
     std::unique_ptr<std::byte, decltype(&std::free)> buffer(
-        static_cast<std::byte*>(std::aligned_alloc(kPageBytes, bytes)), &std::free);
+        static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kReadBytes)), &std::free);
     if (::fstat(fd_, &status) != 0 || static_cast<std::uint64_t>(status.st_size) < kBitmapOffset)
         return fail(Code::failure, "{} is not an intent log; move it away", path_);
     if (const int error = read_fully(fd_, buffer.get(), kBitmapOffset, 0); error != 0)
@@ -143,39 +193,52 @@ Result<> LogFile::load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t v
                     header->version, log_format::kVersion);
     if (header && header->uuid != uuid)
         return fail(Code::failure, "the intent log {} belongs to another mirror; move it away", path_);
-    if (header && header->volume_bytes != volume_bytes)
-        return fail(Code::failure, "the intent log {} is of a volume of {} bytes, this one has {}", path_,
-                    header->volume_bytes, volume_bytes);
 
+    if (header) header_ = *header;
+    const std::uint64_t former = header ? header->volume_bytes : volume_bytes;
     header_.uuid = uuid;
     header_.volume_bytes = volume_bytes;
-    if (header) header_ = *header;
-    header_.valid = header && header->valid && static_cast<std::uint64_t>(status.st_size) >= bytes;
-    if (header_.valid &&
-        read_fully(fd_, buffer.get() + kBitmapOffset, bytes - kBitmapOffset, kBitmapOffset) != 0)
-        header_.valid = false;
+    const std::uint64_t found_pages =
+        std::max<std::uint64_t>(1, (blocks_of(former) + kBlocksPerPage - 1) / kBlocksPerPage);
+    const std::uint64_t pages = log_.dirty().pages();
+    header_.valid = header && header->valid &&
+                    static_cast<std::uint64_t>(status.st_size) >= kBitmapOffset + found_pages * kMapPageBytes;
+    for (std::uint64_t page = 0; header_.valid && page < pages; ++page) {
+        const std::uint64_t in_buffer = page % (kReadBytes / kMapPageBytes);
+        if (in_buffer == 0) {
+            const std::uint64_t count =
+                std::min(kReadBytes / kMapPageBytes, found_pages - std::min(page, found_pages));
+            std::memset(buffer.get(), 0, kReadBytes);
+            if (read_fully(fd_, buffer.get(), count * kMapPageBytes, kBitmapOffset + page * kMapPageBytes) !=
+                0)
+                header_.valid = false;
+        }
+        const std::span<std::uint64_t> words(
+            reinterpret_cast<std::uint64_t*>(buffer.get() + in_buffer * kMapPageBytes), kWordsPerPage);
+        fit_page(page, former, volume_bytes, words);
+        log_.load(page, words);
+    }
     found_ = header_;
-    if (header_.valid) {
-        const auto* words = reinterpret_cast<const std::uint64_t*>(buffer.get() + kBitmapOffset);
-        for (std::uint64_t page = 0; page < log_.dirty().pages(); ++page)
-            log_.load(page, {words + page * kWordsPerPage, kWordsPerPage});
-    } else {
+    const bool repaired = !header_.valid;
+    if (repaired) {
         // Nothing is known: everything may differ, and the file must say so before it is called valid again.
         log_.set_all_dirty();
-        if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP)
-            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, std::strerror(errno));
         log_.persist();
-        log_.start_commit();
-        const int error = write_fully(fd_, log_.image().data(), log_.image().size(), kBitmapOffset);
-        if (error != 0)
-            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, std::strerror(-error));
-        if (::fdatasync(fd_) != 0)
-            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, std::strerror(errno));
-        log_.finish_commit(true);
-        header_.valid = true;
+        if (log_.wants_commit()) log_.start_commit();
     }
+    header_.valid = true;
     header_.clean = false;
     ++header_.generation;
+    if (former != volume_bytes) {
+        UNDERSTUDY_CHECK(lay_out_anew());
+    } else if (repaired) {
+        if (auto written = write_image(); !written)
+            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, written.error().text);
+        if (::fdatasync(fd_) != 0)
+            return fail(Code::failure, "cannot repair the intent log {}: {}", path_, std::strerror(errno));
+    }
+    if (log_.committing()) log_.finish_commit(true);
+    if (former != volume_bytes) return {};
     return write_header_now();
 }
 

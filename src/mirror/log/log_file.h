@@ -20,8 +20,10 @@ class LogFile {
   public:
     /// Opens the log of the mirror `uuid` for a volume of `volume_bytes`, or creates it with all bits clear,
     /// and loads it into `log`. The clean mark is taken off before it returns. A log whose bits cannot be
-    /// trusted is loaded with every bit set. Errors: a log of another mirror or size (never overwritten), no
-    /// space (nothing is left behind), no access. Spec: REP-055, REP-063.
+    /// trusted is loaded with every bit set. One of another size is laid out anew, at once or not at all: its
+    /// bits stay, those of what the volume has grown by are set. Errors: a log of another mirror (never
+    /// overwritten), no space (nothing is left behind, what was there is as it was), no access. Spec:
+    /// REP-055, REP-063, REP-307.
     static Result<std::unique_ptr<LogFile>> open(Reactor& reactor, std::string path,
                                                  const std::array<std::uint8_t, 16>& uuid,
                                                  std::uint64_t volume_bytes, IntentLog& log);
@@ -57,6 +59,9 @@ class LogFile {
     LogFile(Reactor& reactor, std::string path, int fd, IntentLog& log);
     Result<> create_content(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes);
     Result<> load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes);
+    Result<> lay_out_anew();
+    Result<> write_image();
+    Result<> replace(const std::string& temporary);
     Result<> write_header_now();
     void issue(RunWrite& run);
     void run_done(RunWrite& run, int result);

@@ -129,16 +129,90 @@ TEST_F(LogFileTest, ALogThatSaysItsBitsAreWorthlessMakesEverythingDirty) {
     EXPECT_EQ(log->dirty().count(), log->blocks());
 }
 
-TEST_F(LogFileTest, TheLogOfAnotherMirrorOrSizeIsRefusedAndLeftAlone) {
+TEST_F(LogFileTest, TheLogOfAnotherMirrorIsRefusedAndLeftAlone) {
     ASSERT_TRUE(open());
     file.reset();
     const auto refused = open(kVolume, {1});
     ASSERT_FALSE(refused);
     EXPECT_NE(refused.error().text.find("another mirror"), std::string::npos);
-    const auto size = open(kVolume * 2);
-    ASSERT_FALSE(size);
-    EXPECT_NE(size.error().text.find(std::to_string(kVolume)), std::string::npos);
     EXPECT_TRUE(open());
+}
+
+// Spec: REP-307, REP-047
+TEST_F(LogFileTest, AVolumeThatHasGrownKeepsItsBitsAndTheNewPartIsDirty) {
+    // Across the end of a page, with a block at the end that is only partly there before.
+    constexpr std::uint64_t kSmall = (kBlocksPerPage - 3) * kBlockBytes + 4096;
+    constexpr std::uint64_t kLarge = (2 * kBlocksPerPage + 100) * kBlockBytes;
+    ASSERT_TRUE(open(kSmall));
+    log->mark(42 * kBlockBytes, 4096, IntentLog::As::dirty);
+    file->commit();
+    reactor->run();
+    ASSERT_EQ(update([](LogHeader& header) { header.fresh = false; }), 0);
+    for (int round = 0; round < 2; ++round) {  // and it stays so
+        ASSERT_TRUE(open(kLarge));
+        EXPECT_FALSE(file->created());
+        EXPECT_TRUE(file->found().valid);
+        EXPECT_FALSE(file->header().fresh);
+        EXPECT_EQ(file->header().volume_bytes, kLarge);
+        EXPECT_TRUE(log->dirty().test(42));
+        EXPECT_FALSE(log->dirty().test(kBlocksPerPage - 4));
+        EXPECT_EQ(log->dirty().next(43), kBlocksPerPage - 3);
+        EXPECT_EQ(log->dirty().count(), 1 + 2 * kBlocksPerPage + 100 - (kBlocksPerPage - 3));
+        EXPECT_EQ(log->mark(2 * kBlocksPerPage * kBlockBytes, 4096, IntentLog::As::recent),
+                  IntentLog::kDurable);
+    }
+    EXPECT_EQ(std::filesystem::file_size(path), log_format::kBitmapOffset + 3 * kMapPageBytes);
+    EXPECT_FALSE(std::filesystem::exists(path + ".new"));
+}
+
+// Spec: REP-307
+TEST_F(LogFileTest, AVolumeThatHasShrunkLosesTheBitsBehindItsEnd) {
+    ASSERT_TRUE(open());
+    log->mark(7 * kBlockBytes, 4096, IntentLog::As::dirty);
+    log->mark(80 * kBlockBytes, 4096, IntentLog::As::dirty);
+    file->commit();
+    reactor->run();
+    ASSERT_TRUE(open(kVolume / 2));
+    EXPECT_EQ(log->dirty().count(), 1U);
+    EXPECT_TRUE(log->dirty().test(7));
+    // What comes back later is new: the old bit of block 80 says nothing about it.
+    ASSERT_TRUE(open(kVolume));
+    EXPECT_EQ(log->dirty().count(), 1 + log->blocks() / 2);
+}
+
+// Spec: REP-064, REP-307
+TEST_F(LogFileTest, AWorthlessLogOfAnotherSizeMakesEverythingDirty) {
+    ASSERT_TRUE(open());
+    EXPECT_EQ(update([](LogHeader& header) { header.valid = false; }), 0);
+    ASSERT_TRUE(open(kVolume * 3));
+    EXPECT_FALSE(file->found().valid);
+    EXPECT_EQ(log->dirty().count(), log->blocks());
+    ASSERT_TRUE(open(kVolume * 3));
+    EXPECT_EQ(log->dirty().count(), log->blocks());
+}
+
+// Spec: REP-176, REP-307
+TEST_F(LogFileTest, WithoutSpaceForTheNewSizeTheOldLogStays) {
+    ASSERT_TRUE(open());
+    log->mark(42 * kBlockBytes, 4096, IntentLog::As::dirty);
+    file->commit();
+    reactor->run();
+    rlimit former{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &former), 0);
+    rlimit small = former;
+    small.rlim_cur = log_format::kBitmapOffset + kMapPageBytes;  // stands for a full disk
+    auto* handler = std::signal(SIGXFSZ, SIG_IGN);
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    const auto refused = open(3 * kBlocksPerPage * kBlockBytes);
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &former), 0);
+    std::signal(SIGXFSZ, handler);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find(path), std::string::npos);
+    EXPECT_FALSE(std::filesystem::exists(path + ".new"));
+    ASSERT_TRUE(open());
+    EXPECT_TRUE(file->found().valid);
+    EXPECT_EQ(log->dirty().count(), 1U);
+    EXPECT_TRUE(log->dirty().test(42));
 }
 
 TEST_F(LogFileTest, AFileThatIsNoLogIsRefusedAndLeftAlone) {

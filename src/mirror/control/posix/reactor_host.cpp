@@ -88,11 +88,9 @@ class ReactorHost : public VolumeHost {
         run([this, id, device, size, done] {
             auto volume = VolumeSet::open(*reactor_, id, device);
             if (!volume) return answer<Answer>(done, fail(volume.error()));
-            if (size > (*volume)->size())
-                return answer<Answer>(done, fail(Code::failure, "{} has shrunk: {} bytes, the mirror has {}",
-                                                 device, (*volume)->size(), size));
             seat_.volume = std::move(*volume);
-            seat_.gate = std::make_unique<Gate>(*seat_.volume, size == 0 ? seat_.volume->size() : size,
+            const std::uint64_t whole = seat_.volume->size();
+            seat_.gate = std::make_unique<Gate>(*seat_.volume, size == 0 ? whole : std::min(size, whole),
                                                 [this] { tell([this] { events_.first_write(); }); });
             answer<Answer>(done, seat_.volume->size());
         });
@@ -120,6 +118,24 @@ class ReactorHost : public VolumeHost {
         co_await done;
     }
 
+    Task<Result<std::uint64_t>> device_size() override {
+        using Answer = Result<std::uint64_t>;
+        OneShot<Answer> done(world_.tasks);
+        run([this, done] {
+            answer<Answer>(done, seat_.volume ? seat_.volume->measure()
+                                              : Answer(fail(Code::failure, "the device is not open")));
+        });
+        Answer result = co_await done;
+        co_return result;
+    }
+    Task<Result<>> resize(std::uint64_t size) override {
+        return ask([this, size](auto done) {
+            seat_.gate->resize(size);
+            if (!seat_.exported) return done(Result<>());
+            seat_.exported->resize(size, std::move(done));
+        });
+    }
+
     void become_source(const std::string& peer, MirrorState state, PauseCause cause,
                        bool mark_all_dirty) override {
         run([this, peer, state, cause, mark_all_dirty] {
@@ -134,25 +150,41 @@ class ReactorHost : public VolumeHost {
         });
     }
     Task<Result<>> drain(std::string peer) override {
-        return ask([this, peer](auto done) { seat_.volume->find(peer)->drain(std::move(done)); });
+        return ask([this, peer](auto done) {
+            Volume* volume = seat_.volume->find(peer);
+            if (volume == nullptr) return done(gone(peer));
+            volume->drain(std::move(done));
+        });
     }
     Task<Result<>> quiesce() override {
         return ask([this](auto done) { seat_.volume->quiesce(std::move(done)); });
     }
     Task<Result<>> pause(std::string peer) override {
-        return ask([this, peer](auto done) { seat_.volume->find(peer)->pause(std::move(done)); });
+        return ask([this, peer](auto done) {
+            Volume* volume = seat_.volume->find(peer);
+            if (volume == nullptr) return done(gone(peer));
+            volume->pause(std::move(done));
+        });
     }
     void resume(const std::string& peer) override {
-        run([this, peer] { seat_.volume->find(peer)->resume(); });
+        run([this, peer] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->resume();
+        });
     }
     void break_mirror(const std::string& peer) override {
-        run([this, peer] { seat_.volume->find(peer)->break_mirror(); });
+        run([this, peer] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->break_mirror();
+        });
     }
     void set_type(const std::string& peer, MirrorType type) override {
-        run([this, peer, type] { seat_.volume->find(peer)->set_type(type); });
+        run([this, peer, type] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->set_type(type);
+        });
     }
     void set_parameters(const std::string& peer, const MirrorParameters& parameters) override {
-        run([this, peer, parameters] { seat_.volume->find(peer)->set_parameters(parameters); });
+        run([this, peer, parameters] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->set_parameters(parameters);
+        });
     }
     void watch_writes(const std::string& peer, std::uint64_t number) override {
         run([this, peer, number] {
@@ -168,8 +200,10 @@ class ReactorHost : public VolumeHost {
         using Answer = Result<CompareReport>;
         OneShot<Answer> done(world_.tasks);
         run([this, peer, options, done] {
-            seat_.volume->find(peer)->compare(
-                options, [this, done](Answer report) { answer<Answer>(done, std::move(report)); });
+            Volume* volume = seat_.volume->find(peer);
+            if (volume == nullptr) return answer<Answer>(done, fail(gone(peer).error()));
+            volume->compare(options,
+                            [this, done](Answer report) { answer<Answer>(done, std::move(report)); });
         });
         Answer result = co_await done;
         co_return result;
@@ -177,19 +211,30 @@ class ReactorHost : public VolumeHost {
     void attach(const std::string& peer, int data_socket, int resync_socket, LinkTerms terms) override {
         const std::uint64_t link = ++links_[peer];
         run([this, peer, data_socket, resync_socket, terms, link] {
+            Volume* volume = seat_.volume->find(peer);
+            if (volume == nullptr) {
+                const Socket data(data_socket), resync(resync_socket);  // closed
+                return;
+            }
             seat_.events.at(peer)->link = link;
-            seat_.volume->find(peer)->attach(data_socket, resync_socket, terms);
+            volume->attach(data_socket, resync_socket, terms);
         });
     }
     void detach(const std::string& peer) override {
         ++links_[peer];
-        run([this, peer] { seat_.volume->find(peer)->detach(); });
+        run([this, peer] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->detach();
+        });
     }
     void give_up_links(const std::string& peer, std::string why) override {
-        run([this, peer, why = std::move(why)] { seat_.volume->find(peer)->give_up_links(why); });
+        run([this, peer, why = std::move(why)] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->give_up_links(why);
+        });
     }
     void restart_links(const std::string& peer, std::string why) override {
-        run([this, peer, why = std::move(why)] { seat_.volume->find(peer)->restart_links(why); });
+        run([this, peer, why = std::move(why)] {
+            if (Volume* volume = seat_.volume->find(peer)) volume->restart_links(why);
+        });
     }
     void set_gate(GateMode mode) override {
         wanted_gate_ = mode;
@@ -211,13 +256,19 @@ class ReactorHost : public VolumeHost {
     Task<std::optional<BlockRanges>> recent_writes(std::string peer) override {
         using Answer = std::optional<BlockRanges>;
         OneShot<Answer> done(world_.tasks);
-        run([this, peer, done] { answer<Answer>(done, seat_.volume->find(peer)->recent_writes()); });
+        run([this, peer, done] {
+            const Volume* volume = seat_.volume->find(peer);
+            answer<Answer>(done, volume != nullptr ? volume->recent_writes() : std::nullopt);
+        });
         Answer result = co_await done;
         co_return result;
     }
     Task<BlockRanges> dirty_ranges(std::string peer) override {
         OneShot<BlockRanges> done(world_.tasks);
-        run([this, peer, done] { answer<BlockRanges>(done, seat_.volume->find(peer)->dirty_ranges()); });
+        run([this, peer, done] {
+            const Volume* volume = seat_.volume->find(peer);
+            answer<BlockRanges>(done, volume != nullptr ? volume->dirty_ranges() : BlockRanges());
+        });
         BlockRanges result = co_await done;
         co_return result;
     }
@@ -244,7 +295,9 @@ class ReactorHost : public VolumeHost {
     Task<Result<>> stop_export(bool forced) override;
     Task<Result<>> mark_snapshot(std::string peer, std::uint64_t number) override {
         return ask([this, peer, number](auto done) {
-            seat_.volume->find(peer)->mark_snapshot(number, std::move(done));
+            Volume* volume = seat_.volume->find(peer);
+            if (volume == nullptr) return done(gone(peer));
+            volume->mark_snapshot(number, std::move(done));
         });
     }
     Task<Result<>> prepare_snapshot(std::string peer, SnapshotPlan plan) override {
@@ -281,6 +334,9 @@ class ReactorHost : public VolumeHost {
         world_.tasks.post_from_thread([done, value = std::move(value)] { done.set(value); });
     }
     Task<Result<>> with_users(Result<> stopped, std::string device);
+    [[nodiscard]] Result<> gone(const std::string& peer) const {
+        return fail(Code::failure, "the mirror of volume {} with {} is being laid out anew", id_.str(), peer);
+    }
     template <class Function>
     Task<Result<>> ask(Function function) {
         OneShot<Result<>> done(world_.tasks);
