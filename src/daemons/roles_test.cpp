@@ -41,7 +41,8 @@ const std::set<std::string> kForGuests{"app_list",
                                        "understudy plan",
                                        "understudy policy show",
                                        "understudy history",
-                                       "understudy config export"};
+                                       "understudy config export",
+                                       "understudy metrics"};
 
 // Spec: CLU-025
 TEST(Roles, WhoeverIsNoAdministratorMayLookAndNothingElse) {
