@@ -229,7 +229,7 @@ void SimulatedCluster::power_on(const NodeName& name) {
         daemons::NodeOptions options;
         options.self = name;
         options.quorum_storage = &daemon->storage;
-        options.watchdog = here.watchdog.get();
+        options.watchdog = options_.watchdog ? here.watchdog.get() : nullptr;
         options.shared_disks = &daemon->disks;
         options.protocol = here.protocol;
         options.host_rebooted = std::exchange(here.boot, here.host->boots()) != here.host->boots();

@@ -43,6 +43,7 @@ struct ClusterOptions {
     std::string settings = {};
     quorum::Mode quorum = quorum::Mode::none;  // what those lines say
     std::chrono::seconds boot_takes{5};        // after a reset by the watchdog
+    bool watchdog = true;                      // false: nothing resets a host
 };
 
 /// Their names, best first.

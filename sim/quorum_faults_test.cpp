@@ -373,6 +373,34 @@ TEST_F(StorageUnderFaults, OwnerWhoseDiskHasRoomAgainWithinTheGraceNotesWhatItSt
     EXPECT_EQ(cluster.watchdog(alpha).resets(), 0);
 }
 
+class WithoutWatchdog : public QuorumScenario {
+  protected:
+    WithoutWatchdog() : QuorumScenario(2, quorum::Mode::storage, {}, false) {}
+};
+
+// Spec: QUO-073
+TEST_F(WithoutWatchdog, OwnerThatCanNoteNowhereWhatItStoppedStaysAndStartsNothingUntilThereIsRoom) {
+    start_in_service();
+    cluster.fill_disk(alpha, true, true);
+    cluster.storage().reachable(alpha, false);
+    sim.run_for(20s);
+    cut(alpha, beta);
+    ASSERT_TRUE(sim.run_until([&] { return running().empty(); }, takeover()));
+    ASSERT_TRUE(wait_running(beta, 2 * takeover())) << "it does not hold up its peer";
+    heal();
+    cluster.storage().reachable(alpha, true);
+    sim.run_for(300s);
+    EXPECT_THAT(running(), ElementsAre(beta));
+    EXPECT_EQ(cluster.quarantines(alpha), 0);
+    ASSERT_NE(cluster.daemon(alpha), nullptr) << "a new life would take for running what it stopped";
+    cluster.fill_disk(alpha, false);
+    ASSERT_TRUE(sim.run_until([&] { return cluster.quarantines(alpha) == 1; }, 10s));
+    sim.run_for(180s);
+    EXPECT_THAT(running(), ElementsAre(beta));
+    EXPECT_EQ(cluster.state(alpha, app), config::State::osu);
+    EXPECT_EQ(cluster.watchdog(alpha).resets(), 0);
+}
+
 // Both nodes were without the storage when they started; no event of the paths tells them that it is back.
 TEST_F(StorageUnderFaults, StorageThatReturnsStartsWhatIsInServiceNowhere) {
     for (const auto& node : cluster.nodes())

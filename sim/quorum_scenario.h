@@ -16,8 +16,12 @@ using testing::Not;
 
 class QuorumScenario : public testing::Test, protected Story {
   protected:
-    QuorumScenario(int nodes, quorum::Mode mode, const std::string& more = {})
-        : Story({.nodes = nodes, .hierarchies = 1, .settings = quorum_settings(mode, more), .quorum = mode},
+    QuorumScenario(int nodes, quorum::Mode mode, const std::string& more = {}, bool watchdog = true)
+        : Story({.nodes = nodes,
+                 .hierarchies = 1,
+                 .settings = quorum_settings(mode, more),
+                 .quorum = mode,
+                 .watchdog = watchdog},
                 7) {}
     void start_in_service() {
         ASSERT_NO_FATAL_FAILURE(Story::start_in_service(120s));

@@ -220,7 +220,7 @@ def test_lcdrcp_copies_byte_for_byte(abc) -> None:
     assert code(a, "lcdrcp", str(source / "b"), str(source / "big"), f"nodeB:{target}/") == 1
 
 
-# Spec: CMD-122, CMD-116, CMD-118, CMD-034, CMD-036
+# Spec: CMD-122, CMD-116, CMD-118, CMD-034, CMD-036, CLU-003
 def test_a_restore_runs_the_scripts_in_the_order_of_the_worked_example(abc) -> None:
     cluster, a, b, c = abc
     for host in (a, b):
