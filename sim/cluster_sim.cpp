@@ -294,13 +294,15 @@ std::optional<config::Reply> SimulatedCluster::run(const NodeName& name, const c
     auto* node = daemon(name);
     if (node == nullptr) return std::nullopt;
     auto reply = std::make_shared<std::optional<config::Reply>>();
-    node->run(command, [reply](const config::Reply& answer) { *reply = answer; });
+    members_.at(name).host->call(
+        [&] { node->run(command, [reply](const config::Reply& answer) { *reply = answer; }); });
     simulation_.run_until([&] { return reply->has_value() || daemon(name) != node; }, limit);
     return *reply;
 }
 
 void SimulatedCluster::start(const NodeName& name, const config::Command& command) {
-    if (auto* node = daemon(name)) node->run(command, [](const config::Reply&) {});
+    if (auto* node = daemon(name))
+        members_.at(name).host->call([&] { node->run(command, [](const config::Reply&) {}); });
 }
 
 config::Command SimulatedCluster::switchover(const Tag& tag, const NodeName& to) {

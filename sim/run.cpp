@@ -19,6 +19,7 @@ constexpr double kAutomaticChance = 0.4;
 constexpr double kSwitchoverChance = 0.5;
 // A host that is shutting down when the faults end boots within it.
 constexpr runtime::Duration kAllUp = 120s;
+constexpr runtime::Duration kLastCommands = 30s;  // longer than what waits for a slow disk
 // The slowest that may still be going on when the faults end: a hanging kit action, a reservation that is
 // waited for (150 s), then detection and a takeover.
 constexpr runtime::Duration kSettle = 240s;
@@ -120,6 +121,8 @@ class Run {
         const auto up = [this](const NodeName& name) { return cluster_.daemon(name) != nullptr; };
         simulation_.run_until(
             [&] { return std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(), up); }, kAllUp);
+        // A command that disables failover may still wait for a slow disk.
+        simulation_.run_for(kLastCommands);
         cluster_.enable_failover();
     }
 

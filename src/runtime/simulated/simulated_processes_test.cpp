@@ -189,6 +189,35 @@ TEST(SimulatedDisk, PowerOffInTheMiddleOfAWriteLeavesTheOldOrTheNewContent) {
     EXPECT_GT(with_new, 10);
 }
 
+TEST(SimulatedDisk, APowerOffInAWriteOfACallFromOutsideEndsTheProgramWhenTheCallHasReturned) {
+    struct Program {
+        World world;
+        bool* returned;
+        bool* ended_inside;
+        ~Program() { *ended_inside = !*returned; }
+    };
+    Simulation sim(1);
+    auto& node = sim.add_node("A", {"10.0.0.1"});
+    bool returned = false;
+    bool ended_inside = true;
+    std::weak_ptr<Program> running;
+    node.boot([&](World w) {
+        auto made = std::shared_ptr<Program>(new Program{w, &returned, &ended_inside});
+        running = made;
+        return made;
+    });
+    node.power_off_in_next_write();
+    node.call([&] {
+        EXPECT_FALSE(running.lock()->world.files.write_atomic("/a", "new"));
+        EXPECT_FALSE(running.expired());
+        returned = true;
+    });
+    EXPECT_TRUE(running.expired());
+    EXPECT_FALSE(ended_inside);
+    EXPECT_FALSE(node.powered());
+    node.call([] { FAIL() << "no program runs"; });
+}
+
 TEST(SimulatedDisk, UnsyncedRemovalMayBeUndoneByAPowerOffButNotASyncedOne) {
     int returned = 0;
     for (std::uint64_t seed = 0; seed < 64; ++seed) {

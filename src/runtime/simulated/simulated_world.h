@@ -166,6 +166,9 @@ class SimulatedNode {
     /// Stops the program only (kill -9 of the daemon, or its own exit): files keep their unsynced changes,
     /// processes go on until the next boot(), the peers of its channels see them closed.
     void kill_program();
+    /// Calls into the running program from outside, as its socket's callback would: what kills the program
+    /// meanwhile takes effect when `function` has returned. Nothing happens when no program runs.
+    void call(const std::function<void()>& function);
     /// Whether a program runs (it may be paused).
     [[nodiscard]] bool running() const;
     /// Whether the host has power.

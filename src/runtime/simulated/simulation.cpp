@@ -370,6 +370,11 @@ void SimulatedNode::kill_program() {
     impl_->die(false);
 }
 
+void SimulatedNode::call(const std::function<void()>& function) {
+    const auto program = impl_->net.program;
+    if (program != nullptr) impl_->sim.run(program.get(), function);
+}
+
 bool SimulatedNode::running() const {
     return impl_->net.program != nullptr && !impl_->dying;
 }
