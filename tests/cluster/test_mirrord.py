@@ -97,6 +97,23 @@ class Mirrors(TwoHosts):
         self.right.write(3, "three")
         self.assertEqual(self.left.read(3), "three")
 
+    # A snapshot of what is on the volume is a device of the kernel's on top of it, and so is this.
+    # Spec: REP-334
+    def test_a_volume_that_something_is_stacked_on_stays_where_it_is(self) -> None:
+        self.create()
+        self.in_sync()
+        on_top = subprocess.run(["losetup", "--find", "--show", "--read-only", self.left.device], capture_output=True, text=True,
+                                check=True).stdout.strip()
+        try:
+            self.assertIn("in use", self.left.refuse("demote", "R"))
+            self.assertEqual(self.left.view()["role"], "source")
+            self.left.write(3, "goes on")
+            self.assertEqual(self.right.read(3), "goes on")
+        finally:
+            subprocess.run(["losetup", "--detach", on_top], check=True)
+        self.left.command("demote", "R")
+        self.right.command("promote", "R")
+
     # Spec: MOP-092 MOP-096 REP-224 REP-226 REP-227 REP-228
     def test_a_split_brain_is_found_nothing_is_overwritten_and_yield_ends_it(self) -> None:
         self.create()
