@@ -191,7 +191,8 @@ Result<> serve(const Arguments& arguments) {
     LinuxDevices devices(log_place(settings, layout.bitmaps()).directory);
     EngineNotes notes(world, layout, node);
     LinuxSnapshotTools snapshots(world, layout, beside_this_program("understudy-quiesce"));
-    LinuxFileSystems file_systems(world, beside_this_program("understudy-fsmap"), layout.run());
+    LinuxFileSystems file_systems(world, beside_this_program("understudy-fsmap"),
+                                  layout.root + "/dev/understudy");
     std::string no_reactor;
     const auto make_host = [&](const VolumeId& volume, HostEvents& events) -> std::unique_ptr<VolumeHost> {
         auto host = make_reactor_host(world, {layout, keeper, device, processors}, volume, events,

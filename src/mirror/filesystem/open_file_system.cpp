@@ -14,7 +14,9 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 namespace understudy::mirror::filesystem {
 
@@ -108,6 +110,8 @@ class PrivateLoop {
   private:
     Result<> make_node(const std::string& directory, unsigned number) {
         if (!node_.empty()) unlink(node_.c_str());
+        std::error_code error;
+        std::filesystem::create_directories(directory, error);  // mknod() says what is wrong with it
         node_ = fmt::format("{}/.fsmap.{}", directory, getpid());
         unlink(node_.c_str());
         if (mknod(node_.c_str(), S_IFBLK | 0600, makedev(kLoopMajor, number)) == 0) return {};

@@ -41,9 +41,9 @@ struct OpenFileSystem {
 /// as the NBD socket of a virtual machine's disk.
 Result<OpenFileSystem> open_mounted(const std::string& device);
 
-/// `directory`: where a device node may be made for a moment. `even_unclean`: the journal is ignored, and
-/// what is seen may be older than what the file system is. Errors: no known file system, it must be recovered
-/// first, no loop device.
+/// `directory`: where a device node may be made for a moment, on a file system that allows them (/run does
+/// not); made when missing. `even_unclean`: the journal is ignored, and what is seen may be older than what
+/// the file system is. Errors: no known file system, it must be recovered first, no loop device.
 Result<OpenFileSystem> mount_privately(const std::string& device, const std::string& directory,
                                        bool even_unclean);
 
