@@ -446,6 +446,7 @@ Task<bool> Mirror::can_resume(std::string peer, SessionId session) {
 Task<Result<>> Mirror::follow(std::string peer) {
     const std::string before = record_.origin;
     if (before == peer) co_return Result<>{};
+    bool log_tells = true;
     if (has_snapshot()) {
         // It is of the writes of one source; what another sends would go past it.
         messages::warning("volume {}: its snapshot ends, for {} is source now", record_.volume.str(), peer);
@@ -459,11 +460,14 @@ Task<Result<>> Mirror::follow(std::string peer) {
         Result<> drained = co_await host_->drain(before);
         if (!drained) co_return fail(drained.error());
         std::optional<BlockRanges> recent = co_await host_->recent_writes(before);
+        log_tells = recent.has_value();
         auto given = co_await host_->replace_dirty(peer, recent.value_or(BlockRanges()));
         if (!given) co_return fail(given.error());
     }
     MirrorRecord next = record_;
     next.origin = peer;
+    // This session may end before its first block: the next one must not take the empty log for an answer.
+    if (!log_tells) next.peer(peer)->log_valid = false;
     if (auto saved = commit(std::move(next)); !saved) co_return fail(saved.error());
     host_->become_target(peer);
     co_return Result<>{};
