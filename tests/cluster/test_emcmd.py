@@ -226,6 +226,7 @@ def test_what_create_refuses_leaves_no_mirror(lab: EmcmdLab) -> None:
 
 
 # Spec: EMC-239, EMC-240, EMC-241, EMC-242, EMC-243, EMC-246, MOP-074, MOP-075, MOP-076, MOP-079, MOP-089
+# Spec: MOP-015
 def test_switchover_needs_a_target_that_is_mirroring(lab: EmcmdLab) -> None:
     left, right = lab.left, lab.right
     assert left.status(".", "SWITCHOVERVOLUME", "E") == 1
@@ -485,15 +486,31 @@ def test_the_health_check_finds_what_is_wrong(lab: EmcmdLab) -> None:
     left.start()
 
 
-# Spec: EMC-283, EMC-284, REP-336
+# Spec: EMC-283, EMC-284, EMC-285, REP-336
 def test_dksupport_packs_the_state_of_mirrors_and_jobs(lab: EmcmdLab) -> None:
     left = lab.left
+    left.emcmd(".", "CREATEJOB", "packed", "", "left", "E", "127.0.0.1", "right", "E", "127.0.0.2", "S")
     done = left.script("dksupport", "--directory", str(left.root))
     assert done.returncode == 0, done.stderr
     names = {pathlib.Path(name).name for name in zipfile.ZipFile(done.stdout.strip()).namelist()}
     for needed in ("sys_name.txt", "dk_state.txt", "healthcheck.txt", "emcmd_._GETJOBINFO.txt", "emcmd_._GETSERVICEINFO.txt",
                    "emcmd_._GETVOLUMEINFO_E_3.txt", "emcmd_._GETCONFIGURATION_E.txt", "emcmd_._GETRESYNCSTATUS_E.txt"):
         assert needed in names, sorted(names)
+    # Without the service it packs what lies on the disk.
+    left.kill()
+    (left.root / "without").mkdir()
+    done = left.script("dksupport", "--directory", str(left.root / "without"))
+    assert done.returncode == 0, done.stderr
+    archive = zipfile.ZipFile(done.stdout.strip())
+    packed = archive.namelist()
+    assert "mirrord does not run" in archive.read("errors.txt").decode()
+    assert not [name for name in packed if name.startswith("emcmd/")]
+    for directory in ("mirrors", "jobs", "volumes"):
+        assert any(f"var/lib/understudy/{directory}/" in name for name in packed), sorted(packed)
+    for needed in ("lsblk", "blkid", "ip_address", "dpkg-query", "journalctl"):
+        assert any(needed in name for name in packed) or needed in archive.read("errors.txt").decode(), needed
+    left.start()
+    left.understudy("mirror", "job", "delete", "packed")
 
 
 # Spec: EMC-067, MOP-006
