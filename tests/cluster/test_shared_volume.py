@@ -88,7 +88,7 @@ def opens(host: Host, device: str) -> bool:
     return host.run("python3", "-c", script, device, code=None).returncode == 0
 
 
-# Spec: CLU-217, CLU-229, CLU-230, CLU-231, EMC-054, EMC-220, EMC-262, MOP-063, MOP-064, MOP-065, MOP-066
+# Spec: CLU-217, CLU-229, CLU-230, CLU-231, EMC-220, EMC-262, MOP-063, MOP-064, MOP-065, MOP-066
 def test_one_host_owns_the_volume_and_one_that_stood_still_does_not_write_any_more(pair: tuple[Host, Host], storage: Storage) -> None:
     left, right = pair
     # Before a host is told where the lock area lies it cannot open the volume; then it is closed, without a reboot.
