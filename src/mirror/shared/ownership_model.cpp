@@ -28,6 +28,7 @@ struct OwnershipModel::Host {
     std::uint64_t block = 0;
     std::string bytes;
     bool effective = false;  // the write has reached the disk
+    Time dies{};             // in the middle of a write
     // what it is about
     bool wants = false;
     Time changes_mind{};
@@ -102,6 +103,7 @@ void OwnershipModel::start(Host& host) {
     host.ownership = std::make_unique<Ownership>(options);
     host.up = true;
     host.busy = false;
+    host.dies = Time::max();
     host.wants = false;
     host.owner = false;
     host.paused_until = now_;
@@ -222,6 +224,7 @@ void OwnershipModel::act(Host& host) {
     host.block = 2 + 2 * host.slot + step.copy;
     host.bytes = encode(step.record, header_.id).substr(0, kHeld);
     host.effect = between(host.started, host.ends);
+    if (!calm_ && chance(options_.faults / 2)) host.dies = between(host.started, host.effect);
 }
 
 ModelReport OwnershipModel::run(Duration length) {
@@ -245,6 +248,7 @@ ModelReport OwnershipModel::run(Duration length) {
                 if (host->busy && host->is_write && !host->effective && !host->fails)
                     next = std::min(next, host->effect);
                 next = std::min(next, std::max(host->wake, host->paused_until));
+                next = std::min(next, host->dies);
             }
         }
         now_ = std::max(now_, next);
@@ -252,6 +256,10 @@ ModelReport OwnershipModel::run(Duration length) {
             Host& host = *one;
             if (!host.up) {
                 if (now_ >= host.up_again) start(host);
+                continue;
+            }
+            if (now_ >= host.dies) {
+                crash(host);
                 continue;
             }
             // The disk does not wait for a host that is paused.

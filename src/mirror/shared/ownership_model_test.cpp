@@ -54,7 +54,7 @@ TEST(OwnershipModel, NeverTwoOwners) {
     EXPECT_GT(all.by_release, count / 2);
     EXPECT_GT(all.of_own_earlier_life, count / 2);
     EXPECT_GT(all.lost, count / 2);
-    EXPECT_GT(all.torn, count / 2);
+    EXPECT_GT(all.torn, count / 4);
     EXPECT_GT(all.failed, count);
     EXPECT_GT(all.pauses, count);
 }
