@@ -637,6 +637,8 @@ std::vector<CommandSpec> make_command_table() {
           {"export", "auto|ublk|fuse|nbd",
            "how the volume is offered (default auto: the first that the host has)"},
           {"no-resync", "", "both sides are known to be equal"},
+          {"job", "NAME", "put the mirror into this job, which is made when there is none"},
+          {"description", "TEXT", "of a job that is made"},
           kWait},
          1,
          1,

@@ -28,11 +28,12 @@ class CommandService {
     void add(const std::string& name, Handler handler) { more_[name] = std::move(handler); }
     /// Runs one command; uid 0 may change things, everybody may ask.
     runtime::Task<config::Reply> run(config::Command command);
+    /// "mirror create" by itself, whoever else answers that name.
+    runtime::Task<config::Reply> create(config::Command command);
 
   private:
     void accept(std::unique_ptr<runtime::Channel> channel);
     runtime::Task<> answer(std::uint64_t client, config::Command command);
-    runtime::Task<config::Reply> create(config::Command command);
     runtime::Task<config::Reply> status(config::Command command);
     runtime::Task<config::Reply> verify(std::shared_ptr<Mirror> mirror, config::Command command);
     runtime::Task<config::Reply> snapshot(config::Command command);

@@ -327,19 +327,42 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
     co_return joined;
 }
 
-Task<Result<>> Manager::join_target(std::shared_ptr<Mirror> mirror, TargetOptions target, bool equal) {
-    const MirrorRecord record = mirror->record();
-    std::vector<PeerFacts> others;
+/// The volume's other targets, as the new one is told of them.
+std::vector<PeerFacts> Manager::others_of(const MirrorRecord& record, const TargetOptions& target) {
+    std::vector<PeerFacts> out;
     for (const PeerRecord& peer : record.peers) {
+        if (peer.node == target.node) continue;
         PeerFacts fact;
         fact.node = peer.node;
         fact.address = peer.address;
         fact.local_address = target.address;
         fact.port = peer.port;
         fact.type = peer.type;
-        others.push_back(std::move(fact));
+        out.push_back(std::move(fact));
     }
-    auto half = co_await make_half(record, target, std::move(others), equal);
+    return out;
+}
+
+Task<Result<>> Manager::remake_target(VolumeId volume, std::string node, std::string device) {
+    auto mirror = find(volume);
+    if (!mirror || mirror->record().role != Role::source || !mirror->record().peer(node))
+        co_return fail(Code::not_found, "{} has no mirror of volume {} to {}", options_.node, volume.str(),
+                       node);
+    const MirrorRecord record = mirror->record();
+    const PeerRecord& peer = *record.peer(node);
+    TargetOptions target;
+    target.node = node;
+    target.device = std::move(device);
+    target.source_address = peer.local_address;
+    target.address = peer.address;
+    target.type = peer.type;
+    auto half = co_await make_half(record, target, others_of(record, target), false);
+    co_return half;
+}
+
+Task<Result<>> Manager::join_target(std::shared_ptr<Mirror> mirror, TargetOptions target, bool equal) {
+    const MirrorRecord record = mirror->record();
+    auto half = co_await make_half(record, target, others_of(record, target), equal);
     if (!half) co_return fail(half.error());
     PeerRecord peer;
     peer.node = target.node;

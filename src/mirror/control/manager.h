@@ -69,6 +69,9 @@ class Manager {
     /// source uses for them count, until Mirror::change_endpoints() says otherwise. Spec: MOP-069.
     /// `equal`: the caller warrants that it holds what the source holds; writes wait meanwhile.
     runtime::Task<Result<>> add_target(VolumeId volume, TargetOptions target, bool equal = false);
+    /// The half of a target that has lost it, from the source; it gets everything when the mirror is
+    /// continued. `device`: the target's. Spec: MOP-118.
+    runtime::Task<Result<>> remake_target(VolumeId volume, std::string node, std::string device);
     /// One target less, from the source. `force`: also when the target does not answer. Spec: MOP-155.
     runtime::Task<Result<>> remove_target(VolumeId volume, std::string node, bool force);
     /// All halves from the source; a target's half alone only when its source is gone. Spec: REP-163,
@@ -127,6 +130,8 @@ class Manager {
                                      std::uint64_t number);
     runtime::Task<PeerReply> take_for_peer(std::string caller, PeerRequest request);
     runtime::Task<Result<std::string>> create_checked(CreateOptions options);
+    [[nodiscard]] static std::vector<PeerFacts> others_of(const MirrorRecord& record,
+                                                          const TargetOptions& target);
     runtime::Task<Result<>> join_target(std::shared_ptr<Mirror> mirror, TargetOptions target, bool equal);
 
     runtime::World world_;

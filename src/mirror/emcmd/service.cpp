@@ -116,6 +116,8 @@ Service::~Service() {
 }
 
 void Service::add_to(control::CommandService& commands) {
+    commands_ = &commands;
+    commands.add("mirror create", [this](Command command) { return run_create(std::move(command)); });
     commands.add("emcmd", [this](Command command) { return run(std::move(command)); });
     commands.add("mirror health", [this](Command command) { return run_health(std::move(command)); });
     commands.add("mirror job", [this](Command command) { return run_job(std::move(command)); });

@@ -51,6 +51,7 @@ class Service {
     runtime::Task<config::Reply> run(config::Command command);
     runtime::Task<config::Reply> run_volume(config::Command command);
     runtime::Task<config::Reply> run_job(config::Command command);
+    runtime::Task<config::Reply> run_create(config::Command command);
     runtime::Task<config::Reply> run_delete(config::Command command);
     runtime::Task<config::Reply> run_set(config::Command command);
     /// "volume share" and "volume owner".
@@ -183,11 +184,13 @@ class Service {
     runtime::Task<Json> summary_of(Job job);
     runtime::Task<config::Reply> job_summary(Job job, bool json);
     runtime::Task<config::Reply> import_jobs();
+    [[nodiscard]] std::vector<JobPair> pairs_of_hosts(const control::MirrorRecord& record) const;
 
     void record_changed(const control::MirrorRecord& before, const control::MirrorRecord& now);
 
     runtime::World world_;
     control::Manager& manager_;
+    control::CommandService* commands_ = nullptr;
     HostFacts& host_;
     shared::SharedVolumes* shared_ = nullptr;
     ServiceOptions options_;

@@ -93,6 +93,36 @@ TEST_F(Jobs, ReassigningMovesMirrorsWhileTheyRun) {
     EXPECT_EQ(first.size(), 37U);
 }
 
+// Spec: MOP-022, MOP-034, MOP-049
+TEST_F(Jobs, AMirrorIsMadeInAJobOrNotAtAll) {
+    const std::map<std::string, std::string> in_job = {{"job", "sql"}, {"description", "the database"}};
+    third.disk.size = 65536;
+    auto both = in_job;
+    both["target"] = "right,third";
+    both["target-address"] = "10.0.0.2,10.0.0.3";
+    EXPECT_NE(pair.create(both).exit_code, 0);
+    for (Host* host : pair.hosts)
+        EXPECT_EQ(info(*host), "") << host->name;
+    third.disk.size = 16 * 65536;
+    const config::Reply made = pair.create(both);
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    ASSERT_TRUE(in_sync(left, {&right, &third}));
+    for (Host* host : pair.hosts) {
+        EXPECT_TRUE(names(*host, "Name = sql\nDescription = the database\n")) << host->name;
+        EXPECT_TRUE(names(*host, "right;R;10.0.0.2;third;R;10.0.0.3;S")) << host->name;
+    }
+    EXPECT_EQ(pair.run(left, {"delete", "R"}).exit_code, 0);
+    // An address that another system of the job has: the job refuses, and so there is no mirror.
+    (void)job(left, {"create", "sql", "left;F;10.0.0.1;fourth;F;10.0.0.2;S"});
+    const std::string before = info(left);
+    const config::Reply refused = pair.create(in_job);
+    EXPECT_NE(refused.exit_code, 0);
+    EXPECT_NE(refused.err.find("job sql cannot take it"), std::string::npos) << refused.err;
+    EXPECT_EQ(info(left), before);
+    EXPECT_EQ(emcmd(left, {".", "GETMIRRORVOLINFO", "R"}), "R: 0 - - 0\n");
+    EXPECT_EQ(emcmd(right, {".", "GETMIRRORVOLINFO", "R"}), "R: 0 - - 0\n");
+}
+
 // Spec: MOP-030, MOP-070, MOP-071
 TEST_F(Jobs, AMirrorWithoutAJobGetsOneWithEveryPair) {
     two_targets();

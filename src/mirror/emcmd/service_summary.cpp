@@ -154,6 +154,66 @@ Task<Reply> Service::job_summary(Job job, bool json) {
                                    : print_summary(summary));
 }
 
+/// Every two of the volume's hosts, as this source knows them. Spec: MOP-070
+std::vector<JobPair> Service::pairs_of_hosts(const control::MirrorRecord& record) const {
+    std::vector<JobPair> out;
+    for (std::size_t i = 0; i < record.peers.size(); ++i) {
+        const PeerRecord& peer = record.peers[i];
+        const char type = peer.type == MirrorType::async ? 'A' : 'S';
+        const JobEnd end{peer.node, record.volume, peer.address};
+        out.push_back({{options_.node, record.volume, peer.local_address}, end, type});
+        for (std::size_t j = i + 1; j < record.peers.size(); ++j)
+            out.push_back({end, {record.peers[j].node, record.volume, record.peers[j].address}, type});
+    }
+    return out;
+}
+
+/// The mirror and its pairs in a job, or neither. Spec: MOP-022, MOP-034, MOP-049
+Task<Reply> Service::run_create(Command command) {
+    if (!command.has("job")) co_return co_await commands_->create(std::move(command));
+    if (command.uid != 0) co_return config::failure({Code::failure, "mirror create needs root", 0});
+    const std::string name = command.get("job");
+    Job job;
+    std::size_t found = 0;
+    for (Job& one : jobs_.all())
+        if ((one.name == name || one.id == name) && ++found == 1) job = std::move(one);
+    if (found > 1)
+        co_return config::failure(
+            {Code::bad_argument, fmt::format("{} jobs have the name {}: give the id", found, name), 0});
+    if (found == 0) {
+        job.id = new_job_id();
+        job.name = name;
+        job.description = command.get("description");
+    }
+    const VolumeId volume(command.arguments.empty() ? std::string() : command.arguments.front());
+    Reply made = co_await commands_->create(std::move(command));
+    if (made.exit_code != 0) co_return made;
+    const MirrorPtr mirror = manager_.find(volume);
+    if (!mirror) co_return made;
+    const Job before = job;
+    for (JobPair& pair : pairs_of_hosts(mirror->record()))
+        put_pair(job, std::move(pair));
+    Answer stored;
+    if (const std::string problem = problem_of(job); !problem.empty()) {
+        stored = refused(Status::invalid_parameter, problem);
+    } else {
+        stored = co_await store_everywhere(job);
+        if (stored.status == Status::success) co_return made;
+        // What could be stored is taken back, and the mirror with it.
+        Job back = before;
+        if (found == 0) back.pairs.clear();
+        const std::string nobody;
+        const Answer taken = co_await store_or_remove(job, std::move(back), nobody);
+        if (taken.status != Status::success) messages::warning("job {}: {}", name, taken.err);
+    }
+    const Result<> undone = co_await manager_.remove(volume, true);
+    if (!undone) messages::error("volume {}: {}", volume.str(), undone.error().text);
+    co_return config::failure({Code::failure,
+                               fmt::format("volume {} is not mirrored: job {} cannot take it: {}",
+                                           volume.str(), name, text::trim(stored.err)),
+                               0});
+}
+
 /// A job for each volume that this node is source of and that no job has, with every pair of its hosts. Spec:
 /// MOP-030
 Task<Reply> Service::import_jobs() {
@@ -169,15 +229,7 @@ Task<Reply> Service::import_jobs() {
         job.id = new_job_id();
         job.name = "Volume " + volume_letter(record.volume);
         job.description = "made for a mirror without a job";
-        for (std::size_t i = 0; i < record.peers.size(); ++i) {
-            const PeerRecord& peer = record.peers[i];
-            const char type = peer.type == MirrorType::async ? 'A' : 'S';
-            const JobEnd end{peer.node, record.volume, peer.address};
-            job.pairs.push_back({{options_.node, record.volume, peer.local_address}, end, type});
-            for (std::size_t j = i + 1; j < record.peers.size(); ++j)
-                job.pairs.push_back(
-                    {end, {record.peers[j].node, record.volume, record.peers[j].address}, type});
-        }
+        job.pairs = pairs_of_hosts(record);
         made += fmt::format("{} {}\n", job.id, job.name);
         const Answer stored = co_await store_everywhere(std::move(job));
         if (stored.status != Status::success)

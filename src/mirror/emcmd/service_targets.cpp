@@ -149,6 +149,17 @@ Task<Answer> Service::resume(MirrorPtr mirror, std::string peer) {
                               fmt::format("{} is target of {} for volume {}: delete that mirror first", peer,
                                           followed, name));
     }
+    // The source alone has the mirror: the other side is made again. Spec: MOP-118
+    if (facts.is_object() && facts.value("role", -1) == static_cast<int>(Role::none)) {
+        Status refusal{};
+        const auto target = co_await future_target(mirror->id(), one.address, &refusal);
+        if (!target) co_return refused(refusal, target.error().text);
+        const std::string device = target->value("device", "");
+        messages::info("emcmd: {} has lost its side of volume {}; it is made again", peer,
+                       mirror->id().str());
+        const Result<> made = co_await manager_.remake_target(mirror->id(), peer, device);
+        if (!made) co_return answer_of(made);
+    }
     messages::info("emcmd: continuing the mirror of volume {} to {}", mirror->id().str(), one.address);
     const Result<> done = co_await mirror->resume(peer);
     co_return answer_of(done);

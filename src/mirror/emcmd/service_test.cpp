@@ -153,6 +153,25 @@ TEST_F(Emcmd, ASideIsRemovedAloneAndTheOtherIsNotAsked) {
     EXPECT_EQ(emcmd(right, {".", "GETMIRRORVOLINFO", "R"}), "R: 2 10.0.0.1 right 1\n");
 }
 
+// Spec: EMC-128, MOP-118
+TEST_F(Emcmd, ATargetThatHasLostItsSideGetsItAgainByContinueAndUpdate) {
+    two_targets();
+    EXPECT_TRUE(pair.write(left, 3, 33));
+    ok(third, {".", "DELETELOCALMIRRORONLY", "R"});
+    ASSERT_TRUE(pair.until([&] { return state(left, "10.0.0.3") == "1 4"; }));
+    EXPECT_EQ(status(left, {".", "CONTINUEMIRROR", "R"}), 1225) << "as long as it says so";
+    ok(left, {"third", "CLEARSWITCHOVER", "R"});
+    sent();
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    ASSERT_TRUE(in_sync(left, {&right, &third}));
+    EXPECT_EQ(sent(), kBlocks);
+    EXPECT_EQ(third.disk.blocks, left.disk.blocks);
+    ok(third, {".", "UPDATEVOLUMEINFO", "R"});
+    EXPECT_EQ(emcmd(third, {".", "GETMIRRORVOLINFO", "R"}), "R: 2 10.0.0.1 third 1\n");
+    ok(third, {".", "SWITCHOVERVOLUME", "R"});
+    ASSERT_TRUE(in_sync(third, {&left, &right}));
+}
+
 // Spec: EMC-118, EMC-146, EMC-148, EMC-149, EMC-156, MOP-014, MOP-052, MOP-053
 TEST_F(Emcmd, WhatASecondTargetIsRefusedForLeavesTheFirstAsItWas) {
     one_target();

@@ -64,6 +64,7 @@ class FakeHost : public HostFacts {
 struct Program {
     Program(runtime::World world, const Host& host, control::testing_pair::Daemon& daemon)
         : facts(world, host), service(world, daemon.manager, facts, {config::Layout{}, host.name}) {
+        service.add_to(daemon.commands);
         service.start();
     }
     FakeHost facts;
