@@ -100,6 +100,28 @@ TEST_F(MajorityUnderFaults, OwnerThatIsKilledJustAfterASwitchoverDoesNotTakeWhat
     }
 }
 
+// The target of a switchover is gone and back before it is missed; see the scenario of sim_test.cpp.
+// Spec: CLU-107, QUO-069
+TEST_F(MajorityUnderFaults, TargetOfASwitchoverThatRestartsUnnoticedLeavesNoHalfOfAHierarchy) {
+    start_in_service();
+    const auto all_is_down = [&] { return running().empty() && cluster.kits().hosts_running(ip).empty(); };
+    for (const bool reboots : {true, false})
+        for (const bool half : {true, false}) {
+            const auto to = running().front() == alpha ? beta : alpha;
+            cluster.start(to, SimulatedCluster::switchover(app, to));
+            ASSERT_TRUE(sim.run_until([&] { return half ? running().empty() : all_is_down(); }, 10s));
+            if (reboots)
+                cluster.host(to).power_off();
+            else
+                cluster.host(to).kill_program();
+            sim.run_for(cluster.detection() / 3);
+            cluster.power_on(to);
+            sim.run_for(30s);
+            EXPECT_TRUE(cluster.all_in_service())
+                << (half ? "half" : "all") << (reboots ? ", the host" : ", the daemon");
+        }
+}
+
 // The same with full disks, at every moment of the switchover and with either of the two killed. A switchover
 // that was cut short in its middle is repeated by whoever asked for it.
 TEST_F(MajorityUnderFaults, NoKillOnAFullDiskDuringASwitchoverMakesTheApplicationRunTwiceOrNowhereForGood) {

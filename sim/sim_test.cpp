@@ -205,6 +205,38 @@ TEST_F(ClusterScenario, PowerOffInTheMiddleOfASwitchoverEndsInServiceOnTheOtherN
     }
 }
 
+// The target of a switchover is gone and back before it is missed, at any moment of it: no loss is noticed
+// that would cause a takeover, and the target's next life knows nothing of the operation. What it had taken
+// out of service is in service again in the end. Spec: CLU-107, CLU-132
+TEST_F(ClusterScenario, TargetOfASwitchoverThatRestartsUnnoticedLeavesNoHalfOfAHierarchy) {
+    start_in_service();
+    const auto app_is_down = [&] { return cluster.kits().hosts_running(app).empty(); };
+    const auto all_is_down = [&] { return app_is_down() && cluster.kits().hosts_running(ip).empty(); };
+    const auto half_is_up = [&] { return app_is_down() && !all_is_down(); };
+    for (const bool reboots : {true, false})
+        for (const int moment : {0, 1, 2}) {
+            const auto from = cluster.kits().hosts_running(app).front();
+            const auto to = from == alpha ? beta : alpha;
+            cluster.start(from, SimulatedCluster::switchover(app, to));
+            ASSERT_TRUE(sim.run_until(app_is_down, 10s));
+            if (moment > 0) {
+                ASSERT_TRUE(sim.run_until(all_is_down, 10s));
+            }
+            if (moment > 1) {
+                ASSERT_TRUE(sim.run_until(half_is_up, 10s));
+            }
+            if (reboots)
+                cluster.host(to).power_off();
+            else
+                cluster.host(to).kill_program();
+            sim.run_for(cluster.detection() / 3);
+            cluster.power_on(to);
+            sim.run_for(30s);
+            EXPECT_TRUE(cluster.wait_in_service(1s))
+                << "moment " << moment << (reboots ? ", the host" : ", the daemon");
+        }
+}
+
 // Rebooting faster than the detection time must not leave the application in service nowhere.
 TEST_F(ClusterScenario, ActiveNodeThatRebootsUnnoticedEndsWithTheApplicationInService) {
     start_in_service();

@@ -39,6 +39,8 @@ Engine::Impl::Impl(runtime::World w, config::Database& d, std::unique_ptr<Peers>
               .hindered = [this](const Tag& tag) { return hindered(tag); },
               .failed = [this](const CheckFinding& finding) { check_failed(finding); },
               .timed_out = [this](const CheckFinding& finding) { check_timed_out(finding); }}) {
+    reservations.on_interrupted(
+        [this](const OperationOwner& owner, const std::set<Tag>& taken) { interrupted(owner, taken); });
     events.on_report([this](const EventReport& report) { return recovers_because_of(report); });
     executor.on_step([this](const Executor::Run& run, const Step& step, runtime::Duration took,
                             const StepOutcome& outcome) {

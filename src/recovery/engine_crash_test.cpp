@@ -131,6 +131,96 @@ TEST(PowerCutAtEveryStep, OfASwitchoverTheOtherNodeHasItAllInTheEnd) {
         }
 }
 
+// It is back before its peer notices: no takeover decides, and its next life knows nothing of the operation.
+// Spec: CLU-107, CLU-132
+TEST(TargetRestartedAtEveryStep, OfASwitchoverTheNodeThatHadItBringsBackWhatIsInServiceNowhere) {
+    for (const bool reboots : {false, true})
+        for (const bool inside : {false, true}) {
+            int step = 0;
+            for (; step < kMostSteps; ++step) {
+                Web c;
+                c.boot_all();
+                const bool reached = reach(c, step, inside, [&] {
+                    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"),
+                                                           [](const config::Reply&) {});
+                });
+                if (!reached) break;
+                reboots ? c.power_off("B") : c.kill_daemon("B");
+                c.run(100ms);
+                c.boot("B", reboots);
+                c.run(20s);
+                EXPECT_TRUE(whole_somewhere(c)) << (reboots ? "host" : "daemon") << " ended at script "
+                                                << step << (inside ? ", inside it: " : ": ") << describe(c);
+                EXPECT_FALSE(c.was_ever_twice());
+            }
+            EXPECT_EQ(step, 8);
+        }
+}
+
+// Spec: CLU-107
+TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatWasOutOfServiceBeforeStaysOut) {
+    for (const int step : {1, 2}) {
+        Web c;
+        c.boot_all();
+        ASSERT_EQ(c.perform("A", "-t db.0 -a remove").exit_code, 0);
+        ASSERT_TRUE(reach(c, step, true, [&] {
+            c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
+        }));
+        c.kill_daemon("B");
+        c.run(100ms);
+        c.boot("B", false);
+        c.run(20s);
+        EXPECT_EQ(c.states("A"), "ISP ISP ISP OSU") << describe(c);
+        EXPECT_EQ(c.host("A").running, (std::set<std::string>{"web.0", "ip.0", "Vol.E"}));
+        EXPECT_TRUE(c.host("B").running.empty());
+    }
+}
+
+// The loss is noticed, and a setting keeps the node from taking over: that it runs nothing is only known when
+// it is back. Spec: CLU-107, CLU-210
+TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatNoTakeoverMayDecideIsDecidedWhenItIsBack) {
+    Web c;
+    c.boot_all();
+    const auto disabled = no_system_failover_flag(NodeName("B"), NodeName("A"));
+    c.flag("A", disabled);
+    ASSERT_TRUE(reach(c, 2, true, [&] {
+        c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
+    }));
+    c.power_off("B");
+    c.run(60s);
+    EXPECT_FALSE(whole_somewhere(c)) << describe(c);
+    EXPECT_EQ(c.reason("A", "web.0"), std::string(kInterrupted) + "B");
+    c.boot("B");
+    c.run(30s);
+    EXPECT_TRUE(whole_somewhere(c)) << describe(c);
+}
+
+// The next daemon goes on with what its predecessor could not decide, and takes a person's word.
+// Spec: CLU-107, CMD-120
+TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatAPersonTookDownSinceIsNotStarted) {
+    Web c;
+    for (const auto* tag : {"web.0", "ip.0", "Vol.E", "db.0"})
+        c.init(tag, config::Init::init_osu);  // so that B's own start does not begin with it
+    c.boot_all();
+    for (const auto* root : {"web.0", "db.0"})
+        ASSERT_EQ(c.perform("A", fmt::format("-t {} -a restore", root)).exit_code, 0);
+    c.flag("A", no_system_failover_flag(NodeName("B"), NodeName("A")));
+    ASSERT_TRUE(reach(c, 2, true, [&] {
+        c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
+    }));
+    c.kill_daemon("B");
+    c.run(60s);
+    c.kill_daemon("A");
+    c.boot("A", false);
+    ASSERT_TRUE(c.wait([&] { return c.host("A").daemon->engine->ready(); }));
+    ASSERT_EQ(c.perform("A", "-t Vol.E -a remove").exit_code, 0);
+    c.boot("B", false);
+    c.run(60s);
+    EXPECT_EQ(c.host("A").running, (std::set<std::string>{"ip.0"})) << "it needs nothing; " << describe(c);
+    EXPECT_TRUE(c.host("B").running.empty());
+    EXPECT_EQ(c.reason("A", "web.0"), "needs Vol.E, which was taken out of service since");
+}
+
 // Spec: CLU-136
 TEST(DaemonKilledAtEveryStep, OfARemoveTheRestHasItsRecordedState) {
     for (const bool inside : {false, true}) {

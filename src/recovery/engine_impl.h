@@ -11,6 +11,7 @@
 //   engine_recovery.cpp    a resource that fails: local recovery, resource failover
 //   engine_stop.cpp        lkstop, shutdown
 //   engine_switchback.cpp  automatic switchback
+//   engine_interrupted.cpp  what operations of other nodes left half-done here
 //   engine_quorum.cpp      what quorum asks for: start after COMM_UP, loss of quorum
 
 #include "recovery/checks.h"
@@ -280,6 +281,16 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> move_away_one(Tag member, Say say, runtime::OneShot<runtime::Done> ended);
     runtime::Task<> tell_started(NodeName peer);
 
+    // engine_interrupted.cpp
+    /// An operation of another node ended with its daemon; `taken` is what it had taken out of service here.
+    void interrupted(const OperationOwner& owner, const std::set<Tag>& taken);
+    [[nodiscard]] bool has_interrupted() const;
+    /// Whether a node whose operation was interrupted lives; while it does not, a takeover decides.
+    [[nodiscard]] bool can_decide_interrupted() const;
+    /// Decides about what was left, again and again until it is decided.
+    runtime::Task<> restore_interrupted();
+    runtime::Task<> restore_interrupted_once(std::string& told);
+
     // engine_quorum.cpp
     [[nodiscard]] bool holds_resources() const;
     [[nodiscard]] std::string start_refusal() const {
@@ -329,6 +340,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     bool rejoin_again = false;
     bool deciding_left_out = false;
     bool left_out_again = false;
+    bool restoring_interrupted = false;
+    bool interrupted_again = false;
     bool ready = false;
     bool peers_had_their_time = false;
     bool stopping = false;

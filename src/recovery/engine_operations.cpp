@@ -239,6 +239,10 @@ runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::C
                                    fmt::format("the reservation of {} on {} was broken by another operation",
                                                step.tag.str(), database.self().str()),
                                    0});
+    // When the caller's daemon ends before its operation does, this is left to this node.
+    const auto* found = database.own().find(step.tag);
+    if (step.action == Action::remove && found != nullptr && is_in_service(found->state))
+        reservations.takes(run.operation, step.tag);
     messages::info("{} asks to take {} out of service: {}", caller.str(), step.tag.str(), step.why);
     auto result = co_await executor.local(std::move(step), std::move(run));
     if (!result) co_return config::failure(result.error());

@@ -121,6 +121,7 @@ runtime::Task<> Engine::Impl::initialise() {
     checks.start();
     resume_recoveries();
     if (!starts_at_comm_up()) scope.spawn(watch_left_out());
+    if (has_interrupted()) scope.spawn(restore_interrupted());
     co_await switch_back(NodeName());  // Spec: CLU-197
 }
 

@@ -44,6 +44,7 @@ Result<Plan> plan(const ClusterView& view, const Request& request) {
             return plan_resource_failover(view, r);
         }
         Result<Plan> operator()(const RejoinRequest& r) const { return plan_rejoin(view, r); }
+        Result<Plan> operator()(const InterruptedRequest& r) const { return plan_interrupted(view, r); }
     };
     return std::visit(Dispatch{view}, request);
 }

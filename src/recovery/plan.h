@@ -76,6 +76,11 @@ struct StopRequest {
 struct RejoinRequest {
     Tag only = {};
 };
+/// What an operation of another node took out of service on `self` and left so when its daemon ended
+/// (kInterrupted): in service here again, unless it is in service elsewhere by now.
+struct InterruptedRequest {
+    Tag only = {};
+};
 
 /// Automatic switchback to `self`, which has just started or sees a peer again: hierarchies whose roots say
 /// AUTOMATIC and that a node has that comes after `self`. Spec: CLU-195 to CLU-200.
@@ -105,7 +110,8 @@ struct ResourceFailoverRequest {
 };
 
 using Request = std::variant<RestoreRequest, RemoveRequest, FailoverRequest, InitialiseRequest, StopRequest,
-                             SwitchbackRequest, ShutdownRequest, ResourceFailoverRequest, RejoinRequest>;
+                             SwitchbackRequest, ShutdownRequest, ResourceFailoverRequest, RejoinRequest,
+                             InterruptedRequest>;
 
 enum class Action {
     restore,  // run the restore script, then ISP or OSF
@@ -153,6 +159,14 @@ inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart
 /// The end of the reason of an OSU resource that was not started because a peer, named before it, could
 /// neither be asked nor taken for dead: it is decided about when the peer can be asked, or at the next start.
 inline constexpr std::string_view kNotAsked = "cannot be asked and may have it in service";
+
+/// The beginning of the reason of an OSU resource that an operation of a node took out of service here, until
+/// it is decided what becomes of it: that node, whose name follows, was restarted or lost in the middle.
+inline constexpr std::string_view kInterrupted =
+    "taken out of service by an operation that was interrupted on ";
+
+/// The node whose operation left it so (kInterrupted); empty: none did.
+NodeName interrupted_on(const config::Instance& instance);
 
 /// ISP or ISU of a resource that kept running while the daemon was away, until its script affirmed it.
 inline constexpr std::string_view kKeptRunning = "kept running while the daemon was away";

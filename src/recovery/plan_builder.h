@@ -122,5 +122,6 @@ Result<Plan> plan_initialise(const ClusterView& view, const InitialiseRequest& r
 Result<Plan> plan_switchback(const ClusterView& view, const SwitchbackRequest& request);
 Result<Plan> plan_shutdown(const ClusterView& view, const ShutdownRequest& request);
 Result<Plan> plan_rejoin(const ClusterView& view, const RejoinRequest& request);
+Result<Plan> plan_interrupted(const ClusterView& view, const InterruptedRequest& request);
 
 }  // namespace understudy::recovery

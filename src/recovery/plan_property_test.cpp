@@ -54,6 +54,8 @@ struct RandomCluster {
                                      ? (below(8) == 0 ? State::isu : State::isp)
                                      : kDown[static_cast<std::size_t>(below(3))];
                 if (instance.state == State::osf && below(3) == 0) instance.reason = kRemoveFailed;
+                if (instance.state == State::osu && below(3) == 0)
+                    instance.reason = std::string(kInterrupted) + names[n == 0 ? 1 : 0].str();
                 if (below(2) == 0) instance.switchback = config::Switchback::automatic;
                 if (mirrored[static_cast<std::size_t>(r)]) {
                     instance.app = AppName("filesys");
@@ -86,7 +88,7 @@ struct RandomCluster {
     Request request(const ClusterView& view) {
         const auto resource = tag(below(static_cast<int>(view.nodes.at(view.self).config.instances.size())));
         const auto scope = static_cast<Scope>(below(4));
-        switch (below(7)) {
+        switch (below(8)) {
             case 0:
                 return RestoreRequest{resource, scope};
             case 1:
@@ -101,6 +103,8 @@ struct RandomCluster {
                 return SwitchbackRequest{};
             case 5:
                 return ShutdownRequest{};
+            case 6:
+                return InterruptedRequest{};
             default:
                 return StopRequest{{}};
         }

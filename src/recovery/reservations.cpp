@@ -159,6 +159,10 @@ void Reservations::end_use(const std::string& operation) {
     if (--at->second.in_use == 0 && at->second.release_wanted) release(operation);
 }
 
+void Reservations::takes(const std::string& operation, const Tag& tag) {
+    if (const auto at = holders_.find(operation); at != holders_.end()) at->second.taken.insert(tag);
+}
+
 void Reservations::release(const std::string& operation) {
     waiters_.remove_if([&](const auto& waiter) {
         if (waiter->owner.operation != operation) return false;
@@ -195,8 +199,10 @@ void Reservations::end_where(const std::function<bool(const OperationOwner&)>& o
         waiter->granted.set(fail(Code::unreachable, "{}", why));
         return true;
     });
-    for (const auto& operation : ended)
+    for (const auto& operation : ended) {
+        if (const auto at = holders_.find(operation); at != holders_.end()) at->second.interrupted = true;
         release(operation);
+    }
     grant();
 }
 
@@ -212,8 +218,10 @@ void Reservations::drop(const std::string& operation) {
         changed.reserving_pid = 0;
         edits.emplace_back(config::PutInstance{std::move(changed)});
     }
+    const Holder ended = std::move(at->second);
     holders_.erase(at);
     if (!edits.empty()) database_.commit(std::move(edits));
+    if (ended.interrupted && !ended.taken.empty() && interrupted_) interrupted_(ended.owner, ended.taken);
 }
 
 }  // namespace understudy::recovery

@@ -62,6 +62,12 @@ class Reservations {
     /// Between begin_use and end_use a script of the operation runs: release waits for its end.
     void begin_use(const std::string& operation);
     void end_use(const std::string& operation);
+    /// The operation, of another node, takes `tag` out of service here.
+    void takes(const std::string& operation, const Tag& tag);
+    /// Told when an operation is over because its daemon is, with what it had taken out of service here until
+    /// then; its reservation has been released. Called by what notices the end: it must not wait.
+    using Interrupted = std::function<void(const OperationOwner& owner, const std::set<Tag>& taken)>;
+    void on_interrupted(Interrupted told) { interrupted_ = std::move(told); }
     /// Also gives up its wait.
     void release(const std::string& operation);
     /// The daemon of `node` lives as `life` (Jobs::life()) now: operations of earlier lives are over.
@@ -76,6 +82,8 @@ class Reservations {
         std::set<Tag> marked;
         int in_use = 0;
         bool release_wanted = false;
+        std::set<Tag> taken;
+        bool interrupted = false;
     };
     struct Waiter {
         explicit Waiter(runtime::Tasks& tasks) : granted(tasks) {}
@@ -99,6 +107,7 @@ class Reservations {
     std::map<std::string, Holder> holders_;
     std::list<std::shared_ptr<Waiter>> waiters_;
     std::optional<runtime::TimerId> timer_;
+    Interrupted interrupted_;
 };
 
 }  // namespace understudy::recovery

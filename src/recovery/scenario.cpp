@@ -173,6 +173,7 @@ Request parse_request(const std::string& line) {
         return request;
     }
     if (verb == "rejoin") return RejoinRequest{};
+    if (verb == "interrupted") return InterruptedRequest{};
     if (verb == "quorum-lost") return StopRequest{{}, true};
     if (words.size() < 2)
         throw YAML::Exception(YAML::Mark::null_mark(), "request \"" + line + "\" is incomplete");
