@@ -97,7 +97,7 @@ def structure(count: Count) -> None:
 
 
 def unit(count: Count) -> None:
-    if broken := build("release"):
+    if broken := build("release", "all", "unit_tests"):
         return count.add("build release", "failed", broken)
     for binary in binaries("release"):
         if binary.name not in ("scenario_test", "sim_test"):
@@ -194,6 +194,8 @@ def vm(count: Count, extra: list[str] | None = None) -> None:
     prepared = call("packaging/dependencies", "vm")
     if prepared.returncode != 0:
         return count.add("packaging/dependencies vm", "failed", prepared.stdout)
+    if broken := build("release", "unit_tests"):
+        return count.add("build unit_tests", "failed", broken)
     pytest(count, "tests/vm", extra)
 
 
