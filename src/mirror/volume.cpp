@@ -577,6 +577,7 @@ VolumeStatus VolumeDriver::status() const {
         status.suspended = source_->suspended();
         status.counters = source_->counters(reactor_.now());
     } else if (target_) {
+        status.recent_known = target_->recent().known();
         status.state = target_->state();
         status.cause = target_->cause();
         status.linked = target_->linked();

@@ -54,8 +54,11 @@ def test_a_volume_with_two_targets_survives_its_host_and_every_host_returns_part
     known = {peer["node"]: peer for peer in right.mirror(VOLUME)["peers"]}
     assert known[third.name]["address"] == third.address(2) and known[third.name]["local_address"] == right.address(2)
 
-    # The source loses power: one target takes over, the other follows it, and neither needs everything.
+    # The source loses power: one target takes over, the other follows it, and neither needs everything. A target must have
+    # heard for that, some time after its session began, which writes the others have.
     write(left, "two")
+    for target in (right, third):
+        wait_until(lambda: target.mirror(VOLUME)["others_known"], 30, "what the other target has is known")  # noqa: B023
     left.power_off()
     taker = wait_until(lambda: next((host for host in (right, third) if host.state(TAG) == "ISP"), None), 60, "a takeover", 0.05)
     assert isinstance(taker, Host)

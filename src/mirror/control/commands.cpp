@@ -94,6 +94,7 @@ Json json_of(const MirrorView& view, const PeerView& peer) {
         {"connected", peer.linked},
         {"peer_device_size", peer.device_size},
         {"dirty_blocks", peer.volume.dirty_blocks},
+        {"others_known", peer.volume.recent_known},
         {"dirty_bytes", peer.volume.dirty_blocks * 65536},
         {"resync_bytes_sent", peer.volume.resync_bytes_sent},
         {"resync_pass", peer.volume.resync_pass},
