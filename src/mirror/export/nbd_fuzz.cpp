@@ -49,10 +49,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
     // What was read is anything as well: its pieces cover it, each once, and only zeroes are called a hole.
     std::uint32_t at = 0;
-    for (const Piece& piece : pieces_of(input)) {
-        must(piece.begin == at && piece.length > 0);
-        at += piece.length;
-        for (const std::byte byte : input.subspan(piece.begin, piece.hole ? piece.length : 0))
+    for (const Piece& part : pieces_of(input)) {
+        must(part.begin == at && part.length > 0);
+        at += part.length;
+        for (const std::byte byte : input.subspan(part.begin, part.hole ? part.length : 0))
             must(byte == std::byte{0});
     }
     must(at == input.size());
