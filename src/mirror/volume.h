@@ -64,8 +64,8 @@ struct VolumeStatus {
     /// Source: it is known which blocks were never sent, and how many these are.
     bool left_out_known = false;
     std::uint64_t left_out_blocks = 0;
-    /// Target of several: it knows which blocks the others may lack, so that they can follow it without a full
-    /// resync. Soon after a session began it does not yet. Spec: REP-238.
+    /// Target of several: it knows which blocks the others may lack, so that they can follow it without a
+    /// full resync. Soon after a session began it does not yet. Spec: REP-238.
     bool recent_known = false;
     CompareReport comparison;                      // of a source: the one under way, or the last
     SnapshotState snapshot = SnapshotState::none;  // of a target
