@@ -269,18 +269,7 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
     std::vector<std::string> halves;
     for (const TargetOptions& target : options.targets) {
         if (!made) break;
-        std::vector<PeerFacts> others;
-        for (const TargetOptions& other : options.targets) {
-            if (other.node == target.node) continue;
-            PeerFacts fact;
-            fact.node = other.node;
-            fact.address = other.address;
-            fact.local_address = target.address;
-            fact.port = options_.dispatch_port;
-            fact.type = other.type;
-            others.push_back(std::move(fact));
-        }
-        made = co_await make_half(record, target, std::move(others), !options.resync);
+        made = co_await make_half(record, target, others_of(record, target), !options.resync);
         if (made) halves.push_back(target.node);
     }
     if (!made) {
