@@ -69,6 +69,7 @@ class Host:
         self.namespace = f"{lab.id}-{name}"
         self.pid = 0
         self._init: subprocess.Popen[bytes] | None = None
+        self._spawned: list[subprocess.Popen[bytes]] = []
         for part in ("etc/default", "etc/understudy", "var/lib/understudy", "var/log/understudy", "run", "dev", "disks", "mnt"):
             (self.root / part).mkdir(parents=True, exist_ok=True)
         # Servers that drop their rights must be able to reach their files.
@@ -144,6 +145,11 @@ class Host:
         self.lab.unplug(self)
         if not self.died:
             os.kill(self.pid, signal.SIGKILL)
+        # nsenter stops itself when its program is stopped. Nothing inside wakes it, and the host's init is not gone
+        # before nsenter, which lives outside, has reaped the program or is gone too.
+        for process in self._spawned:
+            process.kill()
+        self._spawned.clear()
         self._init.wait(20)
         self._init = None
         self.pid = 0
@@ -188,8 +194,10 @@ class Host:
 
     def spawn(self, *words: str, log: str = "spawned") -> subprocess.Popen[bytes]:
         with open(self.root / "var/log/understudy" / f"{log}.out", "ab") as out:
-            return subprocess.Popen(self.enter(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                    env=self.environment())
+            process = subprocess.Popen(self.enter(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                       env=self.environment())
+        self._spawned.append(process)
+        return process
 
     def kill_group(self, process: subprocess.Popen[bytes]) -> None:
         """Ends what spawn() started, by its pid inside the host."""
