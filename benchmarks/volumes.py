@@ -21,7 +21,8 @@ MEMORY = "/dev/shm"  # files that no disk slows down
 # --- fio ---------------------------------------------------------------------------------------------------------
 
 
-def fio(path: str, depth: int, seconds: float = 4, rate: int = 0, size: str = "256M", enter: Callable[..., list[str]] | None = None) -> dict:
+def fio(path: str, depth: int, seconds: float = 4, rate: int = 0, size: str = "256M", enter: Callable[..., list[str]] | None = None,
+        fixed_buffers: bool = False) -> dict:
     """Random writes of 4 KiB to a file, a device or an NBD address."""
     place = ["--ioengine=nbd", f"--uri={path}"] if path.startswith("nbd") else [f"--filename={path}", "--direct=1", "--ioengine=io_uring"]
     words = ["fio", "--name=w", *place, "--rw=randwrite", "--bs=4k",
@@ -29,6 +30,8 @@ def fio(path: str, depth: int, seconds: float = 4, rate: int = 0, size: str = "2
              "--output-format=json"]
     if rate:
         words.append(f"--rate_iops={rate}")
+    if fixed_buffers:
+        words.append("--fixedbufs")
     if enter is not None:
         words = enter(*words)
     done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=False, cwd="/tmp")

@@ -6,16 +6,20 @@ rc.<tag>.<action>. web.0 needs ip.0 and Vol.E, db.0 needs Vol.E, on all nodes; p
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pathlib
 import re
 import subprocess
+from collections.abc import Iterator
 
+import pytest
 from lab import Host, Lab
 
 TAGS = ("web.0", "ip.0", "Vol.E", "db.0")
 NEEDS = (("web.0", "ip.0"), ("web.0", "Vol.E"), ("db.0", "Vol.E"))
 PRIORITIES = (1, 10, 20)
+INSTANCES = ("ins_list", "-f|")
 SCRIPT = """#!/bin/sh
 action=$(basename "$0")
 echo "$(hostname) $action $*" >>{trace}
@@ -103,3 +107,47 @@ def code(host: Host, *words: str) -> int:
     assert out == "" and err != "", (words, number, out, err)
     assert re.search(r"\*ERROR\* \(No\. \d+\) \S", err) or "usage: " in err, (words, err)
     return number
+
+
+def create(host: Host, *tags: str) -> None:
+    for tag in tags:
+        host.command("ins_create", "-a", "gen", "-r", "app", "-t", tag, "-i", tag)
+
+
+@pytest.fixture(scope="module")
+def cluster(module_lab: Lab) -> Iterator[CommandLab]:
+    yield CommandLab(module_lab, ("nodeA", "nodeB", "nodeC"))
+
+
+@pytest.fixture
+def abc(cluster: CommandLab) -> tuple[CommandLab, Host, Host, Host]:
+    """The shared cluster, everything in service on nodeA."""
+    cluster.all_on_first()
+    a, b, c = cluster.hosts
+    return cluster, a, b, c
+
+
+@pytest.fixture
+def scratch(cluster: CommandLab) -> Iterator[Host]:
+    """nodeC, whose additional instances are removed afterwards."""
+    host = cluster.hosts[2]
+    yield host
+    for line in lines(host, *INSTANCES, "-a", "gen"):
+        tag = line.split("|")[3]
+        if tag not in TAGS:
+            host.run("ins_remove", "-G", "-t", tag, code=None)
+
+
+@contextlib.contextmanager
+def restarted(host: Host, **settings: object) -> Iterator[None]:
+    """The engine of the host with other settings, and afterwards with the usual ones; resources are left alone."""
+    usual = {"ALLOW_FAST_HEARTBEATS": 1, "INIT_PEER_WAIT": 2}
+    try:
+        host.settings(**usual, **settings)
+        host.command("lkstop", "-f")
+        host.start()
+        yield
+    finally:
+        host.settings(**usual)
+        host.command("lkstop", "-f")
+        host.start()
