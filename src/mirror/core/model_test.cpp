@@ -272,7 +272,7 @@ TEST_F(Lives, WrongBitsOnTheWireAndSlowAndFailingDisksEndInEqualEnds) {
 
 // Spec: REP-052, REP-053, REP-077, REP-078, REP-082, REP-098, REP-209, REP-211, REP-212
 TEST_F(Lives, APowerCutAmongAllOtherFaultsLosesNothingThatWasPromised) {
-    each(150, [](World& world) -> std::string {
+    each(250, [](World& world) -> std::string {
         choose_faults(world);
         world.start(ResyncKind::none);
         if (std::string problem = live_with_faults(world, 1 + static_cast<unsigned>(world.dice.below(6)));

@@ -259,7 +259,7 @@ void Source::local_done(Write& write, int result) {
         write.remark = false;
     }
     maybe_complete(write);
-    start_waiting_comparisons();
+    start_waiting_reads();
     retry_overlapped();
     epoch_progress();
     if (log_.dirty().count() > 0 || phase_ == Phase::run) pump();

@@ -243,8 +243,6 @@ class Source {
     // source_compare.cpp
     void pump_comparison();
     bool compare_next();
-    void start_waiting_comparisons();
-    void read_to_compare(Block& block);
     void compared_here(Block& block, int result);
     void compared_there(Block& block, std::uint16_t flags);
     void end_comparison(std::string why);
@@ -259,6 +257,8 @@ class Source {
     void pump();
     bool pick();
     [[nodiscard]] bool may_resync() const;
+    void read_block(Block& block);
+    void start_waiting_reads();
     void block_read(Block& block, int result);
     void block_acknowledged(Block& block);
     void drop_block(Block& block);
@@ -328,8 +328,9 @@ class Source {
     RangeSet<Block> resyncing_;
     SequenceWindow<Block*> block_window_;  // sent on the resync link, not acknowledged
     BufferPool block_buffers_;
-    std::uint64_t remarked_ = 0;       // local writes that make their blocks dirty again when they end
-    std::uint64_t resync_blocks_ = 0;  // taken and not acknowledged
+    std::vector<Block*> waiting_reads_;  // for writes under way in their blocks
+    std::uint64_t remarked_ = 0;         // local writes that make their blocks dirty again when they end
+    std::uint64_t resync_blocks_ = 0;    // taken and not acknowledged
     std::uint64_t pointer_ = 0;
     std::uint32_t pass_ = 0;
     std::uint64_t resync_bytes_sent_ = 0;
@@ -346,8 +347,7 @@ class Source {
     std::uint64_t compare_at_ = 0;         // bytes
     std::int64_t compare_budget_ = 0;      // bytes that may be read now
     Instant compare_refilled_;
-    std::size_t comparing_ = 0;            // extents under way, of earlier comparisons too
-    std::vector<Block*> compare_waiting_;  // for writes under way in their extents
+    std::size_t comparing_ = 0;  // extents under way, of earlier comparisons too
 
     std::function<void(Result<>)> snapshot_marked_;  // a marker is under way
 

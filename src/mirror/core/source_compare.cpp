@@ -91,39 +91,8 @@ bool Source::compare_next() {
     block.epoch = epoch_;
     ++epoch_blocks_[epoch_];
     resyncing_.add(offset, offset + length, block);
-    if (local_.overlaps(offset, offset + length))
-        compare_waiting_.push_back(&block);
-    else
-        read_to_compare(block);
+    read_block(block);
     return true;
-}
-
-/// After a write has ended here.
-void Source::start_waiting_comparisons() {
-    for (std::size_t i = 0; i < compare_waiting_.size();) {
-        Block& block = *compare_waiting_[i];
-        if (local_.overlaps(block.offset, block.offset + block.length)) {
-            ++i;
-            continue;
-        }
-        compare_waiting_.erase(compare_waiting_.begin() + static_cast<std::ptrdiff_t>(i));
-        read_to_compare(block);
-    }
-}
-
-void Source::read_to_compare(Block& block) {
-    block.depends = window_.end() - 1;  // what is under way there must be applied first
-    block.reading = true;
-    block.local.op = BlockOp::read;
-    block.local.offset = block.offset;
-    block.local.length = block.length;
-    block.local.data = block.data;
-    block.local.owner = &block;
-    block.local.done = [](BlockRequest& local) {
-        Block& done = *static_cast<Block*>(local.owner);
-        done.source->compared_here(done, local.result);
-    };
-    device_.submit(block.local);
 }
 
 void Source::compared_here(Block& block, int result) {

@@ -117,7 +117,6 @@ bool Source::pick() {
     block.offset = offset;
     block.length = length;
     block.generation = link_generation_;
-    block.depends = window_.end() - 1;
     block.epoch = epoch_;
     ++epoch_blocks_[epoch_];
     // Not dirty from here on, but kept in the epoch until the target has it durably. Spec: REP-112
@@ -126,23 +125,44 @@ bool Source::pick() {
     resync_blocks_ += count;
     pointer_ = first + count;
     resyncing_.add(offset, offset + length, block);
-    // What these writes leave behind may be newer than what is read now.
-    local_.for_each_overlap(offset, offset + length, [this](Write& write) {
-        if (!write.remark) ++remarked_;
-        write.remark = true;
-    });
+    read_block(block);
+    return true;
+}
+
+/// Reads what is to be copied or compared. A comparison, and a copy to a target that may be promoted, wait
+/// for the writes under way in their blocks: read now, a copy could take the target back behind a write that
+/// is complete by then. Meanwhile new writes there wait for the block. In a resync they do not, and what the
+/// writes leave behind, which may be newer than what is read, is copied again. Spec: REP-077, REP-089
+void Source::read_block(Block& block) {
+    const std::uint64_t end = block.offset + block.length;
+    if (block.comparison != 0 || state_ == MirrorState::mirroring) {
+        if (local_.overlaps(block.offset, end)) return waiting_reads_.push_back(&block);
+    } else {
+        local_.for_each_overlap(block.offset, end, [this](Write& write) {
+            if (!write.remark) ++remarked_;
+            write.remark = true;
+        });
+    }
+    block.depends = window_.end() - 1;  // what is under way there must be applied first
     block.reading = true;
     block.local.op = BlockOp::read;
-    block.local.offset = offset;
-    block.local.length = length;
-    block.local.data = data;
+    block.local.offset = block.offset;
+    block.local.length = block.length;
+    block.local.data = block.data;
     block.local.owner = &block;
     block.local.done = [](BlockRequest& local) {
         Block& done = *static_cast<Block*>(local.owner);
-        done.source->block_read(done, local.result);
+        done.comparison != 0 ? done.source->compared_here(done, local.result)
+                             : done.source->block_read(done, local.result);
     };
     device_.submit(block.local);
-    return true;
+}
+
+/// After a write has ended here.
+void Source::start_waiting_reads() {
+    if (waiting_reads_.empty()) return;
+    for (Block* block : std::exchange(waiting_reads_, {}))
+        read_block(*block);
 }
 
 void Source::block_read(Block& block, int result) {
@@ -208,9 +228,9 @@ void Source::drop_block(Block& block) {
         block.gone = true;
         resyncing_.remove(block);
         --epoch_blocks_[block.epoch];
+        std::erase(waiting_reads_, &block);
         if (block.comparison != 0) {
             --comparing_;
-            std::erase(compare_waiting_, &block);
         } else {
             resync_blocks_ -= (block.length + kBlockBytes - 1) / kBlockBytes;
         }

@@ -175,5 +175,30 @@ TEST_F(SourceTest, ABrokenMirrorHasEveryBlockDirtyAndNoLink) {
     run_here();
 }
 
+// A copy that was read while a write was under way in its block would take the target back behind a write
+// that is complete, and the target may be promoted at any moment. Spec: REP-077, REP-089, REP-255
+TEST(Repair, NeverTakesTheTargetBackBehindACompletedWrite) {
+    for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+        World world(seed);
+        world.start(ResyncKind::none);
+        ASSERT_TRUE(
+            world.run_until([&] { return world.source().source->state() == MirrorState::mirroring; }));
+        world.source().disk.fail_writes = 20;
+        for (int i = 0; i < 400; ++i) {
+            // All in one block, so that it is repaired all the time.
+            if (world.pending_requests < 4 && world.dice.chance(20))
+                world.submit(BlockOp::write, world.dice.below(100), 8, false);
+            world.step();
+            ASSERT_EQ(world.check_promoted(), "") << "seed " << seed;
+        }
+        world.source().disk.fail_writes = 0;
+        ASSERT_TRUE(world.run_until(
+            [&] { return world.source().source->dirty_blocks() == 0 && world.pending_requests == 0; }));
+        world.settle();
+        ASSERT_EQ(world.source().source->state(), MirrorState::mirroring);
+        ASSERT_EQ(world.check_equal(), "") << "seed " << seed;
+    }
+}
+
 }  // namespace
 }  // namespace understudy::mirror::model
