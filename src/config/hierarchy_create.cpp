@@ -104,8 +104,9 @@ Result<HierarchyPlan> plan_create(const ClusterFacts& cluster, const CreateReque
     if (has_action(cluster, request.node, request.app, request.type, "create")) {
         auto create = kit_action(request.node, instance, "create",
                                  fmt::format("let the kit create what {} needs", instance.tag.str()));
-        if (has_action(cluster, request.node, request.app, request.type, "delete"))
-            create.back_action = "delete";
+        for (const auto* action : {"delete", "takeback"})
+            if (has_action(cluster, request.node, request.app, request.type, action))
+                create.back_action = action;
         plan.steps.push_back(std::move(create));
     }
     if (request.start) {

@@ -27,6 +27,19 @@ void add_scripts(const ClusterFacts& cluster, HierarchyPlan& plan, const NodeNam
     }
 }
 
+/// Asks the kits first: a clean-up that refuses in the middle would leave what others have cleaned up
+/// already.
+void add_checks(const ClusterFacts& cluster, HierarchyPlan& plan, const NodeName& node,
+                const std::vector<Tag>& tags, const char* action, std::string_view what) {
+    for (const auto& tag : tags) {
+        const auto* instance = cluster.nodes.at(node)->find(tag);
+        if (instance == nullptr || !has_action(cluster, node, instance->app, instance->type, action))
+            continue;
+        plan.checks.push_back(kit_action(node, *instance, action,
+                                         fmt::format("ask the kit whether {} can be {}", tag.str(), what)));
+    }
+}
+
 bool has_global(const ClusterFacts& cluster, const NodeName& node, const std::string& name) {
     const auto facts = cluster.facts.find(node);
     return facts != cluster.facts.end() && facts->second.global_scripts.contains(name);
@@ -86,6 +99,7 @@ Result<HierarchyPlan> plan_unextend(const ClusterFacts& cluster, const UnextendR
     plan.lock = "Unextend_Hierarchy";
     plan.what = fmt::format("the removal of {} from {}", request.tag.str(), request.from.str());
     add_global(cluster, plan, request.from, "predelete");
+    add_checks(cluster, plan, request.from, tags, "canunextend", "unextended");
     add_scripts(cluster, plan, request.from, tags, {"unextend", "delete"});
     auto remove = removal_of(*cluster.nodes.at(request.from), tags);
     remove.idle = tags;
@@ -150,6 +164,7 @@ Result<HierarchyPlan> plan_delete(const ClusterFacts& cluster, const DeleteReque
     bool running = false;
     for (const auto& node : order) {
         add_global(cluster, plan, node, "predelete");
+        add_checks(cluster, plan, node, on.at(node), "candelete", "deleted");
         add_scripts(cluster, plan, node, on.at(node), {"delete"});
         for (const auto& tag : on.at(node))
             if (const auto* instance = cluster.nodes.at(node)->find(tag); instance != nullptr)

@@ -228,7 +228,7 @@ Result<HierarchyPlan> plan_extend(const ClusterFacts& cluster, const ExtendReque
         auto extend = kit_action(target, copy, "extend",
                                  fmt::format("let the kit prepare {} as on {}", copy.tag.str(), home.str()));
         extend.arguments = arguments;
-        for (const auto* action : {"delete", "unextend"})
+        for (const auto* action : {"delete", "unextend", "takeback"})
             if (has_action(cluster, target, copy.app, copy.type, action)) extend.back_action = action;
         scripts.push_back(std::move(extend));
         undefine.removals.push_back({copy.tag, copy.id, copy.created_at});

@@ -393,6 +393,40 @@ TEST_F(Hierarchy, ADeadNodeCanBeLeftOutOfADeletion) {
         EXPECT_EQ(step.node, left);
 }
 
+TEST_F(Hierarchy, KitsAreAskedBeforeAnyOfThemCleansUp) {
+    w.hierarchy_on_left();
+    w.extend_to_right();
+    const auto asked = [](const HierarchyPlan& plan) {
+        std::vector<std::string> out;
+        for (const auto& step : plan.checks)
+            out.push_back(step.node.str() + " " + step.action + " " + step.tag.str());
+        return out;
+    };
+    EXPECT_THAT(asked(*plan_delete(w.cluster(), {.tag = web})), IsEmpty());
+    for (const auto& node : {left, right})
+        w.facts[node].actions[{filesys, volume}].insert({"candelete", "canunextend"});
+    EXPECT_THAT(asked(*plan_delete(w.cluster(), {.tag = web})),
+                ElementsAre("left candelete vol", "right candelete vol"));
+    EXPECT_THAT(asked(*plan_unextend(w.cluster(), {web, right})), ElementsAre("right canunextend vol"));
+}
+
+// Spec: KIT-021
+TEST_F(Hierarchy, WhatCreateAndExtendDidIsTakenBackByTheKitsOwnActionForThat) {
+    w.hierarchy_on_left();
+    const auto back = [](const HierarchyPlan& plan, std::string_view action) {
+        for (const auto& step : plan.steps)
+            if (step.action == action && step.app == filesys) return step.back_action;
+        return std::string("no step");
+    };
+    const CreateRequest create{.node = right, .app = filesys, .type = volume, .tag = Tag("Vol.x")};
+    EXPECT_EQ(back(*plan_create(w.cluster(), create), "create"), "delete");
+    w.facts[right].actions[{filesys, volume}].insert({"unextend"});
+    EXPECT_EQ(back(*plan_extend(w.cluster(), {.tag = web, .to = right}), "extend"), "unextend");
+    w.facts[right].actions[{filesys, volume}].insert({"takeback"});
+    EXPECT_EQ(back(*plan_create(w.cluster(), create), "create"), "takeback");
+    EXPECT_EQ(back(*plan_extend(w.cluster(), {.tag = web, .to = right}), "extend"), "takeback");
+}
+
 // Spec: CLU-106
 TEST_F(Hierarchy, ADependencyIsMadeOnAllNodesAndUnfitChildrenAreRefused) {
     w.hierarchy_on_left();

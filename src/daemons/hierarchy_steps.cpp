@@ -16,8 +16,9 @@ using nlohmann::json;
 constexpr auto kPollRunning = std::chrono::milliseconds(100);
 // The caller holds the cluster's lock meanwhile, and asks again later.
 constexpr auto kWaitForEarlier = std::chrono::seconds(60);
-constexpr std::string_view kActions[] = {"restore", "remove",    "quickchk", "deepchk", "recover",
-                                         "create",  "canextend", "extend",   "delete",  "unextend"};
+constexpr std::string_view kActions[] = {"restore",  "remove",      "quickchk", "deepchk",   "recover",
+                                         "create",   "canextend",   "extend",   "candelete", "delete",
+                                         "takeback", "canunextend", "unextend"};
 constexpr std::string_view kGlobals[] = {"predelete", "postdelete"};
 
 constexpr std::string_view kKit = "kit";
