@@ -77,7 +77,9 @@ Task<Result<config::Reply>> ask_engine(runtime::World world, config::Layout layo
     runtime::OneShot<Result<config::Reply>> answered(world.tasks);
     (*channel)->start(
         [answered](std::span<const std::byte> frame) {
-            answered.set(config::decode_reply({reinterpret_cast<const char*>(frame.data()), frame.size()}));
+            auto reply = config::decode_reply({reinterpret_cast<const char*>(frame.data()), frame.size()});
+            if (reply && reply->exit_code == config::kMoreFollows) return;  // how far it is
+            answered.set(std::move(reply));
         },
         [answered](const Error& why) {
             answered.set(fail(Code::unreachable, "understudyd closed the connection: {}", why.text));

@@ -395,7 +395,9 @@ Task<Answer> Service::execute(Call call) {
     if (!spec.changes) co_return co_await query(std::move(call));
     // A second switchover of a volume waits for the first, and ends like it. Spec: EMC-245, MOP-086
     if (spec.verb == Verb::switchover_volume) co_return co_await switch_over(std::move(call));
-    if (!spec.has_volume) co_return co_await change(std::move(call));
+    // The engine's kit gives commands of its own for the volume meanwhile.
+    const bool of_engine = spec.verb == Verb::register_cluster_volume;
+    if (!spec.has_volume || of_engine) co_return co_await change(std::move(call));
     auto& lock = locks_[call.volume];
     if (!lock) lock = std::make_unique<control::OperationLock>(world_.tasks);
     auto held = co_await lock->acquire(kVolumeWait);
