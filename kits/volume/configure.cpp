@@ -1,8 +1,10 @@
 #include "kits/volume/configure.h"
 
 #include "base/text.h"
-#include "cli/client.h"
 #include "kits/sdk/cluster.h"
+#include "kits/volume/attributes.h"
+#include "kits/volume/fields.h"
+#include "kits/volume/mirror.h"
 #include "kits/volume/shared.h"
 
 #include <algorithm>
@@ -11,83 +13,6 @@
 
 namespace understudy::kits {
 namespace {
-
-// The last four are this node's part of a mirror that create or extend has to make.
-const std::vector<std::string> kFields{"mount",       "fs",          "options",        "delete_mirror",
-                                       "device",      "mirror_type", "source_address", "target_address",
-                                       "volume_type", "area"};
-
-/// "source" or "target". Code::not_found when this node has no mirror of the volume.
-Result<std::string> role_of(const Instance& instance, const std::string& volume) {
-    UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "understudy mirror status", {volume}));
-    const auto words = text::words(reply.out);
-    if (reply.exit_code != 0 || words.size() < 2 || words[0] != volume)
-        return fail(Code::not_found,
-                    "{} has no mirror of the volume {}; make one first: understudy mirror create {} ...",
-                    instance.node, volume, volume);
-    return words[1];
-}
-
-/// The node that is source of the volume, as `node` knows it.
-Result<NodeName> source_of(const Instance& instance, const NodeName& node, const std::string& volume) {
-    UNDERSTUDY_TRY(const auto out,
-                   on_node(instance.layout, node, "understudy mirror status " + shell_quoted(volume)));
-    const auto words = text::words(out);
-    if (words.size() < 5 || words[0] != volume)
-        return fail(Code::not_found, "{} has no mirror of the volume {}", node.str(), volume);
-    return words[1] == "source" ? node : NodeName(words[4]);
-}
-
-/// Whether the words say how this node becomes one more target; all of them or none.
-Result<bool> wants_mirror(const Words& words) {
-    std::vector<std::string> missing;
-    for (const char* field : {"device", "source_address", "target_address"})
-        if (word(words, field).empty()) missing.emplace_back(field);
-    if (missing.size() == 3) return false;
-    if (!missing.empty())
-        return fail(Code::bad_argument,
-                    "{}: needed to make the mirror, with device, source_address and "
-                    "target_address (and mirror_type=sync or async)",
-                    missing.front());
-    return true;
-}
-
-/// Makes this node a target of the volume, by its source. Spec: KIT-068, KIT-070.
-Result<> add_target(const Instance& instance, const Words& words, const NodeName& known,
-                    const std::string& volume) {
-    UNDERSTUDY_TRY(const auto source, source_of(instance, known, volume));
-    std::string line = "understudy mirror add " + shell_quoted(volume);
-    const auto option = [&line](const char* name, const std::string& value) {
-        line += fmt::format(" --{} {}", name, shell_quoted(value));
-    };
-    option("target", instance.node);
-    option("target-device", word(words, "device"));
-    option("source-address", word(words, "source_address"));
-    option("target-address", word(words, "target_address"));
-    option("type", word(words, "mirror_type", "sync"));
-    UNDERSTUDY_CHECK(on_node(instance.layout, source, line));
-    say(fmt::format("{} is a target of {} now; {} copies the volume", instance.node, volume, source.str()));
-    return {};
-}
-
-Result<> check_information(const Words& words) {
-    UNDERSTUDY_CHECK(check_words(words, kFields));
-    if (!word(words, "mount").starts_with('/'))
-        return fail(Code::bad_argument, "mount: give the full path of the directory (mount=DIR)");
-    const auto type = word(words, "fs");
-    if (!type.empty() && type != "ext4" && type != "xfs")  // Spec: KIT-059
-        return fail(Code::bad_argument, "fs: the file system is {}; ext4 and xfs can be protected", type);
-    const auto mirror_type = word(words, "mirror_type", "sync");
-    if (mirror_type != "sync" && mirror_type != "async")
-        return fail(Code::bad_argument, "mirror_type={} is neither sync nor async", mirror_type);
-    const auto volume_type = word(words, "volume_type", "mirror");
-    if (volume_type != "mirror" && volume_type != "shared")
-        return fail(Code::bad_argument, "volume_type={} is neither mirror nor shared", volume_type);
-    const auto flag = word(words, "delete_mirror", "no");
-    if (flag != "yes" && flag != "no")
-        return fail(Code::bad_argument, "delete_mirror={} is neither yes nor no", flag);
-    return {};
-}
 
 /// Another protected volume of this host with the same directory.
 Result<> check_directory_is_free(const Instance& instance, const std::string& mount) {
@@ -121,26 +46,115 @@ bool is_mount_point(const std::string& directory) {
     return false;
 }
 
+/// The information becomes these words.
+Result<> keep(const Instance& instance, const Words& words) {
+    UNDERSTUDY_TRY(const auto info, information(words));
+    if (!instance.exists || info == instance.info_text) return {};
+    UNDERSTUDY_CHECK(command(instance.layout, "ins_setin", {"-t", instance.tag.str(), "-v", info}));
+    return {};
+}
+
 Result<Words> words_for_here(const Instance& instance, Template* origin) {
     UNDERSTUDY_TRY(const auto from, template_of(instance));
     *origin = from;
     UNDERSTUDY_TRY(auto words, extension_words(instance, from));
-    UNDERSTUDY_CHECK(check_information(words));
+    // Whose part of the mirror that node's kit has made is no matter of this one's.
+    if (word(words, kMirrorMade) != instance.node) words.erase(kMirrorMade);
+    UNDERSTUDY_CHECK(check_fields(words));
     return words;
+}
+
+bool deletes_mirror(const Instance& instance) {
+    return instance.optional("delete_mirror", "no") == "yes";
+}
+
+/// How a person keeps the mirror, for what refuses to delete it.
+std::string to_keep_it(const Instance& instance, std::string_view option) {
+    return fmt::format("or keep the mirror: understudy resource set {} info.delete_mirror=no{}",
+                       instance.tag.str(), option);
+}
+
+/// The mirror that is there, or the one that the words say. Spec: KIT-067, KIT-072.
+Result<> create_mirrored(const Instance& instance, const Words& words, const std::string& volume) {
+    UNDERSTUDY_TRY(const auto wanted, first_mirror(words));
+    UNDERSTUDY_TRY(const auto there, mirror_here(instance, volume));
+    if (there && wanted)
+        return fail(Code::exists,
+                    "{} has a mirror of {} already; to protect it, leave out what a new one is made of "
+                    "(device, target, target_device, source_address, target_address, mirror_type)",
+                    instance.node, volume);
+    if (there) return keep(instance, lasting(words));
+    if (!wanted)
+        return fail(
+            Code::not_found,
+            "{} has no mirror of the volume {}; make one (understudy mirror create {} ...), or say what "
+            "it is made of: target=NODE device=PATH source_address=A target_address=A "
+            "[target_device=PATH] [mirror_type=async]",
+            instance.node, volume, volume);
+    UNDERSTUDY_CHECK(check_file_system(wanted->device, word(words, "fs")));
+    // The note comes first: what is taken back after a crash finds it.
+    UNDERSTUDY_CHECK(keep(instance, noted(words, instance.node)));
+    bool refused = false;
+    const auto made = make_mirror(instance, volume, *wanted, &refused);
+    if (!made && refused) UNDERSTUDY_CHECK(keep(instance, lasting(words)));
+    return made;
+}
+
+Result<> can_extend_mirrored(const Instance& instance, const Words& words, const Template& from) {
+    const auto volume = from.id.str();
+    UNDERSTUDY_TRY(const auto wanted, one_target_more(words, instance.node));
+    UNDERSTUDY_TRY(const auto there, mirror_here(instance, volume));
+    if (there && wanted)
+        return fail(Code::exists,
+                    "{} has a mirror of {} already; leave device, source_address and target_address out to "
+                    "use it",
+                    instance.node, volume);
+    if (there) {
+        if (there->has(from.node.str())) return {};
+        return fail(Code::bad_argument, "the mirror of {} on {} is not one with {}, but with {}", volume,
+                    instance.node, from.node.str(), text::join(there->peers, ", "));
+    }
+    if (!wanted)
+        return fail(Code::not_found,
+                    "{} has no mirror of the volume {}; say what it is made of: device=PATH "
+                    "source_address=A target_address=A [mirror_type=async]",
+                    instance.node, volume);
+    UNDERSTUDY_TRY(const auto known, mirror_on(instance, from.node, volume));
+    if (!known) return fail(Code::not_found, "{} has no mirror of the volume {}", from.node.str(), volume);
+    if (!std::filesystem::exists(wanted->device))
+        return fail(Code::not_found, "device: {} has no {}", instance.node, wanted->device);
+    return {};
+}
+
+/// Spec: KIT-068, KIT-070, KIT-072.
+Result<> extend_mirrored(const Instance& instance, const Words& words, const Template& from) {
+    const auto volume = from.id.str();
+    UNDERSTUDY_TRY(const auto wanted, one_target_more(words, instance.node));
+    UNDERSTUDY_TRY(const auto there, mirror_here(instance, volume));
+    if (there) return keep(instance, lasting(words));
+    UNDERSTUDY_TRY(const auto known, mirror_on(instance, from.node, volume));
+    if (!wanted || !known)
+        return fail(Code::not_found, "{} has no mirror of the volume {}",
+                    known ? instance.node : from.node.str(), volume);
+    UNDERSTUDY_CHECK(keep(instance, noted(words, instance.node)));
+    return join_mirror(instance, NodeName(known->source_node), volume, *wanted);
 }
 
 }  // namespace
 
 Result<> create_volume(const Instance& instance) {
     UNDERSTUDY_TRY(const auto words, create_words(instance));
-    UNDERSTUDY_CHECK(check_information(words));
+    UNDERSTUDY_CHECK(check_fields(words));
     const auto volume = instance.exists ? instance.id.str() : instance.tag.str();
-    if (is_shared(words))
-        UNDERSTUDY_CHECK(create_shared(instance, words, volume));
-    else
-        UNDERSTUDY_CHECK(role_of(instance, volume));
     const auto mount = word(words, "mount");
     UNDERSTUDY_CHECK(check_directory_is_free(instance, mount));
+    if (is_shared(words)) {
+        UNDERSTUDY_CHECK(create_shared(instance, words, volume));
+        UNDERSTUDY_CHECK(keep(instance, lasting(words)));
+    } else {
+        UNDERSTUDY_CHECK(create_mirrored(instance, words, volume));
+        mark_protected(instance, volume, true);
+    }
     warn_about_fstab(mount);
     return {};
 }
@@ -148,15 +162,10 @@ Result<> create_volume(const Instance& instance) {
 Result<> can_extend_volume(const Instance& instance) {
     Template from;
     UNDERSTUDY_TRY(const auto words, words_for_here(instance, &from));
-    if (is_shared(words)) {
+    if (is_shared(words))
         UNDERSTUDY_CHECK(can_extend_shared(instance, words, from.node, from.id.str()));
-    } else if (const auto role = role_of(instance, from.id.str()); !role) {
-        UNDERSTUDY_TRY(const bool makes_it, wants_mirror(words));
-        if (!makes_it || role.error().code != Code::not_found) return fail(role.error());
-        UNDERSTUDY_CHECK(source_of(instance, from.node, from.id.str()));
-        if (!std::filesystem::exists(word(words, "device")))
-            return fail(Code::not_found, "device: {} has no {}", instance.node, word(words, "device"));
-    }
+    else
+        UNDERSTUDY_CHECK(can_extend_mirrored(instance, words, from));
     const auto mount = word(words, "mount");
     UNDERSTUDY_CHECK(check_directory_is_free(instance, mount));
     if (is_mount_point(mount))
@@ -168,43 +177,91 @@ Result<> can_extend_volume(const Instance& instance) {
 Result<> extend_volume(const Instance& instance) {
     Template from;
     UNDERSTUDY_TRY(const auto words, words_for_here(instance, &from));
-    if (is_shared(words)) {
-        UNDERSTUDY_CHECK(create_shared(instance, words, from.id.str()));
-    } else if (const auto role = role_of(instance, from.id.str()); !role) {
-        if (role.error().code != Code::not_found) return fail(role.error());
-        UNDERSTUDY_CHECK(add_target(instance, words, from.node, from.id.str()));
-    }
+    // Before what costs a copy of the volume.
     std::error_code error;
     std::filesystem::create_directories(word(words, "mount"), error);
     if (error)
         return fail(Code::failure, "mount: {} cannot be made: {}", word(words, "mount"), error.message());
+    if (is_shared(words)) {
+        UNDERSTUDY_CHECK(create_shared(instance, words, from.id.str()));
+        return keep(instance, lasting(words));
+    }
+    UNDERSTUDY_CHECK(extend_mirrored(instance, words, from));
+    mark_protected(instance, from.id.str(), true);
+    return {};
+}
+
+Result<> take_back_volume(const Instance& instance) {
+    if (is_shared(instance)) return release_shared(instance);
+    const auto volume = instance.id.str();
+    if (instance.optional(kMirrorMade, "") == instance.node) {
+        UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+        if (here && here->source)
+            UNDERSTUDY_CHECK(end_mirrors(instance, volume, *here));
+        else if (here)
+            UNDERSTUDY_CHECK(leave_mirror(instance, volume, *here));
+    }
+    mark_protected(instance, volume, false);
+    return {};
+}
+
+Result<> can_unextend_volume(const Instance& instance) {
+    if (is_shared(instance) || !deletes_mirror(instance)) return {};
+    const auto volume = instance.id.str();
+    UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+    if (!here) return {};
+    const auto keep_it = to_keep_it(instance, " --on " + instance.node);
+    if (here->source)
+        return fail(Code::failure,
+                    "{} is the source of {}, whose mirror is to be deleted with the resource "
+                    "(delete_mirror=yes): bring it in service on another node first, {}",
+                    instance.node, volume, keep_it);
+    if (here->peers.size() == 1)
+        return fail(Code::failure,
+                    "{} has the only mirror of {}, which is to be deleted with the resource "
+                    "(delete_mirror=yes): extend {} to another node first, {}",
+                    instance.node, volume, instance.tag.str(), keep_it);
     return {};
 }
 
 Result<> unextend_volume(const Instance& instance) {
     if (is_shared(instance)) return release_shared(instance);
-    if (instance.optional("delete_mirror", "no") != "yes") return {};
-    const std::string volume = instance.id.str();
-    const auto role = role_of(instance, volume);
-    if (!role || *role != "target") return {};
-    UNDERSTUDY_TRY(const auto source, source_of(instance, NodeName(instance.node), volume));
-    const auto ended = on_node(instance.layout, source,
-                               fmt::format("understudy mirror delete {} --target {}", shell_quoted(volume),
-                                           shell_quoted(instance.node)));
-    if (ended)
-        say(fmt::format("{} is no target of {} any more", instance.node, volume));
-    else
-        say(fmt::format("the mirror of {} to {} stays: {}", volume, instance.node, ended.error().text));
+    const auto volume = instance.id.str();
+    if (deletes_mirror(instance)) {
+        UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+        if (here) {
+            UNDERSTUDY_CHECK(can_unextend_volume(instance));
+            UNDERSTUDY_CHECK(leave_mirror(instance, volume, *here));
+        }
+    }
+    mark_protected(instance, volume, false);
     return {};
+}
+
+Result<> can_delete_volume(const Instance& instance) {
+    if (is_shared(instance) || !deletes_mirror(instance)) return {};
+    const auto volume = instance.id.str();
+    UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+    if (!here || !here->source) return {};
+    const auto directory = instance.optional("mount", "");
+    if (instance.state != "ISP" && !is_mount_point(directory)) return {};
+    return fail(Code::failure,
+                "{} is in use on {}, and its mirror is to be deleted with the resource (delete_mirror=yes): "
+                "take {} out of service first (perform_action -t {} -a remove), {}",
+                volume, instance.node, instance.tag.str(), instance.tag.str(), to_keep_it(instance, ""));
 }
 
 Result<> delete_volume(const Instance& instance) {
     if (is_shared(instance)) return release_shared(instance);
-    if (instance.optional("delete_mirror", "no") != "yes") return {};
-    const auto role = role_of(instance, instance.id.str());
-    if (!role || *role != "source") return {};  // the source ends it for both
-    UNDERSTUDY_TRY(const auto out, command(instance.layout, "understudy mirror delete", {instance.id.str()}));
-    say(fmt::format("the mirror of {} is ended", instance.id.str()));
+    const auto volume = instance.id.str();
+    if (deletes_mirror(instance)) {
+        UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+        if (here && here->source)
+            UNDERSTUDY_CHECK(end_mirrors(instance, volume, *here));
+        else if (here && here->peers.size() > 1)  // the last one ends with its source
+            UNDERSTUDY_CHECK(leave_mirror(instance, volume, *here));
+    }
+    mark_protected(instance, volume, false);
     return {};
 }
 

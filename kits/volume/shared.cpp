@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "cli/client.h"
+#include "kits/volume/attributes.h"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -11,19 +12,14 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr const char* kShared = "256";           // SETCONFIGURATION
-constexpr const char* kSharedProtected = "800";  // shared, and the cluster's. Spec: EMC-181, EMC-299
+constexpr unsigned kShared = 256;
+constexpr unsigned kSharedProtected = 800;  // shared, and the cluster's. Spec: EMC-181, EMC-299
 
 Result<> run_command(const Instance& instance, const std::string& name,
                      const std::vector<std::string>& words) {
     UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, name, words));
     if (reply.exit_code != 0) return fail(Code::failure, "{}", text::trim(reply.err));
     return {};
-}
-
-Result<> set_configuration(const Instance& instance, const std::string& volume, const char* mask) {
-    const bool letter = volume.size() == 1 && volume.front() >= 'A' && volume.front() <= 'Z';
-    return run_command(instance, "emcmd", {".", "SETCONFIGURATION", letter ? volume : "vol:" + volume, mask});
 }
 
 /// The id of the lock area that a host's volume has; the answer of `understudy volume owner --json`.
@@ -65,7 +61,7 @@ bool is_shared(const Instance& instance) {
 
 Result<> create_shared(const Instance& instance, const Words& words, const std::string& volume) {
     UNDERSTUDY_CHECK(make_shared_here(instance, words, volume));
-    return set_configuration(instance, volume, kSharedProtected);
+    return set_attributes(instance, volume, kSharedProtected);
 }
 
 Result<> can_extend_shared(const Instance& instance, const Words& words, const NodeName& known,
@@ -86,7 +82,7 @@ Result<> can_extend_shared(const Instance& instance, const Words& words, const N
 }
 
 Result<> release_shared(const Instance& instance) {
-    return set_configuration(instance, instance.id.str(), kShared);
+    return set_attributes(instance, instance.id.str(), kShared);
 }
 
 Result<> take_shared(const Instance& instance) {

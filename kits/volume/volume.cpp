@@ -1,10 +1,9 @@
 // The volume kit: the mirror's source role and the mounted file system, as one resource. Spec: KIT-058 to
 // KIT-077.
 //
-// id: the volume. info: mount=DIR [fs=TYPE] [options=LIST] [delete_mirror=yes]; for extend to a node without
-// a mirror also device=PATH source_address=A target_address=A [mirror_type=async]; of a shared volume see
-// shared.h. restore: become source (takes over when the peer is gone), wait for the device, mount. remove:
-// unmount, give the device up. Whoever holds the volume is named.
+// id: the volume. info: see fields.h; of a shared volume, shared.h. restore: become source (takes over when
+// the peer is gone), wait for the device, mount. remove: unmount, give the device up. Whoever holds the
+// volume is named.
 
 #include "base/text.h"
 #include "cli/client.h"
@@ -146,7 +145,10 @@ int run_kit(int argc, char** argv) {
                 {"create", create_volume},
                 {"canextend", can_extend_volume},
                 {"extend", extend_volume},
+                {"takeback", take_back_volume},
+                {"canunextend", can_unextend_volume},
                 {"unextend", unextend_volume},
+                {"candelete", can_delete_volume},
                 {"delete", delete_volume}});
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from lab import Host, Lab, wait_until
+from test_snmp import PREFIX, console, received
 
 MIB = 1 << 20
 VOLUME = "data"
@@ -40,16 +41,16 @@ def test_a_volume_with_two_targets_survives_its_host_and_every_host_returns_part
     left, right, third = lab.host("left"), lab.host("right"), lab.host("third")
     lab.form_cluster(left, right, third)
     disks = {host: host.disk("d.img", 64 * MIB) for host in (left, right, third)}
-    left.command("understudy", "mirror", "create", VOLUME, "--device", disks[left], "--target", right.name, "--target-device", disks[right],
-                 "--source-address", left.address(2), "--target-address", right.address(2))
-    left.run("mkfs.ext4", "-q", str(left.root / "dev/understudy" / VOLUME))
-    information = "mount=/mnt fs=ext4 delete_mirror=yes"
-    left.command("understudy", "resource", "create", "filesys", "volume", TAG, "--id", VOLUME, *information.split(), timeout=120)
+    left.run("mkfs.ext4", "-q", disks[left])
+    # The kit makes the first mirror, and so deletes it with the resource.
+    left.command("understudy", "resource", "create", "filesys", "volume", TAG, "--id", VOLUME, "mount=/mnt", "fs=ext4", f"target={right.name}",
+                 f"device={disks[left]}", f"target_device={disks[right]}", f"source_address={left.address(2)}",
+                 f"target_address={right.address(2)}", timeout=120)
     left.command("understudy", "resource", "extend", TAG, "--to", right.name, timeout=120)
     # The third has no mirror yet: the kit makes it, while the volume is in use.
     write(left, "one")
-    left.command("understudy", "resource", "extend", TAG, "--to", third.name, *information.split(), f"device={disks[third]}",
-                 f"source_address={left.address(2)}", f"target_address={third.address(2)}", timeout=120)
+    left.command("understudy", "resource", "extend", TAG, "--to", third.name, f"device={disks[third]}", f"source_address={left.address(2)}",
+                 f"target_address={third.address(2)}", timeout=120)
     in_sync(left, right, third)
     known = {peer["node"]: peer for peer in right.mirror(VOLUME)["peers"]}
     assert known[third.name]["address"] == third.address(2) and known[third.name]["local_address"] == right.address(2)
@@ -91,7 +92,7 @@ def test_a_volume_with_two_targets_survives_its_host_and_every_host_returns_part
     intact(left, "one", "two", "three")
 
 
-# Spec: MOP-017
+# Spec: MOP-017, MOP-050, EMC-234, CMD-150, CMD-152, REP-360
 def test_one_host_is_target_of_volumes_of_several_sources(lab: Lab) -> None:
     left, right, third = lab.host("left"), lab.host("right"), lab.host("third")
     lab.form_cluster(left, right, third)
@@ -102,3 +103,21 @@ def test_one_host_is_target_of_volumes_of_several_sources(lab: Lab) -> None:
         source.command("understudy", "mirror", "wait", volume)
     roles = {one["volume"]: (one["role"], one["peer"]) for one in json.loads(third.command("understudy", "mirror", "status", "--json"))["mirrors"]}
     assert roles == {"a": ("target", "left"), "b": ("target", "right")}
+    # One becomes the cluster's, by the manual's command.
+    left.run("mkfs.ext4", "-q", str(left.root / "dev/understudy/a"))
+    left.command("emcmd", ".", "REGISTERCLUSTERVOLUME", "vol:a", code=87)
+    left.command("understudy", "volume", "set", "a", "--mount-point", "/mnt")
+    assert left.command("emcmd", ".", "REGISTERCLUSTERVOLUME", "vol:a", timeout=120) == "Status = 0\n"
+    wait_until(lambda: left.state("Vol.a") == "ISP", 60, "in service")
+    third.command("emcmd", ".", "REGISTERCLUSTERVOLUME", "vol:a", code=1)
+    # A source tells the managers of SNMP what its mirror does.
+    left.settings(LK_TRAP_MGR="127.0.0.1:1162")
+    with console(left) as packets:
+        left.command("emcmd", ".", "PAUSEMIRROR", "vol:a")
+        wait_until(lambda: len(received(packets)) >= 1, 20, "a trap")
+        left.command("understudy", "mirror", "continue", "a", "--wait", timeout=120)
+        wait_until(lambda: any("state=1" in one[f"{PREFIX}.1"] for one in received(packets)), 20, "a trap of the mirror in sync")
+        traps = received(packets)
+    assert {one["trap"] for one in traps} == {f"{PREFIX}.0.150"}
+    assert traps[0][f"{PREFIX}.1"] == f"Mirror state change: volume=a state=4 (paused) target={third.address(2)}"
+    left.command("perform_action", "-t", "Vol.a", "-a", "remove")

@@ -1,0 +1,36 @@
+#pragma once
+// What the volume kit asks of mirrord, here and on other nodes. Blocking, with the commands' own limits.
+
+#include "base/result.h"
+#include "kits/sdk/cluster.h"
+#include "kits/sdk/kit.h"
+#include "kits/volume/fields.h"
+
+#include <optional>
+#include <string>
+
+namespace understudy::kits {
+
+/// What this node, and another one, know of the volume's mirror; nothing when they have none.
+Result<std::optional<MirrorView>> mirror_here(const Instance& instance, const std::string& volume);
+Result<std::optional<MirrorView>> mirror_on(const Instance& instance, const NodeName& node,
+                                            const std::string& volume);
+
+/// Makes the volume's first mirror, of which this node is source: on both nodes, or on none. `refused`: it
+/// was not made; without it, an error leaves that open.
+Result<> make_mirror(const Instance& instance, const std::string& volume, const NewMirror& wanted,
+                     bool* refused);
+/// Makes this node a target of the volume by its source; likewise. Spec: KIT-068, KIT-070.
+Result<> join_mirror(const Instance& instance, const NodeName& source, const std::string& volume,
+                     const NewMirror& wanted);
+
+/// Ends the volume's mirrors, of which this node is source. A target that is DEAD keeps its half, which is
+/// told. Spec: KIT-072, EMC-171.
+Result<> end_mirrors(const Instance& instance, const std::string& volume, const MirrorView& here);
+/// This node is a target of the volume no more; its source has others. Spec: KIT-072.
+Result<> leave_mirror(const Instance& instance, const std::string& volume, const MirrorView& here);
+
+/// Whether what lies on a device of this node can be protected. Spec: KIT-059.
+Result<> check_file_system(const std::string& device, const std::string& wanted);
+
+}  // namespace understudy::kits
