@@ -204,7 +204,9 @@ void FanOut::tick() {
     for (std::size_t i = 0; i < kMaxTargets; ++i) {
         if (!counting_.mirrors[i]) continue;
         const auto progress = legs_[i]->leg_->progress();
-        if (progress->acknowledged < counting_.then[i].sent) return;
+        // Of two targets one may have been repaired already, and not differ from the source in what both were
+        // sent.
+        if (progress->repairs || progress->acknowledged < counting_.then[i].sent) return;
     }
     counting_.step = Count::Step::none;
     for (std::size_t i = 0; i < kMaxTargets; ++i)

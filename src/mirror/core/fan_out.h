@@ -48,6 +48,7 @@ class FanOutLeg {
         std::uint64_t session = 0;       // another one: numbers start anew
         std::uint64_t sent = 0;          // highest number given to the link
         std::uint64_t acknowledged = 0;  // everything up to it is applied there
+        bool repairs = false;            // blocks are to be copied again, after an error or a comparison
     };
     /// While every write is sent to the target; nullopt otherwise.
     [[nodiscard]] virtual std::optional<Progress> progress() const = 0;

@@ -83,12 +83,21 @@ class Fan {
         front->tick();
     }
     void live(unsigned steps) {
+        choose_disk_faults(20);
         const unsigned depth = 1 + static_cast<unsigned>(dice.below(24));
         const unsigned eagerness = 5 + static_cast<unsigned>(dice.below(60));
         for (unsigned i = 0; i < steps; ++i) {
             if (first().pending_requests < depth && dice.chance(eagerness)) first().submit_random();
             if (!step() || dice.chance(2)) tick(std::chrono::milliseconds(100));
         }
+        choose_disk_faults(0);
+    }
+    void choose_disk_faults(unsigned percent) {
+        for (auto& world : worlds)
+            for (auto& node : world->nodes) {
+                node->disk.fail_reads = dice.chance(percent) ? 3 : 0;
+                node->disk.fail_writes = dice.chance(percent) ? 2 : 0;
+            }
     }
     bool run_until(const std::function<bool()>& condition, unsigned limit) {
         while (limit-- > 0) {

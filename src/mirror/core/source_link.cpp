@@ -123,7 +123,8 @@ void Source::forget_epochs() {
 
 std::optional<FanOutLeg::Progress> Source::progress() const {
     if (!sends_all()) return std::nullopt;
-    return FanOutLeg::Progress{link_generation_, window_.end() - 1, window_.first() - 1};
+    const bool repairs = log_.dirty().count() > 0 || resync_blocks_ > 0;
+    return FanOutLeg::Progress{link_generation_, window_.end() - 1, window_.first() - 1, repairs};
 }
 
 /// With a ping, so that a target that knows nothing of it takes no notice. Spec: REP-238.
