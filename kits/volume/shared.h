@@ -17,7 +17,7 @@ namespace understudy::kits {
 /// The volume is shared on this host already, or device and area say where it lies; then it becomes so. Its
 /// state as one that the cluster protects is set.
 Result<> create_shared(const Instance& instance, const Words& words, const std::string& volume);
-/// Whether this host sees the same lock area as `known`, and is named in it.
+/// Whether this host sees the same lock area as `known`, and is named in it. Only looks.
 Result<> can_extend_shared(const Instance& instance, const Words& words, const NodeName& known,
                            const std::string& volume);
 /// The volume stays shared, and locked here, until somebody says otherwise. Spec: MOP-164.

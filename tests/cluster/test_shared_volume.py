@@ -152,8 +152,10 @@ def test_a_resource_on_shared_storage_moves_and_is_taken_over(pair: tuple[Host, 
     wrong = left.run("understudy", "resource", "extend", TAG, "--to", "right", f"device={storage.device[right]}",
                      f"area={storage.device[right]}", code=None, timeout=120)
     assert wrong.returncode != 0 and "no lock area" in wrong.stdout + wrong.stderr
-    left.command("understudy", "resource", "extend", TAG, "--to", "right",
-                 f"device={storage.device[right]}", f"area={storage.area[right]}", timeout=120)
+    place = (f"device={storage.device[right]}", f"area={storage.area[right]}")
+    left.command("understudy", "resource", "extend", TAG, "--to", "right", *place, "--dry-run", timeout=120)
+    assert json.loads(right.command("understudy", "volume", "list", "--json"))["volumes"] == [], "the kit only looked"
+    left.command("understudy", "resource", "extend", TAG, "--to", "right", *place, timeout=120)
     left.run("bash", "-c", "echo from left > /mnt/file && sync")
     assert emcmd(right, "UNLOCKVOLUME", "E") == 5, "the cluster holds it"
 
