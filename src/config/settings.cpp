@@ -144,9 +144,10 @@ constexpr auto kTable = std::to_array<Setting>({
      "TCP port on which mirrord answers its peers; the same on all nodes. Read at start of mirrord."},
     {"TargetPortBase", integer, "10000", 1, 65510, "",
      "First TCP port of the data links: this for volume A, 25 more for Z, 26 more for volumes with other names. Read "
-     "at start of mirrord."},
+     "at start of mirrord and, for the next connection, by READREGISTRY."},
     {"TargetPortIncr", integer, "256", 26, 65535, "",
-     "Added to a data port that is taken, up to 16 times. Read at start of mirrord."},
+     "Added to a data port that is taken, up to 16 times. Read at start of mirrord and, for the next connection, by "
+     "READREGISTRY."},
     {"WriteQueueLowWater", integer, "150", 0, 100000000, "requests", "Has no effect."},
     {"DontFlushAsyncQueue", text, "", 0, 0, "",
      "Volumes of asynchronous mirrors whose flushes do not wait for the target."},

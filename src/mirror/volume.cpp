@@ -56,8 +56,8 @@ Result<> VolumeDriver::start() {
     if (options_.has_target) {
         try {
             log_ = std::make_unique<IntentLog>(bytes, options_.parameters.bitmap_bytes_per_block);
-            UNDERSTUDY_TRY(log_file_,
-                           LogFile::open(reactor_, options_.log_path, options_.uuid, bytes, *log_));
+            const auto open = options_.log_in_memory ? LogFile::in_memory : LogFile::open;
+            UNDERSTUDY_TRY(log_file_, open(reactor_, options_.log_path, options_.uuid, bytes, *log_));
         } catch (const std::bad_alloc&) {
             return fail(Code::failure, "no memory for the bitmaps of volume {}, of {} bytes",
                         options_.id.str(), bytes);

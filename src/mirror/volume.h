@@ -26,6 +26,7 @@ struct VolumeOptions {
     VolumeId id;
     std::string device;                   // file or block device, opened O_DIRECT and exclusively
     std::string log_path;                 // intent log file; created when absent
+    bool log_in_memory = false;           // no file: what a crash leaves behind is not known
     std::array<std::uint8_t, 16> uuid{};  // of the mirror; must match the log's
     std::uint64_t size = 0;               // bytes that are replicated; 0: all of the device
     MirrorType type = MirrorType::sync;

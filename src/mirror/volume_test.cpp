@@ -138,6 +138,7 @@ class VolumeTest : public ::testing::Test {
         result.id = VolumeId("data");
         result.device = path(name);
         result.log_path = path(name + ".log");
+        result.log_in_memory = without_log == name;
         result.uuid = {1, 2, 3};
         result.type = type;
         result.parameters = parameters;
@@ -276,8 +277,33 @@ class VolumeTest : public ::testing::Test {
     std::unique_ptr<Volume> left, right;
     std::vector<int> cut_handles;
     MirrorType type = MirrorType::sync;
+    std::string without_log;  // which of the two
     MirrorParameters parameters;
 };
+
+// Spec: REP-064, REP-176
+TEST_F(VolumeTest, AVolumeWithoutRoomForALogMirrorsAndSaysThatNothingOutlivesIt) {
+    without_log = "left";
+    start(ResyncKind::full);
+    EXPECT_FALSE(left->status().log_valid);
+    EXPECT_FALSE(std::filesystem::exists(path("left") + ".log"));
+    storm(*left, 200, 1);
+    EXPECT_EQ(flush(*left), 0);
+    EXPECT_TRUE(equal());
+    cut();
+    ASSERT_TRUE(run_until([&] { return left->status().state == MirrorState::paused; }));
+    EXPECT_EQ(write(*left, 0, 4096, 7), 0);
+    EXPECT_GT(left->status().dirty_blocks, 0U) << "tracked in memory";
+    const std::uint64_t changed = left->status().dirty_blocks * kBlock;
+    left->resume();
+    join(*left, *right, ResyncKind::partial);
+    ASSERT_TRUE(run_until([&] { return left->status().state == MirrorState::mirroring; }));
+    EXPECT_LE(left->status().resync_bytes_sent, changed);
+    EXPECT_EQ(flush(*left), 0);
+    EXPECT_TRUE(equal());
+    close(left);
+    close(right);
+}
 
 // Spec: REP-002, REP-074, REP-109, MOP-004
 TEST_F(VolumeTest, AFullResyncThenSynchronousWritesMakeEqualEnds) {

@@ -30,6 +30,7 @@ messages::Severity severity_of(Event event) {
         case Event::other_source:
         case Event::log_not_deleted:
         case Event::full_resync:
+        case Event::resync_failed:
             return Severity::warning;
         case Event::reconnection_failed:
         case Event::target_half_failed:

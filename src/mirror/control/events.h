@@ -28,6 +28,7 @@ enum class Event : int {
     reconnected = 71,             // the session goes on
     resync_started = 96,          // 219 or 220 comes with it
     in_sync = 97,                 // its end
+    resync_failed = 99,           // it ended before; the next one goes on with what is left
     unclean_end = 128,            // after a crash the log cannot be trusted: a resync follows by itself
     continued_at_start = 133,     // after a clean end
     continued = 134,              // by command

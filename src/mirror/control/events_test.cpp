@@ -99,6 +99,28 @@ TEST_F(Events, OfRolesThatChange) {
     EXPECT_TRUE(told(left, Event::became_target, "right"));
 }
 
+// Spec: EMC-071
+TEST_F(Events, OfAResyncThatDoesNotEnd) {
+    create();
+    ok(left, {"break", "R"});
+    pair.wire.resync_takes = 60s;
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.until([&] { return left.daemon->host->linked(); }));
+    forget();
+    pair.cut();
+    ASSERT_TRUE(pair.until([&] { return told(left, Event::resync_failed, "right"); }));
+    EXPECT_EQ(times(left, Event::in_sync), 0U);
+    pair.wire.resync_takes = 20ms;
+    pair.heal();
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(times(left, Event::resync_failed), 1U);
+    EXPECT_EQ(times(left, Event::in_sync), 1U);
+    forget();
+    pair.cut();  // a mirror that mirrors has no resync to fail
+    ASSERT_TRUE(pair.until([&] { return told(left, Event::unreachable); }));
+    EXPECT_EQ(times(left, Event::resync_failed), 0U);
+}
+
 // Spec: REP-362, REP-160, REP-161
 TEST_F(Events, OfATargetThatIsNotReached) {
     create();

@@ -42,6 +42,7 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
                     options_.layout.bitmaps(),
                     snapshots,
                     file_systems,
+                    &devices,
                     {},
                     options_.on_event},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
@@ -74,6 +75,14 @@ void Manager::forget(const VolumeId& volume) {
     world_.tasks.post([weak] {
         if (auto graveyard = weak.lock()) graveyard->clear();
     });
+}
+
+void Manager::set_settings(config::Settings settings) {
+    surroundings_.settings = std::move(settings);
+    const auto port = [this](std::string_view key) {
+        return static_cast<std::uint16_t>(surroundings_.settings.integer(key));
+    };
+    surroundings_.links.set_ports(port("TargetPortBase"), port("TargetPortIncr"));
 }
 
 void Manager::start() {

@@ -87,8 +87,9 @@ class Manager {
     /// Asked before this node becomes target of a new mirror; an error is the refusal.
     using Observer = std::function<void(const MirrorRecord& before, const MirrorRecord& now)>;
     void set_observer(Observer observer) { surroundings_.changed = std::move(observer); }
-    /// What volumes that have no value of their own take from now on, when they are asked to read it.
-    void set_settings(config::Settings settings) { surroundings_.settings = std::move(settings); }
+    /// What volumes that have no value of their own take from now on, when they are asked to read it, and the
+    /// ports of their next connections as targets. Spec: EMC-231.
+    void set_settings(config::Settings settings);
     using TargetCheck = std::function<Result<>(const VolumeId& volume)>;
     void set_target_check(TargetCheck check) { target_check_ = std::move(check); }
     /// --- snapshots of targets, in manager_snapshot.cpp

@@ -5,6 +5,7 @@
 
 #include "messages/messages.h"
 #include "mirror/control/mirror_limits.h"
+#include "mirror/control/operation_errors.h"
 #include "mirror/control/parameters.h"
 
 #include <algorithm>
@@ -103,6 +104,18 @@ Result<std::vector<std::string>> Mirror::named(const std::string& peer) const {
     return std::vector<std::string>{peer};
 }
 
+Task<Result<Mirror::Operation>> Mirror::begin_on_source(std::string peer, std::string verb) {
+    auto held = co_await lock_.acquire(kOperationWait);
+    if (!held) co_return busy(record_);
+    if (!source())
+        co_return fail(Code::bad_argument, "{} is target of volume {}: {} it on its source {}", around_.node,
+                       record_.volume.str(), verb, record_.origin);
+    auto which = named(peer);
+    if (!which) co_return fail(which.error());
+    Result<Operation> begun(Operation{std::move(*held), std::move(*which)});
+    co_return std::move(begun);
+}
+
 // --- gate
 
 bool Mirror::serving() const {
@@ -167,6 +180,8 @@ void Mirror::link_lost(const std::string& peer, std::string why) {
     Leg* leg = find(peer);
     if (!leg || closing_) return;
     messages::warning("volume {}: the link to {} is lost: {}", record_.volume.str(), peer, why);
+    if (source() && leg->in_session() && !leg->synced && leg->session_kind != ResyncKind::none)
+        tell(Event::resync_failed, peer, fmt::format("the resync to {} did not end: {}", peer, why));
     leg->unlink();
     if (!source()) return;
     leg->hold = false;
@@ -204,7 +219,8 @@ void Mirror::in_sync(const std::string& peer) {
     PeerRecord& one = *next.peer(peer);
     one.problem.clear();
     one.split_brain = false;
-    one.log_valid = true;
+    one.alone_since_s = 0;
+    one.log_valid = !leg->log_lost;
     one.log_complete = false;
     next.creating = false;
     leg->synced = true;
@@ -216,6 +232,7 @@ void Mirror::in_sync(const std::string& peer) {
         next.lineage.adopt(peer, leg->source_current, leg->source_history);
         next.role_epoch = leg->source_epoch;
         next.consistent = true;
+        next.replaced = false;
         next.outdated = false;
         next.yielded = false;
         // After a notice of a pause the record may say otherwise than the volume, whose state has not
@@ -233,7 +250,9 @@ void Mirror::in_sync(const std::string& peer) {
 }
 
 void Mirror::log_failed(const std::string& peer, std::string why) {
-    if (!find(peer)) return;
+    Leg* leg = find(peer);
+    if (!leg) return;
+    leg->log_lost = true;
     tell(Event::log_failed, peer,
          fmt::format("the intent log is not used any more: {}; a crash now needs a full resync", why));
     MirrorRecord next = record_;
@@ -249,6 +268,8 @@ Task<Result<>> Mirror::open_volume() {
     device_size_ = *opened;
     if (device_size_ < kLeastDeviceBytes)
         co_return fail(Code::failure, "{} has only {} bytes", record_.device, device_size_);
+    auto same = look_at_media();
+    if (!same) co_return fail(same.error());
     auto sized = size_at_start();
     if (!sized) co_return fail(sized.error());
     for (const std::string& peer : names()) {

@@ -54,6 +54,7 @@ struct Surroundings {
     std::string bitmaps{};                // where intent logs are kept by default
     SnapshotTools* snapshots = nullptr;   // nullptr: none can be taken
     FileSystems* file_systems = nullptr;  // nullptr: none is known
+    const Devices* devices = nullptr;     // nullptr: nothing tells media apart
     /// Told of each change of a record, after it is durable; must return quickly.
     std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
     EventListener on_event{};
@@ -204,7 +205,9 @@ class Mirror : private HostEvents {
         /// Source: for a copy of all of the volume, which blocks its file system does not use.
         enum class FreeSpace { unknown, asked, told } free_space = FreeSpace::unknown;
         GenerationId told = 0;  // source: the newest id that the target of this session knows
-        bool hold = false;      // writes wait for a session under way, to start it with equal ends
+        bool log_lost = false;  // the log cannot be written, or is in memory alone: nothing outlives a crash
+        bool log_in_memory = false;
+        bool hold = false;  // writes wait for a session under way, to start it with equal ends
         bool connecting = false;
         bool asking = false;  // ask_whether_target_died() runs
         std::optional<runtime::TimerId> connect_timer, hold_timer;
@@ -257,6 +260,13 @@ class Mirror : private HostEvents {
     /// The names that an operation on `peer` means. Error: no such peer.
     [[nodiscard]] Result<std::vector<std::string>> named(const std::string& peer) const;
     [[nodiscard]] Leg* find(const std::string& peer);
+    /// What commands of a source have in common: nobody else's operation runs, and the peers are known.
+    struct Operation {
+        Held held;
+        std::vector<std::string> peers;
+    };
+    /// `verb`: of the error that a target gives, which names its source.
+    runtime::Task<Result<Operation>> begin_on_source(std::string peer, std::string verb);
     void stop_timers(Leg& leg);
     GenerationId fresh_id();
     void alarm(std::string text);
@@ -361,7 +371,7 @@ class Mirror : private HostEvents {
     // mirror_log.cpp
     runtime::Task<> find_log_directory();
     Result<> place_log(const std::string& peer, const std::string& directory);
-    runtime::Task<Result<>> open_log(std::string peer, bool expected);
+    runtime::Task<Result<>> open_log(std::string peer, bool expected, bool in_memory = false);
     [[nodiscard]] std::string log_path(const std::string& peer) const;
 
     // mirror_peers.cpp: the hosts of the volume
@@ -382,8 +392,16 @@ class Mirror : private HostEvents {
     runtime::Task<Result<>> lay_out(std::uint64_t size, std::uint64_t stayed);
     Result<> record_size_as(std::uint64_t size, std::uint64_t device_size);
     runtime::Task<Result<>> open_logs(std::uint64_t size);
+    runtime::Task<Result<>> open_what_there_is_room_for(std::uint64_t size);
+    runtime::Task<Result<>> go_on_without_log(std::string peer);
+    [[nodiscard]] bool has_all_logs() const;
     runtime::Task<Result<>> fit_source(std::uint64_t size);
     runtime::Task<> no_bitmaps(std::string peer, std::string why);
+
+    // mirror_media.cpp: another medium under the volume's device
+    Result<> look_at_media();
+    [[nodiscard]] bool wants_full_resync(const EndSummary& source) const;
+    runtime::Task<> break_for_a_person(std::string peer, std::string text);
 
     // mirror_lock.cpp: targets opened to local use
     runtime::Task<Result<>> serve_unlocked();

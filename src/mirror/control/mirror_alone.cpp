@@ -35,6 +35,10 @@ void Mirror::begin_alone(MirrorRecord& record) {
     record.alone_noted = false;
     record.alone_since_s =
         std::chrono::duration_cast<std::chrono::seconds>(world_.clock.wall().time_since_epoch()).count();
+    // A peer that was lost once more before it had everything lacks writes since the first time.
+    for (PeerRecord& peer : record.peers)
+        if (!in_session.contains(peer.node) && peer.alone_since_s == 0)
+            peer.alone_since_s = record.alone_since_s;
     peers_noted_ = false;
 }
 

@@ -153,6 +153,7 @@ Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limi
             tell(Event::unreachable, peer, fmt::format("no session with {}: {}", peer, reply.error().text));
         leg->problem = reply.error().text;
         if (reply.error().code == kNoBitmaps) co_await no_bitmaps(peer, reply.error().text);
+        if (reply.error().code == kMediaReplaced) co_await break_for_a_person(peer, reply.error().text);
     } else if (source() && record_.generations(peer) == self.generations && !closing_) {
         const Decision decision = decide(self, reply->summary);
         leg->device_size = reply->summary.size;
@@ -367,6 +368,10 @@ Task<PeerReply> Mirror::on_hello(std::string caller, PeerRequest request) {
             const auto agreed = agree_with(caller, request.offer);
             if (!agreed) {
                 refuse(Code::failure, agreed.error().text);
+                break;
+            }
+            if (record_.replaced && !wants_full_resync(request.summary)) {
+                refuse(kMediaReplaced, record_.peer(caller)->problem);
                 break;
             }
             LinkTerms terms{decision.resync, agreed->features};

@@ -157,14 +157,9 @@ Task<Result<>> Mirror::break_locked(std::string peer) {
 }
 
 Task<Result<>> Mirror::break_mirror(std::string peer) {
-    auto held = co_await lock_.acquire(kOperationWait);
-    if (!held) co_return busy(record_);
-    if (!source())
-        co_return fail(Code::bad_argument, "{} is target of volume {}: break it on its source {}",
-                       around_.node, record_.volume.str(), record_.origin);
-    auto which = named(peer);
-    if (!which) co_return fail(which.error());
-    for (const std::string& one : *which) {
+    const auto begun = co_await begin_on_source(std::move(peer), "break");
+    if (!begun) co_return fail(begun.error());
+    for (const std::string& one : begun->peers) {
         if (record_.peer(one)->state == MirrorState::broken && record_.peer(one)->user_requested) continue;
         auto broken = co_await break_locked(one);
         if (!broken) co_return fail(broken.error());
@@ -175,16 +170,11 @@ Task<Result<>> Mirror::break_mirror(std::string peer) {
 
 /// Spec: EMC-235, REP-162.
 Task<Result<>> Mirror::resync(std::string peer) {
-    auto held = co_await lock_.acquire(kOperationWait);
-    if (!held) co_return busy(record_);
-    if (!source())
-        co_return fail(Code::bad_argument, "{} is target of volume {}: resync it on its source {}",
-                       around_.node, record_.volume.str(), record_.origin);
-    auto which = named(peer);
-    if (!which) co_return fail(which.error());
-    for (const std::string& one : *which)
+    const auto begun = co_await begin_on_source(std::move(peer), "resync");
+    if (!begun) co_return fail(begun.error());
+    for (const std::string& one : begun->peers)
         if (record_.peer(one)->split_brain) co_return fail(Code::failure, "{}", record_.peer(one)->problem);
-    for (const std::string& one : *which) {
+    for (const std::string& one : begun->peers) {
         auto broken = co_await break_locked(one);
         if (!broken) co_return fail(broken.error());
         MirrorRecord next = record_;

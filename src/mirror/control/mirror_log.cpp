@@ -75,10 +75,12 @@ Result<> Mirror::place_log(const std::string& peer, const std::string& directory
     return world_.files.remove(before);
 }
 
-/// The log of one peer, and what moves the data of its mirror.
-Task<Result<>> Mirror::open_log(std::string peer, bool expected) {
+/// The log of one peer, and what moves the data of its mirror. `in_memory`: without a file; the record says
+/// so before.
+Task<Result<>> Mirror::open_log(std::string peer, bool expected, bool in_memory) {
     const PeerRecord one = *record_.peer(peer);
     VolumeOptions options;
+    options.log_in_memory = in_memory;
     options.id = record_.volume;
     options.device = record_.device;
     options.log_path = one.log_path;
@@ -91,6 +93,8 @@ Task<Result<>> Mirror::open_log(std::string peer, bool expected) {
         messages::warning("volume {}: {}", record_.volume.str(), problem);
     auto opened = co_await host_->add(peer, std::move(options));
     if (!opened) co_return fail(opened.error());
+    Leg& leg = legs_.at(peer);
+    leg.log_lost = leg.log_in_memory = in_memory;
     MirrorRecord next = record_;
     PeerRecord& changed = *next.peer(peer);
     // A log that had to be made anew knows nothing, unless the last life ended with nothing in it. Spec:
@@ -104,6 +108,25 @@ Task<Result<>> Mirror::open_log(std::string peer, bool expected) {
     changed.clean = false;
     auto saved = commit(std::move(next));
     co_return saved;
+}
+
+/// The mirror gets a log without a file, and no later start may trust what the file has: it goes, which makes
+/// room for the record that says so as well.
+Task<Result<>> Mirror::go_on_without_log(std::string peer) {
+    auto gone = world_.files.remove(record_.peer(peer)->log_path);
+    MirrorRecord next = record_;
+    next.peer(peer)->log_valid = next.peer(peer)->log_complete = false;
+    auto saved = commit(std::move(next));
+    if (!saved) co_return fail(saved.error());
+    if (!gone)  // the record is enough
+        messages::warning("volume {}: {}", record_.volume.str(), gone.error().text);
+    auto opened = co_await open_log(peer, true, true);
+    if (!opened) co_return fail(opened.error());
+    tell(Event::log_failed, peer,
+         fmt::format("there is no intent log of {} until a \"continue\" finds room for it; a full resync "
+                     "follows then, and after a crash",
+                     peer));
+    co_return Result<>{};
 }
 
 }  // namespace understudy::mirror::control

@@ -15,15 +15,10 @@ using runtime::Task;
 
 /// Spec: REP-137, REP-159.
 Task<Result<>> Mirror::pause(std::string peer) {
-    auto held = co_await lock_.acquire(kOperationWait);
-    if (!held) co_return busy(record_);
-    if (!source())
-        co_return fail(Code::bad_argument, "{} is target of volume {}: pause it on its source {}",
-                       around_.node, record_.volume.str(), record_.origin);
-    auto which = named(peer);
-    if (!which) co_return fail(which.error());
+    const auto begun = co_await begin_on_source(std::move(peer), "pause");
+    if (!begun) co_return fail(begun.error());
     Result<> result;
-    for (const std::string& one : *which) {
+    for (const std::string& one : begun->peers) {
         auto paused = co_await pause_one(one);
         if (!paused && result) result = std::move(paused);
     }
@@ -85,17 +80,12 @@ Task<PeerReply> Mirror::on_pause_notice(std::string caller, PeerRequest request)
 
 /// Spec: REP-160.
 Task<Result<>> Mirror::resume(std::string peer) {
-    auto held = co_await lock_.acquire(kOperationWait);
-    if (!held) co_return busy(record_);
-    if (!source())
-        co_return fail(Code::bad_argument, "{} is target of volume {}: continue it on its source {}",
-                       around_.node, record_.volume.str(), record_.origin);
-    auto which = named(peer);
-    if (!which) co_return fail(which.error());
+    const auto begun = co_await begin_on_source(std::move(peer), "continue");
+    if (!begun) co_return fail(begun.error());
     auto sized = co_await settle_size(false);
     if (!sized) co_return fail(sized.error());
     MirrorRecord next = record_;
-    for (const std::string& one : *which) {
+    for (const std::string& one : begun->peers) {
         next.peer(one)->user_requested = false;
         next.peer(one)->split_brain = false;
         next.peer(one)->problem.clear();
@@ -105,7 +95,7 @@ Task<Result<>> Mirror::resume(std::string peer) {
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     problem_.clear();
-    for (const std::string& one : *which) {
+    for (const std::string& one : begun->peers) {
         legs_.at(one).problem.clear();
         legs_.at(one).backoff = kConnectBackoffStart;
         schedule_connect(one, 0s);

@@ -135,7 +135,7 @@ Task<Result<>> Mirror::settle_size(bool whole) {
     const std::uint64_t size = whole ? device_size_ : size_to_take(sizes());
     // What is behind was away for a time, and is not what it was.
     const std::uint64_t stayed = std::min(before, record_.device_size);
-    if (size == before && stayed == before) {
+    if (size == before && stayed == before && has_all_logs()) {
         if (record_.device_size == device_size_) co_return Result<>{};
         MirrorRecord next = record_;
         next.device_size = device_size_;
@@ -160,7 +160,8 @@ Task<Result<>> Mirror::settle_size(bool whole) {
 
 /// Closes every mirror of the volume and opens it with logs for `size` bytes; requests wait meanwhile. Blocks
 /// behind the first `stayed` bytes count as different. On an error, as it is when there is no room for the
-/// bitmaps, everything is as it was, as far as the device still has the former size. Needs the lock.
+/// bitmaps, everything is as it was, as far as the device still has the former size and there is still room
+/// for bitmaps of it. Needs the lock.
 Task<Result<>> Mirror::lay_out(std::uint64_t size, std::uint64_t stayed) {
     const std::uint64_t before = volume_size_;
     const std::uint64_t record_size = record_.size, record_device = record_.device_size;
@@ -180,14 +181,24 @@ Task<Result<>> Mirror::lay_out(std::uint64_t size, std::uint64_t stayed) {
     if (!laid) {
         messages::error("volume {}: {}", record_.volume.str(), laid.error().text);
         const std::uint64_t former = std::min(before, device_size_);
-        auto back = record_size_as(source() ? former : record_size, record_device);
-        if (back) back = co_await open_logs(former);
-        while (!back && !closing_) {
-            alarm(back.error().text);
+        auto tell_at = world_.clock.now();
+        for (;;) {
+            auto back = record_size_as(source() ? former : record_size, record_device);
+            if (back) back = co_await open_what_there_is_room_for(former);
+            if (closing_) co_return laid;
+            if (back) break;
+            // Without that record the next start would trust bits that miss what is written from here on.
+            problem_ = fmt::format(
+                "requests wait: the volume has no intent log, and that cannot be recorded ({}); make room in "
+                "the directory of the mirrors' records, it goes on by itself then",
+                back.error().text);
+            if (world_.clock.now() >= tell_at) {
+                tell_at = world_.clock.now() + kLogDirectoryTold;
+                messages::error("volume {}: {}", record_.volume.str(), problem_);
+            }
             co_await runtime::sleep_for(world_.tasks, kOpenRetryMost);
-            back = co_await open_logs(former);
         }
-        if (closing_) co_return laid;
+        problem_.clear();
     }
     if (source()) {
         for (const std::string& peer : names())
@@ -225,10 +236,29 @@ Task<Result<>> Mirror::open_logs(std::uint64_t size) {
     co_return Result<>{};
 }
 
+/// The same after that has failed: every mirror has a log, if need be one without a file. Error: that could
+/// not be recorded.
+Task<Result<>> Mirror::open_what_there_is_room_for(std::uint64_t size) {
+    for (const std::string& peer : names())
+        co_await host_->remove(peer);
+    volume_size_ = size;
+    for (const std::string& peer : names()) {
+        auto opened = co_await open_log(peer, true);
+        if (!opened) opened = co_await go_on_without_log(peer);
+        if (!opened) co_return fail(opened.error());
+        host_->set_parameters(peer, own_parameters(peer));
+    }
+    co_return Result<>{};
+}
+
+bool Mirror::has_all_logs() const {
+    return std::none_of(legs_.begin(), legs_.end(), [](const auto& leg) { return leg.second.log_in_memory; });
+}
+
 /// Target: lays its logs out for the size that its source has. Error kNoBitmaps: there is no room for them.
 /// Spec: REP-307.
 Task<Result<>> Mirror::fit_source(std::uint64_t size) {
-    if (size == volume_size_ && size == record_.size) co_return Result<>{};
+    if (size == volume_size_ && size == record_.size && has_all_logs()) co_return Result<>{};
     if (has_snapshot())
         co_return fail(Code::has_dependents,
                        "volume {} has another size now, and a snapshot on {}: drop the snapshot first",
@@ -237,7 +267,7 @@ Task<Result<>> Mirror::fit_source(std::uint64_t size) {
     if (!found) co_return fail(found.error());
     device_size_ = *found;
     const std::uint64_t before = record_.size;
-    if (size != volume_size_) {
+    if (size != volume_size_ || !has_all_logs()) {
         auto laid = co_await lay_out(size, volume_size_);
         if (!laid)
             co_return fail(kNoBitmaps, "{} cannot make bitmaps for {} bytes: {}", around_.node, size,
@@ -255,17 +285,11 @@ Task<Result<>> Mirror::fit_source(std::uint64_t size) {
 /// Here or on the target there are no bitmaps of the new size: what differs cannot be tracked, so all of it
 /// does. Needs the lock. Spec: REP-176, MOP-145, MOP-146.
 Task<> Mirror::no_bitmaps(std::string peer, std::string why) {
-    auto broken = co_await break_locked(peer);
-    if (!broken) alarm(peer, broken.error().text);
-    MirrorRecord next = record_;
-    PeerRecord& one = *next.peer(peer);
-    one.problem = fmt::format(
+    std::string text = fmt::format(
         "{}; the mirror is broken: make room, then run \"understudy mirror continue {}\", a full resync "
         "follows",
         why, record_.volume.str());
-    const std::string text = one.problem;
-    if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
-    alarm(peer, text);
+    co_await break_for_a_person(std::move(peer), std::move(text));
 }
 
 /// By hand: what looking every two seconds would find, and besides the rest of a device of which only the

@@ -188,6 +188,7 @@ Task<MirrorRecord> Mirror::take_logs_over(Handover handover) {
         peer.problem.clear();
         peer.log_complete = false;
         if (before.empty()) continue;  // a former source: each of its logs stands for itself
+        peer.alone_since_s = 0;        // of a time when it was source itself, if at all
         if (peer.node == before) {
             peer.user_requested = false;
             base.sync_base = base.offered = next.lineage.current;
@@ -234,6 +235,8 @@ Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
         if (handover.gave_up)
             tasks_.spawn(notify_task(handover.giver, request(RequestKind::serve_again, handover.giver)));
     };
+    // Whom the old source has removed or added may not have been heard of here yet: its list counts.
+    if (allowed && !handover.giver.empty()) allowed = co_await adopt_peers(handover.giver, handover.facts);
     if (!allowed) {
         give_back();
         co_return fail(allowed.error());

@@ -13,8 +13,11 @@ Task<SideChanges> Mirror::changes(std::string peer) {
     SideChanges side = side_of(around_.node, ranges);
     side.known = open_ && record_.peer(peer)->log_valid;
     side.source = source();
-    // An end that has gone on alone says so by its generation; a yielded one keeps the time.
-    if (!record_.generations(peer).peer_may_hold_current) side.since_s = record_.alone_since_s;
+    // An end that has gone on alone says so by its generation; a yielded one keeps the time. A record of an
+    // older build has the newest time only.
+    const std::int64_t since = record_.peer(peer)->alone_since_s;
+    if (!record_.generations(peer).peer_may_hold_current)
+        side.since_s = since != 0 ? since : record_.alone_since_s;
     co_await name_files(side, std::move(ranges));
     co_return side;
 }

@@ -275,6 +275,24 @@ TEST_F(PairTest, ALogThatFailedIsUsedNoMoreAndACrashThenNeedsAFullResync) {
     EXPECT_TRUE(pair.peer(left).log_valid);
 }
 
+// Spec: REP-064
+TEST_F(PairTest, ALogThatFailedIsNotBelievedAfterALaterResyncEither) {
+    create();
+    left.daemon->host->fail_log();
+    ASSERT_TRUE(pair.until([&] { return !pair.peer(left).log_valid; }));
+    pair.cut();
+    EXPECT_TRUE(pair.write(left, 3, 5));
+    pair.heal();
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_FALSE(pair.peer(left).log_valid);
+    pair.wire.blocks_sent = 0;
+    pair.power_off(left);
+    pair.start(left);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(pair.wire.blocks_sent, kBlocks);
+    EXPECT_TRUE(pair.peer(left).log_valid);
+}
+
 // Spec: REP-135, REP-136, REP-137, REP-138, REP-148, REP-160
 TEST_F(PairTest, WhatAUserPausedStaysPausedAndWhatALossPausedDoesNot) {
     create();

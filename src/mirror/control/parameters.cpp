@@ -38,8 +38,8 @@ constexpr auto kTable = std::to_array<Parameter>({
     {"DontFlushAsyncQueue", false, at_start},
     {"NDLGTimeoutMs", false, at_start},
     {"TargetDispatchPort", false, at_start},
-    {"TargetPortBase", false, at_start},
-    {"TargetPortIncr", false, at_start},
+    {"TargetPortBase", false, at_connect},
+    {"TargetPortIncr", false, at_connect},
     {"WaitForBitmapBaseDirMs", false, at_start},
     {"WriteQueueLowWater", false, never},
 });
@@ -96,6 +96,8 @@ std::string_view to_string(Effect effect) {
     switch (effect) {
         case at_once:
             return "at once";
+        case at_connect:
+            return "with READREGISTRY, for the next connection to this node as target";
         case at_start:
             return "at the next start of mirrord";
         case never:

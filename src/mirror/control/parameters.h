@@ -14,7 +14,7 @@
 
 namespace understudy::mirror::control {
 
-enum class Effect { at_once, at_start, never };
+enum class Effect { at_once, at_connect, at_start, never };
 std::string_view to_string(Effect effect);
 
 /// One parameter; its range, default and meaning are the setting's of the same key.

@@ -86,6 +86,9 @@ struct PeerRequest {
 
 /// Answer to hello: the target fits, but cannot make the bitmaps that the source's size needs. Spec: REP-176.
 inline constexpr Code kNoBitmaps = Code::out_of_range;
+/// The same: another medium lies under the target, and the source would send only what changed. Spec:
+/// MOP-115.
+inline constexpr Code kMediaReplaced = Code::exists;
 
 struct PeerReply {
     Code code = Code::ok;

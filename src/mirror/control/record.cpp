@@ -151,6 +151,7 @@ Json json_of(const PeerRecord& peer, const PeerBase& base) {
         {"log_valid", peer.log_valid},
         {"log_complete", peer.log_complete},
         {"clean", peer.clean},
+        {"alone_since", peer.alone_since_s},
         {"parameters", peer.parameters},
         {"generation_in_sync", fmt::format("{:016x}", base.sync_base)},
         {"generation_offered", fmt::format("{:016x}", base.offered)},
@@ -214,6 +215,8 @@ std::string read_peers(const Json& json, MirrorRecord& record) {
         peer.address = reader.text("address");
         peer.port = static_cast<std::uint16_t>(reader.number("port", 1, 65535));
         peer.log_complete = reader.flag("log_complete");
+        if (one.contains("alone_since"))  // younger than the format
+            peer.alone_since_s = static_cast<std::int64_t>(reader.number("alone_since", 0, INT64_MAX));
         peer.parameters = reader.texts("parameters");
         PeerBase base;
         base.sync_base = reader.id("generation_in_sync");
@@ -264,6 +267,8 @@ std::string encode(const MirrorRecord& record) {
         {"volume", record.volume.str()},
         {"uuid", text::hex(std::as_bytes(std::span(record.uuid)))},
         {"device", record.device},
+        {"media", record.media},
+        {"replaced", record.replaced},
         {"size", record.size},
         {"device_size", record.device_size},
         {"sector_size", record.sector_size},
@@ -304,6 +309,9 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     record.volume = VolumeId(reader.text("volume"));
     record.uuid = reader.uuid("uuid");
     record.device = reader.text("device");
+    // Younger than the format.
+    if (json.contains("media")) record.media = reader.text("media");
+    if (json.contains("replaced")) record.replaced = reader.flag("replaced");
     record.size = reader.number("size", 1, ~0ULL);
     if (json.contains("device_size")) record.device_size = reader.number("device_size", 0, ~0ULL);
     record.sector_size = static_cast<std::uint32_t>(reader.number("sector_size", 512, 65536));

@@ -39,6 +39,9 @@ struct PeerRecord {
     bool log_valid = true;      // Spec: REP-055
     bool log_complete = false;  // source: got from the one before, holds the peer's differences too
     bool clean = false;         // the last life ended by a clean shutdown. Spec: REP-184
+    /// Since when this end has had writes that the peer lacks, seconds since 1970: when it first went on
+    /// without it after both were equal. 0: they are equal, or nobody knows. Spec: MOP-096.
+    std::int64_t alone_since_s = 0;
     std::map<std::string, std::string> parameters;  // this mirror's own; see parameters.h
 
     friend bool operator==(const PeerRecord&, const PeerRecord&) = default;
@@ -48,6 +51,8 @@ struct MirrorRecord {
     VolumeId volume;
     MirrorUuid uuid{};
     std::string device;             // lower file or block device
+    std::string media;              // what tells its medium from another; see Devices::media()
+    bool replaced = false;          // target: another medium lies there, which has had no full resync yet
     std::uint64_t size = 0;         // of the replicated volume on the source, bytes
     std::uint64_t device_size = 0;  // of the device when `size` was settled, bytes; 0: not known
     std::uint32_t sector_size = 0;  // bytes
@@ -70,7 +75,7 @@ struct MirrorRecord {
     bool unlocked = false;           // target opened to local writes. Spec: REP-202
     bool yielded = false;            // loser of a split brain by the administrator's decision
     bool alone_noted = true;         // the cluster knows that this end goes on alone with this generation
-    std::int64_t alone_since_s = 0;  // when it began to, seconds since 1970
+    std::int64_t alone_since_s = 0;  // of this generation, seconds since 1970
 
     /// Free space was left out when this volume was copied: what the file system does not use differs.
     bool free_left_out = false;

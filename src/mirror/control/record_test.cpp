@@ -42,6 +42,8 @@ MirrorRecord full_record() {
     for (std::size_t i = 0; i < record.uuid.size(); ++i)
         record.uuid[i] = static_cast<std::uint8_t>(240 + i);
     record.device = "/dev/vg/data \"x\"";
+    record.media = "wwid:naa.5000c500a1b2c3d4+2048";
+    record.replaced = true;
     record.size = 0xFFFF'FFFF'FFFF'0000ULL;
     record.device_size = 0xFFFF'FFFF'FFFF'1000ULL;
     record.sector_size = 4096;
@@ -68,6 +70,7 @@ MirrorRecord full_record() {
     peer.user_requested = true;
     peer.problem = "somebody";
     peer.clean = true;
+    peer.alone_since_s = 1699999999;
     peer.log_valid = false;
     peer.log_complete = true;
     peer.log_path = "/var/x.log";
@@ -175,14 +178,15 @@ TEST(Record, EveryMissingFieldIsNamed) {
         ++lines;
         // Younger than the format: a record without them is one of the first release.
         if (name == "alone_noted" || name == "alone_since" || name == "export_wanted" ||
-            name == "device_size" || name == "snapshot_location" || name == "free_left_out") {
+            name == "device_size" || name == "media" || name == "replaced" || name == "snapshot_location" ||
+            name == "free_left_out") {
             EXPECT_TRUE(read) << name;
             continue;
         }
         ASSERT_FALSE(read) << name;
         EXPECT_NE(read.error().text.find(name), std::string::npos) << read.error().text;
     }
-    EXPECT_EQ(lines, 25U);
+    EXPECT_EQ(lines, 27U);
 }
 
 TEST(Record, APeersMissingFieldIsNamedAndNoneOrTooManyPeersAreRefused) {

@@ -186,6 +186,87 @@ TEST_F(ResizeTest, WithoutRoomForTheBitmapsOnTheTargetTheMirrorIsBroken) {
     EXPECT_EQ(pair.wire.blocks_sent, kLarger);
 }
 
+// Spec: REP-176, EMC-076, EMC-135
+TEST_F(ResizeTest, WithoutRoomForAnyBitmapsTheVolumeServesOnWithoutALogUntilContinueFindsRoom) {
+    resize(left, kLarger);
+    resize(right, kLarger);
+    ASSERT_TRUE(waits_for_a_person("event 289"));
+    left.disk.most_log_blocks = 0;
+    left.events.clear();
+    refused(left, {"continue", "R"}, "no space");
+    EXPECT_EQ(pair.peer(left).state, MirrorState::broken);
+    EXPECT_NE(pair.peer(left).problem.find("make room"), std::string::npos) << pair.peer(left).problem;
+    EXPECT_FALSE(pair.peer(left).log_valid);
+    EXPECT_TRUE(pair.write(left, 3, 33)) << "applications go on";
+    const auto alarms = [this] {
+        return std::count_if(left.events.begin(), left.events.end(),
+                             [](const MirrorEvent& one) { return one.event == Event::log_failed; });
+    };
+    EXPECT_EQ(alarms(), 1);
+    pair.sim.run_for(10min);
+    EXPECT_EQ(alarms(), 1) << "said once";
+    refused(left, {"continue", "R"}, "no space");
+    EXPECT_TRUE(pair.write(left, 4, 44));
+    // What a person can do besides making room.
+    ok(left, {"break", "R"});
+    left.disk.most_log_blocks = kLarger;
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.wait_in_sync());
+    expect_equal(kLarger);
+    EXPECT_EQ(pair.wire.blocks_sent, kLarger);
+    EXPECT_TRUE(pair.peer(left).log_valid);
+}
+
+// Spec: REP-064, REP-176
+TEST_F(ResizeTest, ACrashWithoutALogNeedsAFullResync) {
+    resize(left, kLarger);
+    resize(right, kLarger);
+    ASSERT_TRUE(waits_for_a_person("event 289"));
+    left.disk.most_log_blocks = 0;
+    refused(left, {"continue", "R"}, "no space");
+    ok(left, {"resync", "R"});  // without bits of its own: everything is sent
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_FALSE(pair.peer(left).log_valid) << "nothing outlives a crash";
+    EXPECT_TRUE(pair.write(left, 5, 55));
+    pair.power_off(left);
+    left.disk.most_log_blocks = kLarger;
+    resize(left, kBlocks);  // else it would wait for a person
+    pair.wire.blocks_sent = 0;
+    pair.start(left);
+    ASSERT_TRUE(pair.until([&] { return pair.run(left, {"status", "R"}).exit_code == 0; }));
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_GE(pair.wire.blocks_sent, kBlocks);
+    EXPECT_EQ(left.disk.blocks, right.disk.blocks);
+}
+
+// Spec: REP-176
+TEST_F(ResizeTest, WhileTheLossOfTheLogCannotBeRecordedWritesWaitAndGoOnByThemselvesWhenItCan) {
+    resize(left, kLarger);
+    resize(right, kLarger);
+    ASSERT_TRUE(waits_for_a_person("event 289"));
+    left.disk.most_log_blocks = 0;
+    bool filled = false;
+    left.disk.no_room = [&] {
+        if (!std::exchange(filled, true)) left.node->set_disk_full(true);
+    };
+    bool acknowledged = false, waited = false;
+    runtime::Tasks& tasks = left.daemon->world.tasks;
+    tasks.after(20s, [&] { left.daemon->host->write(3, 33, &acknowledged); });
+    tasks.after(60s, [&] {
+        waited = !acknowledged;
+        left.node->set_disk_full(false);
+    });
+    refused(left, {"continue", "R"}, "no space");
+    EXPECT_TRUE(waited);
+    ASSERT_TRUE(pair.until([&] { return acknowledged; }));
+    EXPECT_FALSE(pair.peer(left).log_valid);
+    left.disk.most_log_blocks = kLarger;
+    ok(left, {"continue", "R"});
+    ASSERT_TRUE(pair.wait_in_sync());
+    expect_equal(kLarger);
+    EXPECT_EQ(left.disk.blocks[3], 33);
+}
+
 // Spec: REP-144, REP-308
 TEST_F(ResizeTest, ATargetThatShrinksIsGivenUpAndCannotTakeOverUntilItHasEverythingAgain) {
     resize(right, kSmaller);
@@ -301,7 +382,14 @@ class Life {
     Host& target() { return left_is_source_ ? pair_.right : pair_.left; }
 
     std::string act() {
-        switch (random_() % 8) {
+        switch (random_() % 9) {
+            case 8: {
+                Host& host = random_() % 2 == 0 ? source() : target();
+                if (!ready(host)) return "a host does not start";  // for it, as for its disk, it waits
+                host.disk.most_log_blocks = random_() % 3 == 0 ? 1000 : random_() % 20;
+                history_ += fmt::format(" {}:room for {}", host.name, host.disk.most_log_blocks);
+                return {};
+            }
             case 0:
                 return resize(source());
             case 1:
@@ -315,6 +403,7 @@ class Life {
                 history_ += fmt::format(" {}:killed", host.name);
                 pair_.kill(host);
                 pair_.sim.run_for(std::chrono::milliseconds(random_() % 3000));
+                host.disk.most_log_blocks = 1000;  // else it waits for room
                 pair_.start(host);
                 return {};
             }
@@ -366,6 +455,7 @@ class Life {
 
     std::string settle() {
         history_ += " settle\n";
+        source().disk.most_log_blocks = target().disk.most_log_blocks = 1000;
         target().disk.size = std::max(target().disk.size, source().disk.size);
         if (!ready(source()) || !ready(target())) return "a host does not start";
         const auto equal = [&] {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <nlohmann/json.hpp>
 
 namespace understudy::mirror::control::testing_pair {
 namespace {
@@ -151,6 +152,69 @@ TEST_P(SplitBrains, TheLoserGetsWhatDiffersAndNoMore) {
     EXPECT_EQ(target->disk.blocks, kept) << past;
     EXPECT_EQ(source->disk.blocks, kept) << past;
     EXPECT_LE(pair.wire.blocks_sent - before, kWritten) << past;
+}
+
+/// "since_s" of the side, as the view on `host` has it.
+std::int64_t since(Pair& pair, Host& host, const std::string& side) {
+    const auto shown = pair.run(host, {"split-brain", "R"}, {{"json", ""}});
+    const auto json = nlohmann::json::parse(shown.out, nullptr, false);
+    EXPECT_TRUE(json.is_object()) << shown.err;
+    if (!json.is_object()) return -1;
+    for (const auto& one : json["sides"])
+        if (one["node"] == side) return one["since_s"].get<std::int64_t>();
+    return -1;
+}
+
+// Spec: MOP-096
+TEST(SplitView, TheTimeIsOfTheOldestChangeAndOutlivesARestartAndAResyncThatDidNotEnd) {
+    Pair pair;
+    ASSERT_EQ(pair.create().exit_code, 0);
+    ASSERT_TRUE(pair.wait_in_sync());
+    const auto now = [&pair] {
+        return std::chrono::duration_cast<std::chrono::seconds>(
+                   pair.left.daemon->world.clock.wall().time_since_epoch())
+            .count();
+    };
+    pair.sim.run_for(100s);
+    const std::int64_t began = now();
+    ASSERT_EQ(pair.run(pair.left, {"pause", "R"}).exit_code, 0);
+    ASSERT_TRUE(pair.write(pair.left, 3, 33));
+    pair.sim.run_for(100s);
+    pair.wire.resync_takes = 60s;
+    ASSERT_EQ(pair.run(pair.left, {"continue", "R"}).exit_code, 0);
+    ASSERT_TRUE(pair.until([&] { return pair.left.daemon->host->linked(); }));
+    pair.sim.run_for(5s);
+    ASSERT_EQ(pair.run(pair.left, {"pause", "R"}).exit_code, 0);
+    EXPECT_NEAR(since(pair, pair.left, "left"), began, 2) << "block 3 has not arrived yet";
+    pair.kill(pair.left);
+    pair.start(pair.left);
+    ASSERT_TRUE(pair.until([&] { return pair.left.daemon->host && pair.left.daemon->host->exported(); }));
+    EXPECT_NEAR(since(pair, pair.left, "left"), began, 2);
+    EXPECT_NEAR(since(pair, pair.right, "left"), began, 2) << "asked from there";
+    EXPECT_EQ(since(pair, pair.left, "right"), 0);
+
+    pair.wire.resync_takes = 20ms;
+    ASSERT_EQ(pair.run(pair.left, {"continue", "R"}).exit_code, 0);
+    ASSERT_TRUE(pair.wait_in_sync());
+    EXPECT_EQ(since(pair, pair.left, "left"), 0) << "nothing differs";
+    const std::int64_t again = now();
+    ASSERT_EQ(pair.run(pair.left, {"pause", "R"}).exit_code, 0);
+    EXPECT_NEAR(since(pair, pair.left, "left"), again, 2);
+}
+
+// Spec: MOP-096
+TEST(SplitView, OfSeveralTargetsEachHasItsOwnTime) {
+    Pair pair(1, 3);
+    ASSERT_EQ(pair.create({{"target", "right,third"}, {"target-address", "10.0.0.2,10.0.0.3"}}).exit_code, 0);
+    ASSERT_TRUE(pair.until([&] { return pair.in_sync(pair.left, {&pair.right, &pair.third}); }));
+    ASSERT_EQ(pair.run(pair.left, {"pause", "R"}, {{"target", "right"}}).exit_code, 0);
+    const std::int64_t first = pair.peer(pair.left, pair.right).alone_since_s;
+    EXPECT_GT(first, 0);
+    EXPECT_EQ(pair.peer(pair.left, pair.third).alone_since_s, 0);
+    pair.sim.run_for(100s);
+    ASSERT_EQ(pair.run(pair.left, {"pause", "R"}, {{"target", "third"}}).exit_code, 0);
+    EXPECT_EQ(pair.peer(pair.left, pair.right).alone_since_s, first);
+    EXPECT_GE(pair.peer(pair.left, pair.third).alone_since_s, first + 100);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SplitBrains, testing::Range(1, 301));

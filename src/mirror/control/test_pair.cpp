@@ -76,8 +76,16 @@ Task<Result<VolumeStatus>> ModelHost::add(std::string peer, VolumeOptions option
     leg.parameters = options.parameters;
     leg.type = options.type;
     const std::size_t blocks = (options.size + 65535) / 65536;
+    if (options.log_in_memory) {
+        leg.log_failed = true;
+        disk_.dirty[peer].clear();
+        disk_.blocks.resize(blocks, node_ == "left" ? -1 : -2);
+        Result<VolumeStatus> out = now(peer);
+        co_return out;
+    }
     if (blocks > disk_.most_log_blocks) {
         legs_.erase(peer);
+        if (disk_.no_room) disk_.no_room();
         Result<VolumeStatus> refused = fail(Code::failure, "no space left on device");
         co_return refused;
     }
@@ -825,7 +833,19 @@ const MirrorRecord& Pair::record(Host& host) {
 }
 
 bool Pair::until(const std::function<bool()>& condition, runtime::Duration limit) {
-    return sim.run_until(condition, limit);
+    return sim.run_until(
+        [&] {
+            if (watch) watch();
+            return condition();
+        },
+        limit);
+}
+
+std::vector<Host*> Pair::writable() {
+    std::vector<Host*> out;
+    for (Host* host : hosts)
+        if (host->daemon && host->daemon->host && host->daemon->host->writable()) out.push_back(host);
+    return out;
 }
 
 bool Pair::in_sync() {

@@ -30,9 +30,11 @@ struct Disk {
     bool kept = false;                              // the keeper holds the export
     std::map<std::string, std::size_t> log_blocks;  // of each log
     std::size_t most_log_blocks = 1000;             // there is room for logs of so many
+    std::function<void()> no_room;                  // told when there is not
     std::uint64_t size = kBlocks * 65536;           // of the device; `blocks` is the replicated part
     std::uint32_t sector = 512;
     bool missing = false;
+    std::string media = "serial:1";
     // The file system on it, as far as it tells.
     std::optional<BlockRanges> free;  // nullopt: none that is known
     std::vector<std::string> files;   // that lie in whatever is asked about
@@ -76,6 +78,7 @@ class ModelLinks : public DataLinks {
     Result<std::uint16_t> expect(const VolumeId&, const std::string&, const SessionId& session,
                                  const SessionKey&, std::function<void(LinkResult)> done) override;
     void forget(const VolumeId&) override;
+    void set_ports(std::uint16_t, std::uint16_t) override {}  // nothing listens
     runtime::Task<LinkResult> connect(runtime::Endpoint, std::string, SessionId session, SessionKey) override;
 
   private:
@@ -155,6 +158,10 @@ class ModelHost : public VolumeHost {
         }
     }
     [[nodiscard]] bool exported() const { return exported_; }
+    /// Whether a write to the device would change the disk now.
+    [[nodiscard]] bool writable() const {
+        return exported_ && gate_ == GateMode::open && source() && !quiesced_;
+    }
     /// Bytes that users of the device see.
     [[nodiscard]] std::uint64_t exported_bytes() const { return exported_bytes_; }
     [[nodiscard]] bool linked() const;
@@ -252,6 +259,7 @@ class ModelDevices : public Devices {
   public:
     explicit ModelDevices(Disk& disk) : disk_(disk) {}
     [[nodiscard]] Result<DeviceFacts> examine(const std::string& device) const override;
+    [[nodiscard]] std::string media(const std::string&) const override { return disk_.media; }
 
   private:
     Disk& disk_;
@@ -346,6 +354,10 @@ class Pair {
         return record(host).generations(record(host).peers.front().node);
     }
     bool until(const std::function<bool()>& condition, runtime::Duration limit = std::chrono::seconds(30));
+    /// Looked at after every event while something is waited for.
+    std::function<void()> watch;
+    /// The hosts whose users could write now.
+    [[nodiscard]] std::vector<Host*> writable();
     [[nodiscard]] bool in_sync();
     /// Of three: `source` mirrors to both others, or to those given.
     [[nodiscard]] bool in_sync(Host& source, std::vector<Host*> targets);

@@ -138,6 +138,8 @@ class DataLinks {
                                          const SessionId& session, const SessionKey& key,
                                          std::function<void(LinkResult)> done) = 0;
     virtual void forget(const VolumeId& volume) = 0;
+    /// Where expect() listens from its next call on; see data_port(). Spec: EMC-231.
+    virtual void set_ports(std::uint16_t base, std::uint16_t increment) = 0;
     virtual runtime::Task<LinkResult> connect(runtime::Endpoint remote, std::string local_address,
                                               SessionId session, SessionKey key) = 0;
 };
@@ -154,6 +156,9 @@ class Devices {
     virtual ~Devices() = default;
     /// Whether the device may be an end of a mirror, and its size. Spec: REP-018, REP-026.
     virtual Result<DeviceFacts> examine(const std::string& device) const = 0;
+    /// What tells the medium from another one under the same name: "KIND:VALUE", the same at every start.
+    /// Empty: nothing does. Only values of one kind can be compared. Spec: MOP-115.
+    [[nodiscard]] virtual std::string media(const std::string& device) const = 0;
 };
 
 }  // namespace understudy::mirror::control

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -115,6 +116,23 @@ Result<std::unique_ptr<LogFile>> LogFile::open(Reactor& reactor, std::string pat
         return fail(std::move(made.error()));
     }
     UNDERSTUDY_CHECK(file->replace(temporary));
+    return file;
+}
+
+/// What is kept there is the header alone: a log that has failed commits nothing.
+Result<std::unique_ptr<LogFile>> LogFile::in_memory(Reactor& reactor, std::string path,
+                                                    const std::array<std::uint8_t, 16>& uuid,
+                                                    std::uint64_t volume_bytes, IntentLog& log) {
+    const int fd = ::memfd_create("intent log", MFD_CLOEXEC);
+    if (fd < 0) return fail(Code::failure, "no memory for the intent log {}: {}", path, std::strerror(errno));
+    std::unique_ptr<LogFile> file(new LogFile(reactor, std::move(path), fd, log));
+    file->header_.uuid = uuid;
+    file->header_.volume_bytes = volume_bytes;
+    file->header_.generation = 1;
+    file->header_.valid = false;
+    file->found_ = file->header_;
+    UNDERSTUDY_CHECK(file->write_header_now());
+    log.fail();
     return file;
 }
 

@@ -27,6 +27,11 @@ class LogFile {
     static Result<std::unique_ptr<LogFile>> open(Reactor& reactor, std::string path,
                                                  const std::array<std::uint8_t, 16>& uuid,
                                                  std::uint64_t volume_bytes, IntentLog& log);
+    /// A log without a file, for a mirror that there is no room for one: `log` goes on in memory, as it does
+    /// after a file could not be written, and found() says that nothing is known. Error: no memory.
+    static Result<std::unique_ptr<LogFile>> in_memory(Reactor& reactor, std::string path,
+                                                      const std::array<std::uint8_t, 16>& uuid,
+                                                      std::uint64_t volume_bytes, IntentLog& log);
     ~LogFile();
     LogFile(const LogFile&) = delete;
     LogFile& operator=(const LogFile&) = delete;

@@ -236,6 +236,11 @@ Result<std::uint16_t> TcpDataLinks::expect(const VolumeId& volume, const std::st
     return port;
 }
 
+void TcpDataLinks::set_ports(std::uint16_t base, std::uint16_t increment) {
+    impl_->port_base = base;
+    impl_->port_increment = increment;
+}
+
 void TcpDataLinks::forget(const VolumeId& volume) {
     const auto at = impl_->expected.find(volume);
     if (at == impl_->expected.end()) return;

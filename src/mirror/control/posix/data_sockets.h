@@ -20,6 +20,7 @@ class TcpDataLinks : public DataLinks {
     Result<std::uint16_t> expect(const VolumeId& volume, const std::string& address, const SessionId& session,
                                  const SessionKey& key, std::function<void(LinkResult)> done) override;
     void forget(const VolumeId& volume) override;
+    void set_ports(std::uint16_t base, std::uint16_t increment) override;
     runtime::Task<LinkResult> connect(runtime::Endpoint remote, std::string local_address, SessionId session,
                                       SessionKey key) override;
 

@@ -82,6 +82,21 @@ TEST_F(DataSockets, ATakenPortIsPassedOver) {
     EXPECT_TRUE(at_target && *at_target);
 }
 
+// Spec: EMC-231
+TEST_F(DataSockets, ChangedPortsAreOfTheNextSessionAndTheOneThatWaitsKeepsIts) {
+    const auto first = expect();
+    ASSERT_TRUE(first) << first.error().text;
+    EXPECT_EQ(*first, data_port(VolumeId("R"), 0, kBase));
+    target.set_ports(kBase + 300, 256);
+    const auto next = target.expect(VolumeId("S"), "127.0.0.1", session, key, [](const LinkResult&) {});
+    ASSERT_TRUE(next) << next.error().text;
+    EXPECT_EQ(*next, data_port(VolumeId("S"), 0, kBase + 300));
+    tasks.spawn(connect(this, *first, key));
+    run();
+    EXPECT_TRUE(at_target && *at_target);
+    EXPECT_TRUE(at_source && *at_source);
+}
+
 TEST_F(DataSockets, ASourceWithAnotherKeyGetsNothingAndTheRightOneStillDoes) {
     const auto port = expect();
     ASSERT_TRUE(port) << port.error().text;

@@ -136,7 +136,37 @@ std::string open_by(const std::string& path, pid_t except) {
     return text::join(out, ", ");
 }
 
+/// Of the disk that `home` in sysfs is, or is a partition of, with the partition's beginning.
+std::string media_of_block_device(const fs::path& home) {
+    std::error_code error;
+    const bool partition = fs::exists(home / "partition", error);
+    const fs::path disk = partition ? fs::canonical(home, error).parent_path() : home;
+    const std::string part = partition ? "+" + first_line(home / "start") : "";
+    for (const auto& [kind, file] :
+         std::initializer_list<std::pair<const char*, const char*>>{{"mapping", "dm/uuid"},
+                                                                    {"array", "md/uuid"},
+                                                                    {"wwid", "wwid"},
+                                                                    {"wwid", "device/wwid"},
+                                                                    {"serial", "serial"},
+                                                                    {"serial", "device/serial"}})
+        if (const std::string value(text::trim(first_line(disk / file))); !value.empty())
+            return fmt::format("{}:{}{}", kind, value, part);
+    return {};
+}
+
 }  // namespace
+
+std::string LinuxDevices::media(const std::string& device) const {
+    struct statx status {};
+    if (statx(AT_FDCWD, device.c_str(), 0, STATX_TYPE | STATX_INO | STATX_BTIME, &status) != 0) return {};
+    if (S_ISBLK(status.stx_mode))
+        return media_of_block_device(
+            fmt::format("/sys/dev/block/{}:{}", status.stx_rdev_major, status.stx_rdev_minor));
+    if (!S_ISREG(status.stx_mode)) return {};
+    const bool born = (status.stx_mask & STATX_BTIME) != 0;
+    return fmt::format("file:{}.{}", status.stx_ino,
+                       born ? fmt::format("{}.{}", status.stx_btime.tv_sec, status.stx_btime.tv_nsec) : "");
+}
 
 std::string open_by(const std::string& path) {
     return open_by(path, 0);

@@ -17,6 +17,8 @@ class LinuxDevices : public Devices {
     /// intent log, mounted, swap, removable, part of a device-mapper or MD device, or open elsewhere; and
     /// what holds the intent logs. Spec: REP-018, REP-020.
     [[nodiscard]] Result<DeviceFacts> examine(const std::string& device) const override;
+    /// A file's inode and birth, a device's world-wide name, serial number or mapping's name.
+    [[nodiscard]] std::string media(const std::string& device) const override;
 
   private:
     std::string logs_;

@@ -42,6 +42,19 @@ TEST_F(Devices, AFileOfEnoughSizeIsADevice) {
     expect_refusal(file(4096), "at least 65536");
 }
 
+// Spec: MOP-115
+TEST_F(Devices, AFileThatWasReplacedIsAnotherMedium) {
+    const std::string path = file(1 << 20);
+    const std::string media = devices.media(path);
+    EXPECT_TRUE(media.starts_with("file:")) << media;
+    EXPECT_EQ(devices.media(file(2 << 20)), media) << "written to and resized";
+    std::filesystem::copy_file(path, path + ".copy");
+    std::filesystem::rename(path + ".copy", path);
+    EXPECT_NE(devices.media(path), media);
+    EXPECT_EQ(devices.media((directory / "none").string()), "");
+    EXPECT_EQ(devices.media("/dev/null"), "");
+}
+
 // Spec: REP-018
 TEST_F(Devices, WhatIsNoDiskIsRefused) {
     expect_refusal(directory.string(), "neither a block device nor a file");
