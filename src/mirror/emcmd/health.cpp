@@ -113,6 +113,9 @@ Health assess(const HealthInput& input) {
         out.findings.push_back(
             {Severity::error, fmt::format("the directory of the intent logs, {}, is missing", input.bitmaps),
              true});
+    if (!input.ephemeral.empty())
+        out.findings.push_back(
+            {input.logs_elsewhere ? Severity::error : Severity::warning, input.ephemeral, true});
     for (const MirrorHealth& mirror : input.mirrors) {
         ++out.counts[std::string(word(mirror.state))];
         look_at_mirror(mirror, out.findings);

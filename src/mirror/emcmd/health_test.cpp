@@ -24,6 +24,19 @@ HealthInput with(std::vector<MirrorHealth> mirrors) {
     return input;
 }
 
+// Spec: MOP-183, MOP-185
+TEST(Health, AnInstanceStoreThatNobodyPreparesIsAnErrorOnceTheLogsMayBeThere) {
+    auto input = with({mirror("E", MirrorState::mirroring)});
+    input.ephemeral = "nvme1n1 loses its content";
+    EXPECT_EQ(verdict(assess(input)), "warning");
+    EXPECT_EQ(assess(input).indicator, Indicator::mirroring);
+    input.logs_elsewhere = true;
+    EXPECT_EQ(verdict(assess(input)), "error");
+    EXPECT_EQ(assess(input).indicator, Indicator::error);
+    EXPECT_NE(print(assess(input), "n1.lab").find("error: n1.lab: nvme1n1 loses its content\n"),
+              std::string::npos);
+}
+
 // Spec: EMC-288, MOP-175, MOP-176
 TEST(Health, TheWorstStateIsShownAndDisabledHidesIt) {
     EXPECT_EQ(assess(with({})).indicator, Indicator::none);

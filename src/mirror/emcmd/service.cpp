@@ -391,7 +391,7 @@ Task<Answer> Service::route(Request request, std::string typed) {
 
 Task<Answer> Service::execute(Call call) {
     const Spec& spec = *call.spec;
-    messages::info("emcmd: {} {}", spec.name, text::join(call.arguments, " "));  // Spec: EMC-019
+    messages::info("emcmd: command received: {} {} (message 37)", spec.name, text::join(call.arguments, " "));
     if (!spec.changes) co_return co_await query(std::move(call));
     // A second switchover of a volume waits for the first, and ends like it. Spec: EMC-245, MOP-086
     if (spec.verb == Verb::switchover_volume) co_return co_await switch_over(std::move(call));

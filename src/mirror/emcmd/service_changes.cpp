@@ -79,7 +79,7 @@ Task<Answer> Service::change(Call call) {
         case Verb::stop_service:
             // The process is the data path too: it stays, and so does replication. Spec: EMC-018, EMC-237
             stopped_ = true;
-            messages::warning("emcmd: the service is stopped until mirrord's next start");
+            messages::warning("emcmd: the service is stopped until mirrord's next start (message 39)");
             co_return refused(Status::service_marked_for_delete, "");
         case Verb::update_volume_info:
             co_return co_await update_volume(volume);
@@ -267,7 +267,11 @@ Answer Service::set_configuration(const Call& call) {
     if (!mask)
         return refused(Status::invalid_parameter, "the mask is a decimal sum of the attributes, up to 1023");
     const Answer done = update_settings(call.volume, [&mask](VolumeSettings& s) { s.attributes = *mask; });
-    messages::info("emcmd: attributes of volume {}: \"{}\"", call.volume.str(), *mask);
+    const std::string& name = call.volume.str();
+    if (done.status == Status::success)
+        messages::info("emcmd: attributes of volume {}: \"{}\" (message 40)", name, *mask);
+    else
+        messages::error("emcmd: attributes of volume {} cannot be set: {} (message 41)", name, done.err);
     return done;
 }
 

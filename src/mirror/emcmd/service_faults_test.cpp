@@ -1,5 +1,6 @@
 // What a mirror does by itself when a network or a host goes, and which resync follows what.
 
+#include "messages/sink.h"
 #include "mirror/emcmd/test_lab.h"
 
 namespace understudy::mirror::emcmd::testing_lab {
@@ -198,6 +199,67 @@ TEST_F(Faults, NoStateOfTheMirrorLocksOrUnlocksATarget) {
     ASSERT_TRUE(pair.until([&] {
         return emcmd(left, {".", "ISBREAKUSERREQUESTED", "R"}).find("10.0.0.2: TRUE\n") != std::string::npos;
     }));
+}
+
+// Spec: EMC-019
+TEST_F(Faults, EveryRequestIsLoggedWithItsMessage) {
+    one_target();
+    std::string log;
+    messages::configure({"test", "", messages::Severity::info});
+    messages::log_to([&log](messages::Severity, int, std::string_view text) {
+        log += std::string(text) + "\n";
+        return true;
+    });
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    ok(left, {"right", "SETCONFIGURATION", "R", "128"});
+    EXPECT_NE(status(left, {".", "BREAKMIRROR", "R", "10.0.0.99"}), 0);
+    messages::configure({"test", "", messages::Severity::warning});
+    for (const char* line : {"command received: PAUSEMIRROR R (message 37)",
+                             "pausing the mirror of volume R to 10.0.0.2 (message 48)",
+                             "command received: CONTINUEMIRROR R (message 37)",
+                             "continuing the mirror of volume R to 10.0.0.2 (message 50)",
+                             "command received: SETCONFIGURATION R 128 (message 37)",
+                             "attributes of volume R: \"128\" (message 40)",
+                             "command received: BREAKMIRROR R 10.0.0.99 (message 37)"})
+        EXPECT_NE(log.find(line), std::string::npos) << line << "\n" << log;
+    ok(left, {"right", "SETCONFIGURATION", "R", "0"});
+}
+
+// Spec: EMC-035, EMC-036
+TEST_F(Faults, AFailureBehindTheProxyIsTheCommandsStatus) {
+    two_targets();
+    const Words asked{"right", "GETMIRRORVOLINFO", "R", "-proxy", "third"};
+    EXPECT_EQ(emcmd(left, asked), "R: 2 10.0.0.1 right 1\n");
+    power_off(right);
+    const int there = status(third, {"right", "PAUSEMIRROR", "R"});
+    EXPECT_NE(there, 0);
+    EXPECT_EQ(status(left, {"right", "PAUSEMIRROR", "R", "-proxy", "third"}), there);
+    EXPECT_NE(error.find("proxy third -> system right"), std::string::npos) << error;
+    power_off(third);
+    EXPECT_NE(status(left, asked), 0);
+    EXPECT_NE(error.find("client -> proxy third"), std::string::npos) << error;
+}
+
+// Spec: EMC-051
+TEST_F(Faults, AnAutomaticResyncIsShownAndStartsAFullResyncThatNobodyAskedFor) {
+    one_target();
+    ok(left, {".", "SETCONFIGURATION", "R", "64"});
+    const std::string shown = emcmd(left, {".", "GETCONFIGURATION", "R"});
+    const std::string line = shown.substr(shown.find("Auto Resync"));
+    EXPECT_TRUE(line.substr(0, line.find('\n')).ends_with("IS enabled")) << shown;
+    pair.power_off(left);
+    left.disk.log_lost = true;
+    start(left);
+    ASSERT_TRUE(pair.until([&] { return left.daemon->host && left.daemon->host->linked(); }));
+    EXPECT_EQ(resynced(), kBlocks);
+    // What a person stopped stays stopped.
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    pair.power_off(left);
+    left.disk.log_lost = true;
+    start(left);
+    pair.sim.run_for(60s);
+    EXPECT_EQ(state(left, "10.0.0.2"), "1 4");
 }
 
 // Spec: EMC-020

@@ -1,7 +1,9 @@
 // This program's own commands over the same things: volumes of this node, jobs.
 
 #include "base/text.h"
+#include "config/settings.h"
 #include "mirror/emcmd/boot_mounts.h"
+#include "mirror/emcmd/ephemeral.h"
 #include "mirror/emcmd/health.h"
 #include "mirror/emcmd/service.h"
 
@@ -178,6 +180,12 @@ Task<Reply> Service::run_health(Command command) {
     input.damaged.insert(input.damaged.end(), damaged.begin(), damaged.end());
     input.bitmaps = options_.layout.bitmaps();
     input.bitmaps_missing = !world_.files.exists(input.bitmaps);
+    input.ephemeral = ephemeral_problem(host_.ephemeral_disks(), host_.fstab(), host_.cloud_config());
+    if (const auto text = world_.files.read(options_.layout.settings())) {
+        std::vector<std::string> problems;
+        input.logs_elsewhere =
+            !config::Settings::parse_leniently(*text, problems).text("BitmapBaseDir").empty();
+    }
     input.updates_disabled = world_.files.exists(options_.layout.state() + kUpdatesOff);
     for (const auto& mirror : manager_.all()) {
         const control::MirrorView view = co_await mirror->view();

@@ -118,7 +118,8 @@ Task<Answer> Service::pause(MirrorPtr mirror, std::string peer) {
                           fmt::format("the mirror of volume {} to {} is broken, there is nothing to pause",
                                       volume_letter(mirror->id()), one.address));
     if (one.state == MirrorState::paused && one.user_requested) co_return Answer{};
-    messages::info("emcmd: pausing the mirror of volume {} to {}", mirror->id().str(), one.address);
+    messages::info("emcmd: pausing the mirror of volume {} to {} (message 48)", mirror->id().str(),
+                   one.address);
     const Result<> done = co_await mirror->pause(peer);
     co_return answer_of(done);
 }
@@ -160,7 +161,8 @@ Task<Answer> Service::resume(MirrorPtr mirror, std::string peer) {
         const Result<> made = co_await manager_.remake_target(mirror->id(), peer, device);
         if (!made) co_return answer_of(made);
     }
-    messages::info("emcmd: continuing the mirror of volume {} to {}", mirror->id().str(), one.address);
+    messages::info("emcmd: continuing the mirror of volume {} to {} (message 50)", mirror->id().str(),
+                   one.address);
     const Result<> done = co_await mirror->resume(peer);
     co_return answer_of(done);
 }

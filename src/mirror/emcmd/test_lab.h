@@ -47,13 +47,17 @@ class FakeHost : public HostFacts {
     }
     void release(const VolumeId& volume) override { held_.erase(volume); }
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
-    [[nodiscard]] std::string fstab() const override { return {}; }
+    [[nodiscard]] std::string fstab() const override { return boot_table; }
+    [[nodiscard]] std::vector<std::string> ephemeral_disks() const override { return ephemeral; }
+    [[nodiscard]] std::string cloud_config() const override { return {}; }
     [[nodiscard]] std::int64_t now_s() const override {
         return std::chrono::duration_cast<std::chrono::seconds>(world_.clock.now().time_since_epoch())
             .count();
     }
 
     Eligibility eligibility;
+    std::string boot_table;
+    std::vector<std::string> ephemeral;
 
   private:
     runtime::World world_;
@@ -77,12 +81,12 @@ struct Emcmd : testing::Test {
     std::map<std::string, Program*> programs;
     std::string error;  // standard error of the last command
     int exit_code = 0;
-    Pair pair{1, 3};
+    Pair pair;
     Host& left = pair.left;
     Host& right = pair.right;
     Host& third = pair.third;
 
-    Emcmd() {
+    explicit Emcmd(std::uint64_t seed = 1) : pair(seed, 3) {
         pair.extra = [this](Host& host, runtime::World world, control::testing_pair::Daemon& daemon) {
             auto made = std::make_shared<Program>(world, host, daemon);
             programs[host.name] = made.get();

@@ -3,6 +3,7 @@
 #include "base/checksum.h"
 #include "base/text.h"
 #include "mirror/control/posix/devices.h"
+#include "mirror/emcmd/ephemeral.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -36,6 +37,11 @@ std::string first_line(const fs::path& path) {
     std::string line;
     std::getline(file, line);
     return std::string(text::trim(line));
+}
+
+std::string content(const fs::path& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// Where it lies in sysfs; empty for a file.
@@ -287,8 +293,28 @@ void LinuxFacts::release(const VolumeId& volume) {
 }
 
 std::string LinuxFacts::fstab() const {
-    std::ifstream file("/etc/fstab");
-    return {std::istreambuf_iterator<char>(file), {}};
+    return content(root_ + "/etc/fstab");
+}
+
+std::vector<std::string> LinuxFacts::ephemeral_disks() const {
+    std::vector<std::string> out;
+    const std::string vendor = first_line(root_ + "/sys/class/dmi/id/sys_vendor");
+    std::error_code error;
+    for (fs::directory_iterator at(root_ + "/sys/block", error), end; !error && at != end;
+         at.increment(error))
+        if (is_ephemeral(vendor, first_line(at->path() / "device/model")))
+            out.push_back(at->path().filename().string());
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
+std::string LinuxFacts::cloud_config() const {
+    std::string out = content(root_ + "/etc/cloud/cloud.cfg");
+    std::error_code error;
+    for (fs::directory_iterator at(root_ + "/etc/cloud/cloud.cfg.d", error), end; !error && at != end;
+         at.increment(error))
+        out += content(at->path()) + "\n";
+    return out;
 }
 
 std::int64_t LinuxFacts::now_s() const {

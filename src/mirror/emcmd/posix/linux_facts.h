@@ -9,7 +9,8 @@ namespace understudy::mirror::emcmd {
 
 class LinuxFacts : public HostFacts {
   public:
-    LinuxFacts() = default;
+    /// `root`: where /sys and /etc are, for tests.
+    explicit LinuxFacts(std::string root = {}) : root_(std::move(root)) {}
     LinuxFacts(const LinuxFacts&) = delete;
     LinuxFacts& operator=(const LinuxFacts&) = delete;
     ~LinuxFacts() override;
@@ -24,9 +25,12 @@ class LinuxFacts : public HostFacts {
     void release(const VolumeId& volume) override;
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
     [[nodiscard]] std::string fstab() const override;
+    [[nodiscard]] std::vector<std::string> ephemeral_disks() const override;
+    [[nodiscard]] std::string cloud_config() const override;
     [[nodiscard]] std::int64_t now_s() const override;
 
   private:
+    std::string root_;
     std::map<VolumeId, int> held_;  // open descriptors
 };
 

@@ -45,6 +45,28 @@ TEST_F(LinuxFactsTest, ADiskIsKnownByItsPartitionTable) {
     EXPECT_FALSE(facts.look((directory / "none").string(), directory).eligibility.opened);
 }
 
+// Spec: MOP-185
+TEST_F(LinuxFactsTest, AnInstanceStoreIsFoundBySysfs) {
+    const auto put = [this](const char* file, const char* text) {
+        const auto path = directory / file;
+        std::filesystem::create_directories(path.parent_path());
+        std::ofstream(path) << text;
+    };
+    const LinuxFacts machine(directory.string());
+    put("sys/block/nvme1n1/device/model", "Amazon EC2 NVMe Instance Storage        \n");
+    put("sys/block/nvme0n1/device/model", "Amazon Elastic Block Store\n");
+    put("sys/block/loop0/size", "0\n");
+    EXPECT_TRUE(machine.ephemeral_disks().empty()) << "another maker's machine";
+    put("sys/class/dmi/id/sys_vendor", "Amazon EC2\n");
+    EXPECT_EQ(machine.ephemeral_disks(), std::vector<std::string>{"nvme1n1"});
+    EXPECT_EQ(machine.cloud_config(), "");
+    put("etc/cloud/cloud.cfg", "users:\n");
+    put("etc/cloud/cloud.cfg.d/90-fast.cfg", "mounts: [[ephemeral0, /fast]]\n");
+    EXPECT_NE(machine.cloud_config().find("ephemeral0"), std::string::npos);
+    put("etc/fstab", "/dev/nvme1n1 /fast ext4 x-systemd.makefs 0 0\n");
+    EXPECT_NE(machine.fstab().find("makefs"), std::string::npos);
+}
+
 // Spec: EMC-218, EMC-219
 TEST_F(LinuxFactsTest, ADeviceIsHeldUntilItIsReleasedAndItsUsersAreNamed) {
     const auto path = disk(0, "x");
