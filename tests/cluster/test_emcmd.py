@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -13,10 +16,10 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
-from emcmd_lab import SIZE_BLOCKS, EmcmdLab
-from emcmd_sequences import Life
+from emcmd_lab import SIZE_BLOCKS, EmcmdLab, Node
+from emcmd_sequences import Life, SplitLife
 from lab import PROJECT
-from two_hosts import wait_until
+from two_hosts import PROGRAMS, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: devices and mounts")
 BYTES = SIZE_BLOCKS * 65536
@@ -402,6 +405,88 @@ def test_parameters_are_read_again_on_demand(lab: EmcmdLab) -> None:
     assert left.status(".", "UPDATEVOLUMEINFO", "Q") == 15
 
 
+def in_terminal(node: Node, *words: str) -> tuple[int, str]:
+    """Exit code of "understudy mirror ...", and what a person sees of its standard error."""
+    terminal, program_side = pty.openpty()
+    process = subprocess.Popen([str(PROGRAMS / "understudy"), "mirror", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=program_side, env={**os.environ, "UNDERSTUDY_ROOT": str(node.root), "LC_ALL": "C.UTF-8"})
+    os.close(program_side)
+    shown = b""
+    try:
+        with contextlib.suppress(OSError):  # the other side is closed
+            while select.select([terminal], [], [], 100)[0] and (part := os.read(terminal, 65536)):
+                shown += part
+        return process.wait(30), shown.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+# Spec: EMC-200
+def test_a_terminal_shows_how_far_a_resync_and_a_comparison_are_and_is_clean_afterwards(lab: EmcmdLab) -> None:
+    left = lab.left
+    left.understudy("mirror", "set", "E", "BandwidthThrottle=16000")  # 8 MiB take seconds
+    try:
+        code, shown = in_terminal(left, "resync", "E", "--wait")
+        assert code == 0, shown
+        line = re.compile(r"right +\[[#-]{20}\] +(\d+) %  [\d.]+ \w+ left(, [\d.]+ \w+/s, .*)?\r\n")
+        parts = [int(match[1]) for match in line.finditer(shown)]
+        assert len(parts) >= 3 and parts == sorted(parts), shown
+        assert any(match[2] for match in line.finditer(shown)), f"no rate in {shown}"
+        assert line.sub("", shown).replace("\x1b[1A\x1b[J", "") == "", "nothing else is said"
+        assert shown.endswith("\x1b[1A\x1b[J"), "the line is gone"
+        assert left.state() == "1 1"
+        code, shown = in_terminal(left, "verify", "E")
+        assert code == 0 and line.sub("", shown).replace("\x1b[1A\x1b[J", "") == "", shown
+        # Without a terminal there are lines, and no codes.
+        done = left.command("resync", "E", "--wait")
+        assert "\x1b" not in done.stderr and re.search(r"right +\[", done.stderr), done.stderr
+    finally:
+        left.understudy("mirror", "set", "E", "BandwidthThrottle=")
+
+
+# Spec: MOP-239
+def test_a_file_system_is_checked_while_the_mirror_is_paused_and_the_repair_is_sent_partially(lab: EmcmdLab) -> None:
+    left, right = lab.left, lab.right
+    subprocess.run(["mkfs.ext4", "-q", left.device], check=True, capture_output=True)
+    left.ok(".", "PAUSEMIRROR", "E")
+    assert subprocess.run(["debugfs", "-w", "-R", "clri <2>", left.device], capture_output=True, check=False).returncode == 0
+    assert subprocess.run(["e2fsck", "-fy", left.device], capture_output=True, check=False).returncode == 1, "it repairs something"
+    left.ok(".", "CONTINUEMIRROR", "E")
+    lab.in_sync()
+    assert int(left.view()["resync_bytes_sent"]) < BYTES // 2
+    assert left.disk.read_bytes() == right.disk.read_bytes()
+    assert subprocess.run(["e2fsck", "-fn", str(right.disk)], capture_output=True, check=False).returncode == 0
+    # A target has no device to check.
+    assert not os.path.exists(right.device)
+
+
+def established_on(port: int) -> bool:
+    """Whether somebody's connection has this port at its end."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(int(fields[1].rsplit(":", 1)[1], 16) == port and fields[3] == "01" for fields in map(str.split, lines))
+
+
+# Spec: EMC-231
+def test_a_targets_ports_are_read_again_and_are_those_of_the_next_connection(lab: EmcmdLab) -> None:
+    left, right = lab.left, lab.right
+    settings = right.root / "etc/default/LifeKeeper"
+    settings.parent.mkdir(exist_ok=True)
+    try:
+        settings.write_text("TargetPortBase=14000\n")
+        right.ok(".", "READREGISTRY", "E")
+        assert not established_on(14004)
+        assert left.state() == "1 1"
+        left.ok(".", "PAUSEMIRROR", "E")
+        left.ok(".", "CONTINUEMIRROR", "E")
+        lab.in_sync()
+        assert established_on(14004)
+    finally:
+        settings.write_text("")
+        right.ok(".", "READREGISTRY", "E")
+
+
 # Spec: EMC-053, EMC-084, EMC-182, EMC-218, EMC-220, EMC-263, EMC-300, MOP-224, REP-303
 def test_a_volume_without_a_mirror_is_locked_too(lab: EmcmdLab) -> None:
     left = lab.left
@@ -517,3 +602,9 @@ def test_dksupport_packs_the_state_of_mirrors_and_jobs(lab: EmcmdLab) -> None:
 def test_a_short_random_sequence_ends_as_the_model_says(lab: EmcmdLab) -> None:
     """The long run of them is tests/cluster/emcmd_sequences.py."""
     Life(lab, 7).live(12)
+
+
+# Spec: EMC-225, EMC-291, MOP-095
+def test_a_split_brain_after_full_resyncs_ends_with_what_differs(lab: EmcmdLab) -> None:
+    """The long run of them is tests/cluster/emcmd_sequences.py --split-brains."""
+    SplitLife(lab, 3).live()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import re
 import time
 
 from lab import Host, Lab, wait_until
 from protected_postgres import ADDRESS, ROOT_TAG, VOLUME, Client, Protected, power_cycle
+from test_snmp import PREFIX, console, received
 
 MIB = 1 << 20
 
@@ -358,3 +360,42 @@ def test_a_held_volume_cannot_be_removed_and_the_holder_is_named(lab: Lab) -> No
     assert "Unable to lock volume data on left" in refused.stderr and "sleep(" in refused.stderr
     assert left.state(f"Vol.{VOLUME}") == "OSF"
     left.kill_group(holder)
+
+
+# Spec: CMD-152, CMD-153, EMC-072, REP-360
+def test_a_consoles_traps_tell_each_state_of_a_mirror_and_a_split_brain_once(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    left.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2, LK_TRAP_MGR="127.0.0.1:1162")
+    target = right.address(2)
+
+    def states(packets: pathlib.Path) -> list[str]:
+        return [one[f"{PREFIX}.1"] for one in received(packets) if one["trap"] == f"{PREFIX}.0.150"]
+
+    def splits(packets: pathlib.Path) -> list[str]:
+        return [one[f"{PREFIX}.1"] for one in received(packets) if one["trap"] == f"{PREFIX}.0.160"]
+
+    def state(number: int, name: str) -> str:
+        return f"Mirror state change: volume={VOLUME} state={number} ({name}) target={target}"
+
+    with console(left) as packets:
+        create_mirror(left, right)
+        in_sync(left)
+        left.command("understudy", "mirror", "pause", VOLUME)
+        left.command("understudy", "mirror", "continue", VOLUME)
+        in_sync(left)
+        mirroring, paused = state(1, "mirroring"), state(4, "paused")
+        wait_until(lambda: states(packets).count(mirroring) == 2, 30, "both ends of a resync", 0.1)
+        told = states(packets)
+        assert told.index(mirroring) < told.index(paused) < len(told) - 1 - told[::-1].index(mirroring), told
+        assert splits(packets) == []
+        lab.partition(left, right)
+        write_block(left, 1, "left")
+        right.command("understudy", "mirror", "promote", VOLUME, "--force", timeout=90)
+        write_block(right, 2, "right")
+        lab.heal()
+        wait_until(lambda: splits(packets), 60, "the split brain is told", 0.1)
+        wait_until(lambda: left.mirror(VOLUME)["split_brain"] and right.mirror(VOLUME)["split_brain"], 60, "both know")
+        right.command("understudy", "mirror", "yield", VOLUME)
+        left.command("understudy", "mirror", "continue", VOLUME)
+        in_sync(left)
+        assert splits(packets) == [f"Split brain: volume={VOLUME} target={target}"]

@@ -149,6 +149,18 @@ class Mirrors(TwoHosts):
         self.right.write(4, "after")
         self.assertEqual(self.left.read(4), "after")
 
+    # Spec: MOP-056
+    def test_a_volume_may_be_huge_or_tiny(self) -> None:
+        for size in (4 << 40, 1 << 20):
+            for host in (self.left, self.right):
+                os.truncate(host.disk, size)
+            self.create("--no-resync")
+            self.in_sync()
+            last = size // BLOCK - 1
+            self.left.write(last, f"the end of {size}")
+            self.assertEqual(self.right.read(last), f"the end of {size}")
+            self.left.command("delete", "R")
+
     # Spec: REP-021 REP-026
     def test_bad_creations_leave_nothing_behind(self) -> None:
         with open(self.right.disk, "r+b") as disk:
