@@ -286,3 +286,28 @@ def test_what_an_interrupted_creation_left_is_removed_and_the_creation_repeated(
         scratch.run("ins_remove", "-t", tag, code=None)
     begin()
     assert lines(scratch, *INSTANCES, "-R", "half.top")[1].split("|")[3] == "half.disk"
+
+
+# Spec: MOP-157
+def test_a_lost_node_is_taken_out_by_hand_on_each_that_remains(abc) -> None:
+    """The last test of the file: nodeC is a member no more."""
+    _, a, b, c = abc
+    c.power_off()
+    for host in (a, b):
+        wait_until(lambda h=host: h.command("sys_getst", "-s", "nodeC") == "DEAD\n", 30, "nodeC is found DEAD")
+    for host in (a, b):
+        equal = [line.split("|") for line in lines(host, "eqv_list", "-f|")]
+        with_c = [fields for fields in equal if fields[0] == host.name and fields[2] == "nodeC"]
+        assert {fields[1] for fields in with_c} == set(TAGS)
+        for _, tag, system, other, *_ in with_c:
+            host.command("eqv_remove", "-t", tag, "-S", system, "-o", other, "-e", "SHARED")
+        for fields in (line.split("|") for line in lines(host, "net_list", "-f|")):
+            if "nodeC" in fields:
+                host.command("net_remove", "-D", fields[1])
+        host.command("sys_remove", "-s", "nodeC")
+        assert lines(host, "sys_list") == ["nodeA", "nodeB"]
+        assert not [line for line in lines(host, "eqv_list", "-f|") if "nodeC" in line]
+        assert not [line for line in lines(host, "net_list", "-f|") if "nodeC" in line]
+    # The hierarchies of the two are as they were.
+    for host in (a, b):
+        assert {line.split("|")[3] for line in lines(host, *INSTANCES, "-a", "gen")} == set(TAGS)

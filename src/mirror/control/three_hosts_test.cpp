@@ -49,6 +49,16 @@ struct ThreeHosts : testing::Test {
     std::uint64_t sent_ = 0;
 };
 
+// Spec: EMC-168, REP-240
+TEST_F(ThreeHosts, ATargetThatHasJustBeenRemovedIsNoTargetOfWhoTakesOver) {
+    create();
+    expect_ok(pair.run(left, {"delete", "R"}, {{"target", "third"}}));
+    expect_ok(pair.run(right, {"promote", "R"}));  // before right hears of the removal
+    ASSERT_TRUE(wait(right, {&left}));
+    EXPECT_EQ(pair.record(right).peer_names(), "left");
+    EXPECT_EQ(pair.record(left).peer_names(), "right");
+}
+
 // Spec: MOP-016, MOP-070, MOP-071, REP-240
 TEST_F(ThreeHosts, AWriteIsOnEveryTargetAndEveryPairHasItsEndpoints) {
     create();
