@@ -150,7 +150,7 @@ class SplitLife:
 
     def marked(self) -> int:
         """Blocks that the source would send after a crash: bits of its log on the disk."""
-        (log,) = (self.source.root / "var/lib/understudy/bitmaps").glob("E@*.bitmap")
+        (log,) = (self.source.root / "var/lib/understudy/Bitmaps").glob("E@*.bitmap")
         return int.from_bytes(log.read_bytes()[BITMAP_OFFSET:], "little").bit_count()
 
     def in_sync(self) -> None:

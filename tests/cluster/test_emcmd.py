@@ -426,6 +426,9 @@ def in_terminal(node: Node, *words: str) -> tuple[int, str]:
 # Spec: EMC-200
 def test_a_terminal_shows_how_far_a_resync_and_a_comparison_are_and_is_clean_afterwards(lab: EmcmdLab) -> None:
     left = lab.left
+    with open(left.device, "r+b", buffering=0) as device:  # zeroes travel without their bytes
+        device.write(os.urandom(BYTES))
+        os.fsync(device.fileno())
     left.understudy("mirror", "set", "E", "BandwidthThrottle=16000")  # 8 MiB take seconds
     try:
         code, shown = in_terminal(left, "resync", "E", "--wait")

@@ -49,7 +49,7 @@ struct ThreeHosts : testing::Test {
     std::uint64_t sent_ = 0;
 };
 
-// Spec: EMC-168, REP-240
+// Spec: REP-240
 TEST_F(ThreeHosts, ATargetThatHasJustBeenRemovedIsNoTargetOfWhoTakesOver) {
     create();
     expect_ok(pair.run(left, {"delete", "R"}, {{"target", "third"}}));
