@@ -44,6 +44,7 @@ void choose(World& world, std::uint64_t seed) {
         world.parameters.block_writes_on_lag_limit = world.dice.chance(50);
     }
     if (world.dice.chance(20)) world.parameters.dont_flush_async_queue = true;
+    if (world.dice.chance(20)) world.usual_tick = std::chrono::milliseconds(950);  // the log's bits grow old
 }
 
 /// A stretch of ordinary life: writes come while everything is under way.
@@ -52,7 +53,7 @@ void live(World& world, unsigned steps) {
     const unsigned eagerness = 5 + static_cast<unsigned>(world.dice.below(60));
     for (unsigned i = 0; i < steps; ++i) {
         if (world.pending_requests < depth && world.dice.chance(eagerness)) world.submit_random();
-        if (!world.step() || world.dice.chance(2)) world.tick(std::chrono::milliseconds(100));
+        if (!world.step() || world.dice.chance(2)) world.tick(world.usual_tick);
     }
 }
 

@@ -211,6 +211,7 @@ class World {
     unsigned flips = 0;   // of a thousand messages, how many arrive with a wrong bit
     unsigned stalls = 0;  // of a thousand steps, how many make a disk slow for a while
     unsigned flipped = 0;
+    std::chrono::milliseconds usual_tick{100};
     std::string undetected;                        // a message with a wrong bit that looked right
     wire::Features features = wire::kAllFeatures;  // agreed by both ends
     std::array<std::unique_ptr<Node>, 2> nodes;
