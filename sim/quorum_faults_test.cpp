@@ -122,6 +122,26 @@ TEST_F(MajorityUnderFaults, TargetOfASwitchoverThatRestartsUnnoticedLeavesNoHalf
         }
 }
 
+// The storage answers so late that the target may start nothing for a moment, in the middle of the
+// switchover; with its quorum back, nobody goes on with it. Spec: CLU-107, QUO-044
+TEST_F(StorageUnderFaults, TargetOfASwitchoverThatHasNoQuorumForAMomentLeavesNoHalfOfAHierarchy) {
+    start_in_service();
+    int stopped = 0;
+    for (auto after = 0ms; after <= 5000ms; after += 50ms) {  // a check of the storage every 5 s
+        const auto to = running().front() == alpha ? beta : alpha;
+        cluster.storage().reachable(to, false);
+        sim.run_for(after);
+        const auto removes = changes();
+        const auto reply = cluster.run(to, SimulatedCluster::switchover(app, to), 60s);
+        ASSERT_TRUE(reply);
+        if (reply->exit_code != 0 && changes() > removes) ++stopped;
+        cluster.storage().reachable(to, true);
+        sim.run_for(60s);
+        ASSERT_TRUE(cluster.all_in_service()) << "after " << after.count() << " ms: " << reply->err;
+    }
+    EXPECT_GT(stopped, 3) << "in the middle";
+}
+
 // The same with full disks, at every moment of the switchover and with either of the two killed. A switchover
 // that was cut short in its middle is repeated by whoever asked for it.
 TEST_F(MajorityUnderFaults, NoKillOnAFullDiskDuringASwitchoverMakesTheApplicationRunTwiceOrNowhereForGood) {

@@ -1,5 +1,6 @@
 // The daemon is killed at every step of an operation: the next one picks it up. Spec: CLU-132, CLU-214.
 
+#include "recovery/gate.h"
 #include "recovery/test_hierarchies.h"
 
 #include <gtest/gtest.h>
@@ -56,6 +57,22 @@ bool kill_at(TestCluster& c, int step, const Case& how, const std::function<void
     c.boot(how.victim, false);
     EXPECT_TRUE(c.wait([&] { return c.host(how.victim).daemon->engine->ready(); }));
     return true;
+}
+
+/// Whatever this node starts is refused as long as `why` says something.
+class Refusing final : public StartGuard {
+  public:
+    runtime::Task<> judge(std::string, std::set<NodeName>) override { co_return; }
+    std::string refusal() override { return why; }
+    bool proven_dead(const NodeName&) const override { return true; }
+    bool starts_at_comm_up() override { return true; }
+    void forced(const std::string&) override {}
+    std::string why;
+};
+
+/// The switchover of web.0 to B, and with it of everything.
+void begin_switchover(TestCluster& c) {
+    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
 }
 
 /// A person may have to finish what he began; the switchover of both roots then does it, from any state left
@@ -218,7 +235,142 @@ TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatAPersonTookDownSinceIsNotStart
     c.run(60s);
     EXPECT_EQ(c.host("A").running, (std::set<std::string>{"ip.0"})) << "it needs nothing; " << describe(c);
     EXPECT_TRUE(c.host("B").running.empty());
-    EXPECT_EQ(c.reason("A", "web.0"), "needs Vol.E, which was taken out of service since");
+    EXPECT_EQ(c.reason("A", "web.0"), "taken out of service on request");
+}
+
+// The daemon of the node that gives it away ends while the target lives. Spec: CLU-107, CLU-132
+TEST(OwnerRestartedAtEveryStep, OfASwitchoverNothingStaysHalfway) {
+    for (const bool inside : {false, true}) {
+        int step = 0;
+        for (; step < kMostSteps; ++step) {
+            Web c;
+            c.boot_all();
+            const Case how{"A", inside};
+            if (!kill_at(c, step, how, [&] { begin_switchover(c); })) break;
+            c.run(20s);
+            EXPECT_TRUE(whole_somewhere(c))
+                << "killed at script " << step << (inside ? ", inside it: " : ": ") << describe(c);
+            EXPECT_FALSE(c.was_ever_twice());
+        }
+        EXPECT_EQ(step, 8);
+    }
+}
+
+// Both at once: nobody notices a loss that a takeover would follow. With quorum the target is proven to be
+// dead; without it nobody knows, and only its return decides. Spec: CLU-107, CLU-132, CLU-210
+TEST(OwnerRestartedAtEveryStep, OfASwitchoverWhoseTargetIsGoneItBringsBackWhatNobodyCanHave) {
+    for (const bool quorum : {true, false})
+        for (const bool may : {true, false})
+            for (const int step : {1, 3}) {
+                Refusing guard;
+                Web c;
+                if (quorum) c.host("A").guard = &guard;
+                c.boot_all();
+                if (!may) c.flag("A", no_system_failover_flag(NodeName("B"), NodeName("A")));
+                ASSERT_TRUE(reach(c, step, true, [&] { begin_switchover(c); }));
+                c.run(15ms);  // that script has ended
+                c.power_off("B");
+                c.kill_daemon("A");
+                c.run(100ms);
+                c.boot("A", false);
+                c.run(60s);
+                EXPECT_EQ(whole_somewhere(c), quorum && may) << "at script " << step << ": " << describe(c);
+                c.boot("B");
+                c.run(60s);
+                EXPECT_TRUE(whole_somewhere(c)) << "at script " << step << ": " << describe(c);
+            }
+}
+
+// Quorum that goes for a moment stops the operation before its next step, and nothing goes on with it when
+// quorum is back. Spec: CLU-107, QUO-044
+TEST(TargetThatMayStartNothingAtEveryStep, OfASwitchoverTheNodeThatHadItBringsItBack) {
+    for (const bool reserved : {true, false}) {
+        int step = 0;
+        for (; step < kMostSteps; ++step) {
+            Refusing guard;
+            Web c;
+            c.host("B").guard = &guard;
+            c.boot_all();
+            const bool reached = reach(c, step, true, [&] {
+                if (reserved)
+                    begin_switchover(c);
+                else
+                    (void)c.begin("B", "-t Vol.E -a restore -n");
+            });
+            if (!reached) break;
+            guard.why = "no quorum";
+            c.run(1s);
+            guard.why.clear();
+            c.run(20s);
+            EXPECT_TRUE(whole_somewhere(c))
+                << "at script " << step << (reserved ? ": " : ", without a reservation: ") << describe(c);
+            EXPECT_FALSE(c.was_ever_twice());
+        }
+        EXPECT_EQ(step, 8) << "four removes and four restores";
+    }
+}
+
+// Spec: CLU-107, CMD-113
+TEST(ReservationBrokenInTheMiddle, OfASwitchoverWhatItTookComesBack) {
+    Web c;
+    c.boot_all();
+    c.host("A").slow["remove Vol.E"] = 400s;
+    begin_switchover(c);
+    ASSERT_TRUE(c.wait([&] { return c.count("A", "remove Vol.E") == 1; }));
+    EXPECT_EQ(c.reason("A", "db.0"), std::string(kTakenFor) + "B");
+    // A person does not wait for ever, and breaks it; what the hung script does in the end is looked after
+    // too.
+    EXPECT_EQ(c.perform("A", "-t web.0 -a restore").exit_code, 0);
+    c.run(600s);
+    EXPECT_TRUE(whole_somewhere(c)) << describe(c);
+    EXPECT_FALSE(c.was_ever_twice());
+}
+
+// Spec: CLU-107, CLU-142
+TEST(EndOfASwitchover, LeavesNothingThatSaysForWhomItWasTaken) {
+    Web c;
+    c.boot_all();
+    EXPECT_EQ(c.switchover("B", "web.0", "B").exit_code, 0);
+    c.run(1s);
+    for (const auto* tag : {"web.0", "ip.0", "Vol.E", "db.0"}) {
+        EXPECT_EQ(c.reason("A", tag), kRemoveSucceeded);
+        EXPECT_EQ(c.host("A").store.own.instances.at(Tag(tag)).reservation, config::Reservation::none);
+    }
+}
+
+// It ran there before: that it does not any more is the failure of a resource. Spec: CLU-176, CLU-107
+TEST(TargetRestartedInASwitchover, WhatTheNodeThatHadItCannotStartIsOfferedToAnother) {
+    Web c({"A", "B", "C"});
+    c.boot_all();
+    ASSERT_TRUE(reach(c, 2, true, [&] { begin_switchover(c); }));
+    c.host("A").failing.insert("restore web.0");
+    c.host("B").failing.insert("restore web.0");
+    c.kill_daemon("B");
+    c.run(100ms);
+    c.boot("B", false);
+    c.run(60s);
+    EXPECT_EQ(c.states("C"), "ISP ISP ISP ISP") << describe(c);
+    EXPECT_TRUE(c.host("A").running.empty()) << describe(c);
+    EXPECT_FALSE(c.was_ever_twice());
+}
+
+// Spec: CMD-120, CLU-107
+TEST(TargetRestartedInASwitchover, WhatIsTakenOutOfServiceOnRequestMeanwhileStaysOut) {
+    Web c;
+    c.boot_all();
+    c.flag("A", no_system_failover_flag(NodeName("B"), NodeName("A")));
+    ASSERT_TRUE(reach(c, 2, true, [&] { begin_switchover(c); }));
+    c.power_off("B");
+    c.run(60s);
+    ASSERT_EQ(c.reason("A", "web.0"), std::string(kInterrupted) + "B");
+    EXPECT_EQ(c.perform("A", "-t web.0 -a remove").exit_code, 0);
+    EXPECT_EQ(c.reason("A", "web.0"), "taken out of service on request");
+    for (const auto* tag : {"web.0", "ip.0", "Vol.E", "db.0"})
+        c.change("A", tag, [](config::Instance& instance) { instance.init = config::Init::init_osu; });
+    c.host("B").store.own.instances.at(Tag("web.0")).init = config::Init::init_osu;
+    c.boot("B", false);
+    c.run(60s);
+    EXPECT_FALSE(c.host("A").running.contains("web.0")) << describe(c);
 }
 
 // Spec: CLU-136

@@ -34,8 +34,10 @@ inline constexpr runtime::Duration kDetectionMargin = std::chrono::seconds(10);
 /// An operation that waits for another one looks at the cluster again after this long: what it wanted may be
 /// done, or not be its business any more.
 inline constexpr runtime::Duration kReserveAgain = std::chrono::seconds(2);
-/// Between attempts to tell a peer that an operation has ended.
+/// Between attempts to tell a peer that an operation has ended: at first, and when whoever waits there has
+/// broken its reservation already.
 inline constexpr runtime::Duration kReleaseAgain = std::chrono::seconds(1);
+inline constexpr runtime::Duration kReleaseMuchLater = std::chrono::seconds(10);
 /// Plans of one operation, not counting those after a wait in vain. Each further one follows a change.
 inline constexpr int kMaxPlanAttempts = 8;
 /// Own marker of an orderly stop: at the next start everything is initialised anew.
@@ -44,6 +46,8 @@ inline constexpr std::string_view kStoppedFlag = "!stopped";
 inline constexpr std::string_view kViewMethod = "recovery.view";
 inline constexpr std::string_view kReserveMethod = "recovery.reserve";
 inline constexpr std::string_view kReleaseMethod = "recovery.release";
+/// The same when the operation was given up before its end; earlier releases do not serve it.
+inline constexpr std::string_view kAbandonMethod = "recovery.abandon";
 inline constexpr std::string_view kSwitchoverMethod = "recovery.perform";
 /// Option of it: only what is in service elsewhere is started, not parents that are stopped.
 inline constexpr const char* kAsItWas = "as-it-was";
@@ -160,8 +164,10 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     /// Until `give_up`, then what is in the way is broken if it may be.
     runtime::Task<Result<Waited>> reserve(std::string id, Needed needed, Operation operation,
                                           runtime::TimePoint give_up);
-    void release(const std::string& id, const Needed& needed);
-    runtime::Task<> release_on(NodeName node, std::string id);
+    /// `abandoned`: the operation was given up in the middle, and where it took something out of service that
+    /// is to be looked after (engine_interrupted.cpp).
+    void release(const std::string& id, const Needed& needed, bool abandoned = false);
+    runtime::Task<> release_on(NodeName node, std::string id, bool abandoned);
     runtime::Task<config::Reply> serve_reserve(NodeName caller, config::Command command);
     void mark_own(const std::string& id, const Plan& plan);
 
@@ -265,7 +271,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<Result<NodeName>> offer(Tag tag, std::set<Tag> ran, std::string incident);
     runtime::Task<config::Reply> serve_recover(NodeName caller, config::Command command);
     void resume_recoveries();
-    runtime::Task<> resume_recovery(Tag tag);
+    /// `ran`: as after_failure(). `why`: for a person.
+    runtime::Task<> resume_recovery(Tag tag, std::set<Tag> ran, std::string why);
     /// After a stand-still: nothing is concluded from checks before the peers' states are known again.
     runtime::Task<> look_again();
 
@@ -282,11 +289,14 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     runtime::Task<> tell_started(NodeName peer);
 
     // engine_interrupted.cpp
-    /// An operation of another node ended with its daemon; `taken` is what it had taken out of service here.
-    void interrupted(const OperationOwner& owner, const std::set<Tag>& taken);
+    /// An operation of another node ended before its end; `left` is what it had taken out of service here.
+    void interrupted(const OperationOwner& owner, const std::set<Tag>& left);
     [[nodiscard]] bool has_interrupted() const;
-    /// Whether a node whose operation was interrupted lives; while it does not, a takeover decides.
+    /// Whether a node whose operation was interrupted lives, or its loss causes no takeover (never_heard()).
     [[nodiscard]] bool can_decide_interrupted() const;
+    /// With quorum: not in this daemon's life, so that there is no loss that a takeover would follow. Without
+    /// quorum a node that cannot be heard is left alone: most probably it runs what was taken for it.
+    [[nodiscard]] bool never_heard(const NodeName& peer) const;
     /// Decides about what was left, again and again until it is decided.
     runtime::Task<> restore_interrupted();
     runtime::Task<> restore_interrupted_once(std::string& told);

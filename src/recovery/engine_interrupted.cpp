@@ -1,7 +1,9 @@
 // What operations of other nodes left half-done here. A node that brings something in service takes it out of
-// service on the node that has it, step by step. When its daemon ends in the middle nobody goes on: its next
-// life knows nothing of the operation, and leaves the hierarchy to the node that has a part of it. So the
-// node from which it was taken decides, as soon as it can ask the other. Spec: CLU-107, CLU-132, CLU-200.
+// service on the node that has it, step by step. When the operation ends in the middle nobody goes on: it was
+// stopped (quorum, a stand-still, a broken reservation), or a node did not answer, or it ended with its
+// daemon, whose next life knows nothing of it and leaves the hierarchy to the node that has a part of it. So
+// the node from which it was taken decides, as soon as it can ask the other. Its next daemon does the same:
+// the reason of what was taken says so from the remove on. Spec: CLU-107, CLU-132, CLU-200.
 
 #include "base/text.h"
 #include "messages/messages.h"
@@ -15,30 +17,43 @@ namespace {
 /// While the other node cannot be asked, or is not finished itself.
 constexpr auto kLookAgain = std::chrono::seconds(10);
 
+std::vector<std::string> names(const std::set<Tag>& tags) {
+    std::vector<std::string> result;
+    for (const auto& tag : tags)
+        result.push_back(tag.str());
+    return result;
+}
+
+/// The first resource whose restore script failed here; empty: none did.
+Tag failed_restore(const OperationResult& result, const NodeName& self) {
+    for (std::size_t i = 0; i < result.outcome.steps.size(); ++i) {
+        const auto& step = result.plan.steps[i];
+        if (step.node == self && step.action == Action::restore &&
+            result.outcome.steps[i].kind == StepOutcome::Kind::failed)
+            return step.tag;
+    }
+    return {};
+}
+
+/// Of its hierarchy, what was in service here before operations of other nodes took it, and what is.
+std::set<Tag> ran_before(const config::NodeConfig& own, const Tag& tag) {
+    std::set<Tag> ran;
+    for (const auto& member : hierarchy_of(own, tag)) {
+        const auto& instance = own.instances.at(member);
+        if (is_in_service(instance.state) || !interrupted_on(instance).empty()) ran.insert(member);
+    }
+    return ran;
+}
+
 }  // namespace
 
-void Engine::Impl::interrupted(const OperationOwner& owner, const std::set<Tag>& taken) {
-    if (stopping) return;
-    std::vector<std::string> tags;
-    std::vector<config::Edit> edits;
-    for (const auto& tag : taken) {
-        const auto* instance = database.own().find(tag);
-        if (instance == nullptr || instance->state != config::State::osu ||
-            instance->reason != kRemoveSucceeded)
-            continue;
-        auto changed = *instance;
-        changed.reason = std::string(kInterrupted) + owner.node.str();
-        edits.emplace_back(config::PutInstance{std::move(changed)});
-        tags.push_back(tag.str());
-    }
-    if (edits.empty()) return;
-    database.commit(std::move(edits));
-    const auto list = text::join(tags, ", ");
+void Engine::Impl::interrupted(const OperationOwner& owner, const std::set<Tag>& left) {
+    const auto list = text::join(names(left), ", ");
     const auto what = fmt::format("was taken out of service for an operation of {}, which was interrupted",
                                   owner.node.str());
     messages::warning("{} {}", list, what);
     journal(Event::none, "resource", list, what);
-    scope.spawn(restore_interrupted());
+    if (!stopping) scope.spawn(restore_interrupted());
 }
 
 bool Engine::Impl::has_interrupted() const {
@@ -51,8 +66,12 @@ bool Engine::Impl::can_decide_interrupted() const {
     const auto& instances = database.own().instances;
     return std::any_of(instances.begin(), instances.end(), [this](const auto& entry) {
         const auto mover = interrupted_on(entry.second);
-        return !mover.empty() && alive(mover);
+        return !mover.empty() && (alive(mover) || never_heard(mover));
     });
+}
+
+bool Engine::Impl::never_heard(const NodeName& peer) const {
+    return peers->state(peer) == comm::PeerState::unknown && peers_had_their_time && starts_at_comm_up();
 }
 
 runtime::Task<> Engine::Impl::restore_interrupted() {
@@ -76,7 +95,12 @@ runtime::Task<> Engine::Impl::restore_interrupted_once(std::string& told) {
     co_await judge("COMM_UP", NodeName());
     const ClusterView seen = co_await ask_everyone(NodeName());
     if (stopping || absences != before || !start_refusal().empty()) co_return;
-    const auto planned = plan(seen, InterruptedRequest{});
+    InterruptedRequest request;
+    for (const auto& [tag, instance] : database.own().instances)
+        if (const auto mover = interrupted_on(instance);
+            !mover.empty() && never_heard(mover) && guard->proven_dead(mover))
+            request.never_heard.insert(mover);
+    const auto planned = plan(seen, request);
     if (!planned) {
         messages::error("what an interrupted operation left: {}", planned.error().text);
         co_return;
@@ -86,10 +110,12 @@ runtime::Task<> Engine::Impl::restore_interrupted_once(std::string& told) {
         announce("what an interrupted operation left", *planned);
     std::vector<Operation> operations;
     std::vector<Tag> tags;
+    const auto before_it = database.own();
     for (auto& part : by_hierarchy(seen, *planned)) {
         if (part.does_nothing()) continue;
         tags.push_back(own_tag(part, database.self()));
-        Operation operation{"what an interrupted operation left", InterruptedRequest{tags.back()}};
+        request.only = tags.back();
+        Operation operation{"what an interrupted operation left", request};
         operation.plan = part;
         operation.announced = std::move(part);
         operation.absences = before;
@@ -103,10 +129,14 @@ runtime::Task<> Engine::Impl::restore_interrupted_once(std::string& told) {
         if (!restored.empty())
             journal(Event::none, "resource", tags[i].str(),
                     "in service here again after an interrupted operation: " + text::join(restored, ", "));
-        if (!result.outcome.result)
-            journal(Event::none, "resource", tags[i].str(),
-                    "not in service here again after an interrupted operation: " +
-                        result.outcome.result.error().text);
+        if (result.outcome.result) continue;
+        const auto why =
+            "not in service here again after an interrupted operation: " + result.outcome.result.error().text;
+        journal(Event::none, "resource", tags[i].str(), why);
+        // It ran here, and fails here now: another node may have it. Spec: CLU-176
+        const auto failed = failed_restore(result, database.self());
+        if (!failed.empty() && hindered(failed).empty())
+            scope.spawn(resume_recovery(failed, ran_before(before_it, failed), why));
     }
 }
 

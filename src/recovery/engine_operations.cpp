@@ -22,6 +22,17 @@ constexpr char kOperating = 'o';
 /// A disk that takes longer does not hold up a takeover.
 constexpr auto kNoteLimit = std::chrono::seconds(10);
 
+/// Whether it ended before its end, and no restore of this node failed: then whatever it took out of service
+/// on other nodes belongs there. A restore that failed is the business of whoever wanted it.
+bool given_up(const OperationResult& result, const NodeName& self) {
+    if (result.outcome.result) return false;
+    for (std::size_t i = 0; i < result.outcome.steps.size(); ++i)
+        if (result.plan.steps[i].node == self && result.plan.steps[i].action == Action::restore &&
+            result.outcome.steps[i].kind == StepOutcome::Kind::failed)
+            return false;
+    return true;
+}
+
 bool starts_on(const NodeName& node, const Plan& plan) {
     return std::any_of(plan.steps.begin(), plan.steps.end(),
                        [&](const Step& step) { return step.node == node && step.action == Action::restore; });
@@ -75,6 +86,13 @@ void Engine::Impl::serve() {
                      const auto self = weak.lock();
                      if (!self) return;
                      self->reservations.release(std::string(operation));
+                     answer(std::string());
+                 });
+    peers->serve(std::string(kAbandonMethod),
+                 [weak](const NodeName&, std::string_view operation, auto answer) {
+                     const auto self = weak.lock();
+                     if (!self) return;
+                     self->reservations.abandon(std::string(operation));
                      answer(std::string());
                  });
     peers->serve(std::string(kStartedMethod), [weak](const NodeName& caller, std::string_view, auto answer) {
@@ -239,12 +257,23 @@ runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::C
                                    fmt::format("the reservation of {} on {} was broken by another operation",
                                                step.tag.str(), database.self().str()),
                                    0});
-    // When the caller's daemon ends before its operation does, this is left to this node.
+    // When the operation is given up in the middle, or ends with the caller's daemon, this is left to this
+    // node.
     const auto* found = database.own().find(step.tag);
-    if (step.action == Action::remove && found != nullptr && is_in_service(found->state))
-        reservations.takes(run.operation, step.tag);
-    messages::info("{} asks to take {} out of service: {}", caller.str(), step.tag.str(), step.why);
+    const bool takes = step.action == Action::remove && found != nullptr && is_in_service(found->state);
+    const OperationOwner owner{run.operation, caller, 0};
+    const Tag tag = step.tag;
+    if (takes) {
+        reservations.takes(owner, tag);
+        run.taken_for = caller;
+    }
+    messages::info("{} asks to take {} out of service: {}", caller.str(), tag.str(), step.why);
     auto result = co_await executor.local(std::move(step), std::move(run));
+    // Its reservation was broken while the script ran: the operation takes no further step here.
+    if (takes && !reservations.holds(owner.operation)) {
+        reservations.takes(owner, tag);
+        reservations.abandon(owner.operation);
+    }
     if (!result) co_return config::failure(result.error());
     // The caller starts it now. A daemon that found here that it still runs would affirm it beside the
     // caller.
@@ -361,7 +390,11 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     result.outcome = co_await executor.execute(result.plan, std::move(run));
     unwatch_absence();
     starts.remove(start);
-    release(id, held);
+    // Without a reservation (perform_action -n) they hear of its end too.
+    if (!operation.reserve)
+        for (const auto& step : result.plan.steps)
+            if (step.node != database.self()) held[step.node];
+    release(id, held, given_up(result, database.self()));
     result.start = *start;
     co_return result;
 }

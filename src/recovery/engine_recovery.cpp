@@ -444,11 +444,13 @@ void Engine::Impl::resume_recoveries() {
         const auto members = hierarchy_of(database.own(), tag);  // one at a time in a hierarchy
         if (std::none_of(members.begin(), members.end(),
                          [this](const Tag& t) { return episodes.contains(t); }))
-            scope.spawn(resume_recovery(tag));
+            scope.spawn(
+                resume_recovery(tag, std::set<Tag>(members.begin(), members.end()),
+                                "its recovery was interrupted by the end of the daemon, and goes on"));
     }
 }
 
-runtime::Task<> Engine::Impl::resume_recovery(Tag tag) {
+runtime::Task<> Engine::Impl::resume_recovery(Tag tag, std::set<Tag> ran, std::string why) {
     const Episode episode(*this, tag);
     database.set_flag(recovering_flag(tag), true);
     const auto give_up = world.clock.now() + reservation_limit();
@@ -466,10 +468,6 @@ runtime::Task<> Engine::Impl::resume_recovery(Tag tag) {
         if (!being_restored || world.clock.now() >= give_up) break;
         co_await runtime::sleep_for(world.tasks, kLookAgain);
     }
-    std::set<Tag> ran;
-    for (const auto& member : hierarchy_of(database.own(), tag))
-        ran.insert(member);
-    const std::string why = "its recovery was interrupted by the end of the daemon, and goes on";
     auto incident = incidents.begin(IncidentKind::resource_failure, tag.str(), {}, why, 0);
     co_await after_failure(tag, std::move(ran), std::move(incident));
 }

@@ -140,24 +140,28 @@ runtime::Task<config::Reply> Engine::Impl::serve_reserve(NodeName caller, config
     co_return config::success();
 }
 
-void Engine::Impl::release(const std::string& id, const Needed& needed) {
+void Engine::Impl::release(const std::string& id, const Needed& needed, bool abandoned) {
     for (const auto& [node, at] : needed) {
         if (node == database.self())
             reservations.release(id);
         else
-            scope.spawn(release_on(node, id));
+            scope.spawn(release_on(node, id, abandoned));
     }
 }
 
-runtime::Task<> Engine::Impl::release_on(NodeName node, std::string id) {
-    // Not only while this node sees it: it may have seen this one all the time, and kept the reservation.
-    // After the limit those who wait there break it by themselves.
-    const auto give_up = world.clock.now() + reservation_limit();
-    while (true) {
-        const auto released =
-            co_await call(*peers, world.tasks, node, std::string(kReleaseMethod), id, kShortCall);
-        if (released || world.clock.now() >= give_up) co_return;
-        co_await runtime::sleep_for(world.tasks, kReleaseAgain);
+runtime::Task<> Engine::Impl::release_on(NodeName node, std::string id, bool abandoned) {
+    // Not only while this node sees it: it may have seen this one all the time, by a DISK path for one, and
+    // kept the reservation and what was taken out of service there. Until it is told, or no node any more.
+    const auto soon = world.clock.now() + reservation_limit();
+    while (database.own().systems.contains(node)) {
+        const auto method = abandoned ? kAbandonMethod : kReleaseMethod;
+        const auto told = co_await call(*peers, world.tasks, node, std::string(method), id, kShortCall);
+        if (told) co_return;
+        if (abandoned && told.error().code == Code::not_found)
+            abandoned = false;  // an earlier release
+        else
+            co_await runtime::sleep_for(world.tasks,
+                                        world.clock.now() < soon ? kReleaseAgain : kReleaseMuchLater);
     }
 }
 

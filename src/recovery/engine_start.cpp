@@ -44,6 +44,9 @@ void Engine::Impl::start() {
             // How far the script came is unknown; a peer must run remove before it restores this.
             changed.state = config::State::illstate;
             changed.reason = fmt::format("{}: the daemon ended during its restore", kNotAffirmed);
+        } else if (const auto taker = taken_for(instance); !taker.empty()) {
+            // What it was taken for may have come to its end by now: that is looked at first.
+            changed.reason = std::string(kInterrupted) + taker.str();
         }
         if (!(changed == instance)) edits.emplace_back(config::PutInstance{std::move(changed)});
     }

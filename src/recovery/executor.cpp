@@ -237,6 +237,10 @@ runtime::Task<Result<>> Executor::script(Step step, config::Instance instance, R
         database_.set_state(step.tag, State::osf, std::string(kFailedAndTakenDown));
     else if (failed && instance.reason.starts_with(kCheckFailed))
         database_.set_state(step.tag, State::osf, std::string(kCheckFailedAndTakenDown));
+    else if (result && !up && !run.taken_for.empty())
+        database_.set_state(step.tag, State::osu, std::string(kTakenFor) + run.taken_for.str());
+    else if (result && !up && !step.yields_to.empty())
+        database_.set_state(step.tag, State::osu, std::string(kInterrupted) + step.yields_to.str());
     else
         database_.set_state(step.tag, result ? (up ? State::isp : State::osu) : State::osf,
                             std::string(result ? (up ? kRestoreSucceeded : kRemoveSucceeded)

@@ -44,6 +44,7 @@ class Executor {
         /// The caller plans again what was stopped by may_go_on: its recorded state stays as it is.
         bool comes_again = false;
         std::string incident = {};  // of which the steps are facts; may be empty
+        NodeName taken_for = {};    // whose operation takes out of service what is in service here
     };
     runtime::Task<Outcome> execute(Plan plan, Run run);
 

@@ -76,10 +76,13 @@ struct StopRequest {
 struct RejoinRequest {
     Tag only = {};
 };
-/// What an operation of another node took out of service on `self` and left so when its daemon ended
-/// (kInterrupted): in service here again, unless it is in service elsewhere by now.
+/// What an operation of another node took out of service on `self` and left so (kInterrupted): in service
+/// here again, unless it is in service elsewhere by now.
 struct InterruptedRequest {
     Tag only = {};
+    /// Nodes that have not been heard in this daemon's life, had their time, and are proven to be dead: no
+    /// loss is noticed that a takeover would follow.
+    std::set<NodeName> never_heard = {};
 };
 
 /// Automatic switchback to `self`, which has just started or sees a peer again: hierarchies whose roots say
@@ -133,6 +136,9 @@ struct Step {
     /// instance that may still hold the resource (Spec: CMD-118), a restore that affirms
     /// what kept running while the daemon was away (Spec: CMD-053).
     bool force = false;
+    /// Of a remove on `self`: another node is bringing it in service at this moment, and what that leaves
+    /// undone is brought back (kInterrupted).
+    NodeName yields_to = {};
     friend bool operator==(const Step&, const Step&) = default;
 };
 
@@ -160,11 +166,16 @@ inline constexpr std::string_view kNotAffirmed = "not affirmed after the restart
 /// neither be asked nor taken for dead: it is decided about when the peer can be asked, or at the next start.
 inline constexpr std::string_view kNotAsked = "cannot be asked and may have it in service";
 
-/// The beginning of the reason of an OSU resource that an operation of a node took out of service here, until
-/// it is decided what becomes of it: that node, whose name follows, was restarted or lost in the middle.
+/// The beginning of the reason of an OSU resource that an operation of another node, whose name follows, took
+/// out of service here, as long as this node has not heard of the operation's end. The next daemon finds it.
+inline constexpr std::string_view kTakenFor = "taken out of service by an operation that has not ended on ";
+/// The same when the operation is over and has not brought in service what it took: it was given up in the
+/// middle, or its node was restarted or lost. Until it is decided what becomes of it.
 inline constexpr std::string_view kInterrupted =
     "taken out of service by an operation that was interrupted on ";
 
+/// The node whose operation took it and goes on (kTakenFor); empty: there is none.
+NodeName taken_for(const config::Instance& instance);
 /// The node whose operation left it so (kInterrupted); empty: none did.
 NodeName interrupted_on(const config::Instance& instance);
 

@@ -282,14 +282,14 @@ Result<> PlanBuilder::down_as_it_was(const Tag& tag, std::string why) {
     return bring_back(tag);
 }
 
-void PlanBuilder::remove_upward(const Tag& top, std::string why) {
+void PlanBuilder::remove_upward(const Tag& top, std::string why, const NodeName& yields_to) {
     for (const auto& tag : graph_.upward(top))
         if (in_service(tag))
-            remove_one(tag, tag == top ? why : fmt::format("depends on {}", top.str()), false);
+            remove_one(tag, tag == top ? why : fmt::format("depends on {}", top.str()), false, yields_to);
 }
 
-void PlanBuilder::remove_one(const Tag& tag, std::string why, bool force) {
-    Step step{view_.self, tag, Action::remove, std::move(why), {}, force};
+void PlanBuilder::remove_one(const Tag& tag, std::string why, bool force, const NodeName& yields_to) {
+    Step step{view_.self, tag, Action::remove, std::move(why), {}, force, yields_to};
     for (const auto& parent : graph_.parents(tag))
         if (const auto* changed = change(view_.self, parent)) step.needs.push_back(changed->step);
     add(std::move(step));

@@ -58,9 +58,10 @@ class PlanBuilder {
     /// Removes equivalents of `tag` on peers, with everything above them there. Spec: CMD-118.
     Result<> release_elsewhere(const Tag& tag, std::vector<std::size_t>& needs);
     /// Takes `tag` and what is in service above it out of service on `self`. Spec: CMD-120.
-    void remove_upward(const Tag& tag, std::string why);
+    /// `yields_to`: see Step.
+    void remove_upward(const Tag& tag, std::string why, const NodeName& yields_to = {});
     /// Takes `tag` out of service on `self`, after what was done to its parents.
-    void remove_one(const Tag& tag, std::string why, bool force);
+    void remove_one(const Tag& tag, std::string why, bool force, const NodeName& yields_to = {});
 
     [[nodiscard]] std::vector<std::size_t> steps_of_children(const Tag& tag) const;
     [[nodiscard]] Plan finish() && { return std::move(plan_); }

@@ -19,6 +19,7 @@ struct Hierarchy {
     std::vector<Tag> kept;     // ISP or ISU: ran on while the daemon was away
     std::vector<Tag> undecided;
     std::set<NodeName> holders;  // peers that have the hierarchy, its top included
+    std::set<NodeName> movers;   // peers that are bringing a member in service
     std::set<NodeName> partly;   // peers with a member in service, but nothing above it
     std::set<NodeName> silent;   // neither alive nor known to be dead, or not known
 };
@@ -54,6 +55,7 @@ Hierarchy look_at(const PlanBuilder& builder, const std::map<NodeName, Graph>& g
                 const auto held = [&](const Tag& t) { return builder.has_it(peer, t); };
                 const bool whole = !top_above(graphs.at(peer), pair.other_tag, held).empty();
                 (whole ? found.holders : found.partly).insert(peer);
+                if (builder.holding(peer, pair.other_tag) != Holding::in_service) found.movers.insert(peer);
             }
         }
     }
@@ -150,12 +152,32 @@ void affirm(PlanBuilder& builder, const ClusterView& view, const Tag& tag) {
                      true});
 }
 
+/// Members that are in service here with all below them, and on no other node; children first.
+std::vector<Tag> here_alone(const PlanBuilder& builder, const Hierarchy& found) {
+    std::vector<Tag> alone;
+    for (const auto& tag : found.upwards) {
+        const auto& pairs = builder.equivalents(tag);
+        const auto& children = builder.graph().children(tag);
+        const bool elsewhere = std::any_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
+            return builder.has_it(pair.other_node, pair.other_tag);
+        });
+        const bool whole = std::all_of(children.begin(), children.end(), [&](const Tag& child) {
+            return std::find(alone.begin(), alone.end(), child) != alone.end();
+        });
+        if (builder.in_service(tag) && !elsewhere && whole) alone.push_back(tag);
+    }
+    return alone;
+}
+
 Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found,
                     const InitialiseRequest& request) {
     if (!found.holders.empty()) {
         const auto& holder = found.holders.begin()->str();
+        // Its takeover goes on without us; a switchover that needed this node does not. Spec: CLU-107
+        const auto mover = found.movers.empty() ? NodeName() : *found.movers.begin();
         for (const auto& tag : found.upwards)
-            builder.remove_upward(tag, fmt::format("{} took it over while the daemon was away", holder));
+            builder.remove_upward(tag, fmt::format("{} took it over while the daemon was away", holder),
+                                  mover);
         all_osu(builder, view, found, fmt::format("the hierarchy is in service on {}", holder));
         return {};
     }
@@ -164,6 +186,9 @@ Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarc
             builder.leave(found.kept.front(),
                           fmt::format("a part is in service on {} and here at once: solve that first",
                                       found.partly.begin()->str()));
+            // What only this node has is affirmed all the same: a script may have stopped it meanwhile.
+            for (const auto& tag : here_alone(builder, found))
+                affirm(builder, view, tag);
             all_osu(builder, view, found, "a part of the hierarchy is in service twice");
             return {};
         }

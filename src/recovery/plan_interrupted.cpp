@@ -1,6 +1,6 @@
-// What an operation of another node took out of service here and left behind when its daemon ended in the
-// middle: it comes in service here again, unless it is in service elsewhere by now. Only that: what was out
-// of service before stays out. Spec: CLU-107, CLU-200.
+// What an operation of another node took out of service here and left behind when it ended in the middle: it
+// comes in service here again, unless it is in service elsewhere by now. Only that: what was out of service
+// before stays out. Spec: CLU-107, CLU-200.
 
 #include "config/maintenance.h"
 #include "recovery/plan_builder.h"
@@ -11,6 +11,13 @@ namespace understudy::recovery {
 namespace {
 
 using config::State;
+
+/// The node whose name follows `beginning` in the reason of an OSU instance.
+NodeName named_in(const config::Instance& instance, std::string_view beginning) {
+    const std::string_view reason = instance.reason;
+    if (instance.state != State::osu || !reason.starts_with(beginning)) return {};
+    return NodeName(std::string(reason.substr(beginning.size())));
+}
 
 /// What is known about one hierarchy that was left half-moved.
 struct Situation {
@@ -50,7 +57,8 @@ std::string settled(const PlanBuilder& builder, const Situation& found) {
 }
 
 /// Why it cannot be decided now; empty: it can.
-std::string obstacle(const PlanBuilder& builder, const ClusterView& view, const Situation& found) {
+std::string obstacle(const PlanBuilder& builder, const ClusterView& view, const Situation& found,
+                     const std::set<NodeName>& never_heard) {
     std::set<NodeName> partly;
     std::set<NodeName> undecided;
     for (const auto& tag : found.members)
@@ -74,8 +82,11 @@ std::string obstacle(const PlanBuilder& builder, const ClusterView& view, const 
     for (const auto& peer : partly)
         if (undecided.contains(peer))
             return fmt::format("{} has a part in service and has not decided about the rest", peer.str());
-    for (const auto& mover : found.movers)
-        if (!builder.alive(mover)) return fmt::format("{} is lost: a takeover decides", mover.str());
+    for (const auto& mover : found.movers) {
+        if (builder.alive(mover)) continue;
+        if (!never_heard.contains(mover)) return fmt::format("{} is lost: a takeover decides", mover.str());
+        if (auto why = barred(builder, view, Cause::node_lost, mover, view.self); !why.empty()) return why;
+    }
     if (config::node_in_maintenance(builder.own(), view.self))
         return fmt::format("{} is in maintenance", view.self.str());
     if (config::hierarchy_in_maintenance(builder.own(), builder.graph().roots_of(found.members)))
@@ -109,10 +120,12 @@ Result<> put_back(PlanBuilder& builder, const ClusterView& view, const Situation
 
 }  // namespace
 
+NodeName taken_for(const config::Instance& instance) {
+    return named_in(instance, kTakenFor);
+}
+
 NodeName interrupted_on(const config::Instance& instance) {
-    const std::string_view reason = instance.reason;
-    if (instance.state != State::osu || !reason.starts_with(kInterrupted)) return {};
-    return NodeName(std::string(reason.substr(kInterrupted.size())));
+    return named_in(instance, kInterrupted);
 }
 
 Result<Plan> plan_interrupted(const ClusterView& view, const InterruptedRequest& request) {
@@ -124,7 +137,7 @@ Result<Plan> plan_interrupted(const ClusterView& view, const InterruptedRequest&
         if (const auto why = settled(builder, found); !why.empty()) {
             for (const auto& tag : found.taken)
                 builder.add({view.self, tag, Action::set_osu, why, {}, false});
-        } else if (auto hindered = obstacle(builder, view, found); !hindered.empty()) {
+        } else if (auto hindered = obstacle(builder, view, found, request.never_heard); !hindered.empty()) {
             builder.leave(found.taken.back(), std::move(hindered));
         } else {
             UNDERSTUDY_CHECK(put_back(builder, view, found));

@@ -45,11 +45,19 @@ Result<Plan> plan_remove(const ClusterView& view, const RemoveRequest& request) 
     PlanBuilder builder(view, PlanBuilder::Order::chained);
     UNDERSTUDY_CHECK(check_known(builder, view, request.tag));
     const std::string why = "requested here";
+    // What is out of service only until it can be brought back stays out.
+    const auto stays_out = [&](const Tag& tag) {
+        if (!interrupted_on(builder.own().instances.at(tag)).empty())
+            builder.add({view.self, tag, Action::set_osu, "taken out of service on request", {}, false});
+    };
     if (request.scope == Scope::single) {
         if (builder.in_service(request.tag))
             builder.add({view.self, request.tag, Action::remove, why, {}, false});
+        stays_out(request.tag);
     } else {
         builder.remove_upward(request.tag, why);  // -b has no effect on remove (Spec: CMD-109)
+        for (const auto& tag : builder.graph().upward(request.tag))
+            stays_out(tag);
     }
     if (builder.size() == 0) builder.leave(request.tag, "not in service here");
     return std::move(builder).finish();

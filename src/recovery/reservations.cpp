@@ -117,6 +117,7 @@ bool Reservations::break_what_is_in_the_way(const Waiter& waiter) {
         }
         messages::warning("breaking the reservation of {} (pid {} on {}): {}", operation, owner.pid,
                           owner.node.str(), gone ? "its process is gone" : "it was held for too long");
+        holders_.at(operation).interrupted = true;
         drop(operation);
     }
     return free;
@@ -159,8 +160,15 @@ void Reservations::end_use(const std::string& operation) {
     if (--at->second.in_use == 0 && at->second.release_wanted) release(operation);
 }
 
-void Reservations::takes(const std::string& operation, const Tag& tag) {
-    if (const auto at = holders_.find(operation); at != holders_.end()) at->second.taken.insert(tag);
+void Reservations::takes(const OperationOwner& owner, const Tag& tag) {
+    auto& holder = holders_[owner.operation];
+    if (holder.owner.operation.empty()) holder.owner = owner;
+    holder.taken.insert(tag);
+}
+
+void Reservations::abandon(const std::string& operation) {
+    if (const auto at = holders_.find(operation); at != holders_.end()) at->second.interrupted = true;
+    release(operation);
 }
 
 void Reservations::release(const std::string& operation) {
@@ -199,29 +207,39 @@ void Reservations::end_where(const std::function<bool(const OperationOwner&)>& o
         waiter->granted.set(fail(Code::unreachable, "{}", why));
         return true;
     });
-    for (const auto& operation : ended) {
-        if (const auto at = holders_.find(operation); at != holders_.end()) at->second.interrupted = true;
-        release(operation);
-    }
+    for (const auto& operation : ended)
+        abandon(operation);
     grant();
 }
 
 void Reservations::drop(const std::string& operation) {
     const auto at = holders_.find(operation);
     if (at == holders_.end()) return;
+    const Holder ended = std::move(at->second);
+    holders_.erase(at);
+    const auto from = std::string(kTakenFor) + ended.owner.node.str();
+    auto touched = ended.marked;
+    touched.insert(ended.taken.begin(), ended.taken.end());
     std::vector<config::Edit> edits;
-    for (const auto& tag : at->second.marked) {
+    std::set<Tag> left;
+    for (const auto& tag : touched) {
         const auto* instance = database_.own().find(tag);
         if (instance == nullptr) continue;
         auto changed = *instance;
-        changed.reservation = config::Reservation::none;
-        changed.reserving_pid = 0;
+        if (ended.marked.contains(tag)) {
+            changed.reservation = config::Reservation::none;
+            changed.reserving_pid = 0;
+        }
+        // Not what happened to it since.
+        if (ended.taken.contains(tag) && instance->state == config::State::osu && instance->reason == from) {
+            changed.reason = ended.interrupted ? std::string(kInterrupted) + ended.owner.node.str()
+                                               : std::string(kRemoveSucceeded);
+            if (ended.interrupted) left.insert(tag);
+        }
         edits.emplace_back(config::PutInstance{std::move(changed)});
     }
-    const Holder ended = std::move(at->second);
-    holders_.erase(at);
     if (!edits.empty()) database_.commit(std::move(edits));
-    if (ended.interrupted && !ended.taken.empty() && interrupted_) interrupted_(ended.owner, ended.taken);
+    if (!left.empty() && interrupted_) interrupted_(ended.owner, left);
 }
 
 }  // namespace understudy::recovery

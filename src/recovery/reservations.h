@@ -62,14 +62,18 @@ class Reservations {
     /// Between begin_use and end_use a script of the operation runs: release waits for its end.
     void begin_use(const std::string& operation);
     void end_use(const std::string& operation);
-    /// The operation, of another node, takes `tag` out of service here.
-    void takes(const std::string& operation, const Tag& tag);
-    /// Told when an operation is over because its daemon is, with what it had taken out of service here until
-    /// then; its reservation has been released. Called by what notices the end: it must not wait.
-    using Interrupted = std::function<void(const OperationOwner& owner, const std::set<Tag>& taken)>;
+    /// The operation, of another node, takes `tag` out of service here; its executor records the reason
+    /// kTakenFor. It may have reserved nothing (perform_action -n).
+    void takes(const OperationOwner& owner, const Tag& tag);
+    /// Told when an operation is over and has not done what it took something out of service for: it was
+    /// given up or broken, or its daemon ended. `left` has the reason kInterrupted by then, and the
+    /// reservation has been released. Called by what notices the end: it must not wait.
+    using Interrupted = std::function<void(const OperationOwner& owner, const std::set<Tag>& left)>;
     void on_interrupted(Interrupted told) { interrupted_ = std::move(told); }
-    /// Also gives up its wait.
+    /// It has come to its end. Also gives up its wait.
     void release(const std::string& operation);
+    /// It was given up before its end.
+    void abandon(const std::string& operation);
     /// The daemon of `node` lives as `life` (Jobs::life()) now: operations of earlier lives are over.
     void lives_as(const NodeName& node, const std::string& life);
     /// Releases what operations of this node held here.

@@ -173,7 +173,12 @@ Request parse_request(const std::string& line) {
         return request;
     }
     if (verb == "rejoin") return RejoinRequest{};
-    if (verb == "interrupted") return InterruptedRequest{};
+    if (verb == "interrupted") {  // "interrupted never-heard NODE ..."
+        InterruptedRequest request;
+        for (std::size_t i = 2; i < words.size(); ++i)
+            request.never_heard.insert(NodeName(words[i]));
+        return request;
+    }
     if (verb == "quorum-lost") return StopRequest{{}, true};
     if (words.size() < 2)
         throw YAML::Exception(YAML::Mark::null_mark(), "request \"" + line + "\" is incomplete");

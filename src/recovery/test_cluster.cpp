@@ -50,7 +50,7 @@ void MemoryStore::read_journal(std::size_t, std::function<void(std::vector<confi
 }
 
 Daemon::Daemon(runtime::World world_of_host, MemoryStore& store, const NodeName& self, bool host_rebooted,
-               std::map<std::string, std::string> settings)
+               std::map<std::string, std::string> settings, StartGuard* guard)
     : world(world_of_host), tasks(world.tasks) {
     auto opened = config::Database::open(world, store, self);
     if (!opened) throw std::runtime_error(opened.error().text);
@@ -65,6 +65,7 @@ Daemon::Daemon(runtime::World world_of_host, MemoryStore& store, const NodeName&
     options.environment = {{"UNDERSTUDY_ROOT", "/sim"}};
     options.host_rebooted = host_rebooted;
     engine = std::make_unique<Engine>(world, *database, *cluster, options);
+    if (guard != nullptr) engine->set_start_guard(*guard);
 
     cluster->serve(kConfigMethod, [this](const NodeName& caller, std::string_view payload, auto answer) {
         auto config = config::decode_config(payload);
@@ -234,7 +235,8 @@ void TestCluster::flag(const std::string& name, const FlagName& flag) {
 void TestCluster::boot(const std::string& name, bool host_rebooted) {
     auto& host = *hosts_.at(name);
     host.node->boot([&host, host_rebooted](runtime::World world) {
-        host.daemon = std::make_shared<Daemon>(world, host.store, host.name, host_rebooted, host.settings);
+        host.daemon =
+            std::make_shared<Daemon>(world, host.store, host.name, host_rebooted, host.settings, host.guard);
         return runtime::RunningProgram(std::shared_ptr<void>(host.daemon));
     });
 }

@@ -39,7 +39,7 @@ class TestCluster;
 /// The daemon: what understudyd composes, as far as recovery needs it. Configurations are sent whole.
 struct Daemon {
     Daemon(runtime::World world_of_host, MemoryStore& store, const NodeName& self, bool host_rebooted,
-           std::map<std::string, std::string> settings);
+           std::map<std::string, std::string> settings, StartGuard* guard);
     runtime::World world;
     runtime::Tasks& tasks;
     std::unique_ptr<config::Database> database;
@@ -54,6 +54,7 @@ struct Host {
     runtime::SimulatedNode* node = nullptr;
     std::shared_ptr<Daemon> daemon;
     std::map<std::string, std::string> settings;
+    StartGuard* guard = nullptr;                    // of the next boot; outlives the host
     std::set<std::string> running;                  // tags whose application runs
     std::set<std::string> failing;                  // "restore pg.0": this script exits 1
     std::set<std::string> broken;                   // "quickchk pg.0": exits 1 until a restore or recover
