@@ -149,7 +149,8 @@ void Events::prepare() {
         make("lifekeeper", std::string(exported.event), true);
     for (const auto event : kMembership)
         make("lifekeeper", std::string(event), true);
-    for (const auto* event : {"mirror_state", "split_brain"})
+    for (const auto* event :
+         {"mirror_state", "split_brain", "net_broken", "net_resync_done", "net_failover", "net_failure"})
         make("volume", event, false);
     for (const auto* event : {"diskfull", "badmount"})
         make("filesys", event, false);

@@ -229,8 +229,9 @@ TEST(EngineEvents, HaveDirectoriesWithAMarkThatTheyAreWatchedFor) {
           "lifekeeper/comm_up", "lifekeeper/comm_down", "app/quickchk_failed", "app/deepchk_failed",
           "app/check_timeout"})
         EXPECT_TRUE(files.exists(std::string(kEvents) + event + "/ACTIVE")) << event;
-    for (const auto* event : {"volume/mirror_state", "volume/split_brain", "filesys/diskfull",
-                              "filesys/badmount", "allclass", "genclass"})
+    for (const auto* event :
+         {"volume/mirror_state", "volume/split_brain", "volume/net_broken", "volume/net_failover",
+          "filesys/diskfull", "filesys/badmount", "allclass", "genclass"})
         EXPECT_TRUE(files.exists(std::string(kEvents) + event)) << event;
     c.host("A").daemon->database->commit({config::PutType{{AppName("gen"), TypeName("later")}}});
     EXPECT_TRUE(files.exists(std::string(kEvents) + "later/quickchk_failed/ACTIVE"));

@@ -362,7 +362,7 @@ def test_a_held_volume_cannot_be_removed_and_the_holder_is_named(lab: Lab) -> No
     left.kill_group(holder)
 
 
-# Spec: CMD-152, CMD-153, EMC-072, REP-360
+# Spec: CMD-152, CMD-153, EMC-050, EMC-072, REP-360
 def test_a_consoles_traps_tell_each_state_of_a_mirror_and_a_split_brain_once(lab: Lab, pair: tuple[Host, Host]) -> None:
     left, right = pair
     left.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2, LK_TRAP_MGR="127.0.0.1:1162")
@@ -388,8 +388,13 @@ def test_a_consoles_traps_tell_each_state_of_a_mirror_and_a_split_brain_once(lab
         told = states(packets)
         assert told.index(mirroring) < told.index(paused) < len(told) - 1 - told[::-1].index(mirroring), told
         assert splits(packets) == []
+        hook, heard = left.root / "usr/lib/understudy/events/volume/net_failure/hook", left.root / "heard"
+        hook.write_text(f'#!/bin/sh\necho "$*" >>{heard}\n')
+        hook.chmod(0o755)
+        left.command("emcmd", ".", "SETCONFIGURATION", f"vol:{VOLUME}", "16")
         lab.partition(left, right)
         write_block(left, 1, "left")
+        wait_until(lambda: heard.exists() and f"-n {VOLUME},{target}" in heard.read_text(), 60, "the net alert's script has run")
         right.command("understudy", "mirror", "promote", VOLUME, "--force", timeout=90)
         write_block(right, 2, "right")
         lab.heal()

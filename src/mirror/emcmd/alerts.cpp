@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "messages/messages.h"
 #include "mirror/control/cluster_notes.h"
+#include "mirror/emcmd/report.h"
 
 namespace understudy::mirror::emcmd {
 
@@ -66,6 +67,27 @@ std::vector<Alert> alerts_of(const MirrorRecord& before, const MirrorRecord& now
             if (now.peer(peer.node) == nullptr)
                 out.push_back(alert("mirror_state", now, peer, fmt::format("{},0,{}", volume, peer.address),
                                     severity_of(MirrorState::none)));
+    return out;
+}
+
+std::vector<Alert> net_alerts_of(const MirrorRecord& before, const MirrorRecord& now, unsigned attributes) {
+    std::vector<Alert> out;
+    if (now.role != Role::source || now.peers.empty()) return out;
+    const auto raise = [&](unsigned bit, const char* event, const PeerRecord& peer, std::string object) {
+        if ((attributes & (bit | all_net_alert)) != 0) out.push_back(alert(event, now, peer, object, 1));
+    };
+    const std::string& volume = now.volume.str();
+    if (before.role == Role::target) raise(failover_alert, "net_failover", now.peers.front(), volume);
+    if (before.role != Role::source) return out;
+    for (const PeerRecord& peer : now.peers) {
+        const PeerRecord* const old = before.peer(peer.node);
+        if (old == nullptr || old->state == peer.state) continue;
+        const std::string object = fmt::format("{},{}", volume, peer.address);
+        if (peer.state == MirrorState::broken) raise(broken_alert, "net_broken", peer, object);
+        if (peer.state == MirrorState::mirroring) raise(resync_done_alert, "net_resync_done", peer, object);
+        if (peer.state == MirrorState::paused && peer.cause == PauseCause::link_lost)
+            raise(net_failure_alert, "net_failure", peer, object);
+    }
     return out;
 }
 

@@ -27,6 +27,12 @@ inline constexpr std::size_t kMostObject = 64;
 /// From one record to the next. A target says nothing: the source does.
 std::vector<Alert> alerts_of(const control::MirrorRecord& before, const control::MirrorRecord& now);
 
+/// What a volume's net alert bits ask for besides, for scripts that are registered for these events:
+/// net_broken, net_resync_done, net_failover, net_failure (the target was lost). The log has all of it
+/// without a bit, and so have the traps of the above. Spec: EMC-050.
+std::vector<Alert> net_alerts_of(const control::MirrorRecord& before, const control::MirrorRecord& now,
+                                 unsigned attributes);
+
 /// Raises them through this host's understudyd, one after the other. Without a cluster, or when it does not
 /// answer, they are lost: the journal has them. Threading: the control loop's thread.
 class AlertSender {

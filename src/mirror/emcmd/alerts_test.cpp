@@ -2,6 +2,8 @@
 
 #include "mirror/emcmd/alerts.h"
 
+#include "mirror/emcmd/report.h"
+
 #include <gtest/gtest.h>
 
 namespace understudy::mirror::emcmd {
@@ -58,6 +60,31 @@ TEST(Alerts, ASplitBrainIsToldOnceForEachDetection) {
     EXPECT_EQ(shown(alerts_of(before, split)), "split_brain E,10.0.0.2 5;");
     EXPECT_EQ(shown(alerts_of(split, split)), "");
     EXPECT_EQ(shown(alerts_of(split, before)), "");
+}
+
+// Spec: EMC-050
+TEST(Alerts, ANetAlertIsRaisedForWhatItsBitAsksForOnly) {
+    const MirrorRecord before = source_of_two();
+    MirrorRecord broken = before, lost = before, by_hand = before, taken = before;
+    broken.peers[0].state = MirrorState::broken;
+    lost.peers[1].state = by_hand.peers[1].state = MirrorState::paused;
+    lost.peers[1].cause = PauseCause::link_lost;
+    by_hand.peers[1].cause = PauseCause::user;
+    taken.role = Role::target;
+    const auto told = [&](const MirrorRecord& from, const MirrorRecord& to, unsigned bits) {
+        return shown(net_alerts_of(from, to, bits));
+    };
+    EXPECT_EQ(told(before, broken, 0), "") << "without a bit there is the log";
+    EXPECT_EQ(told(before, broken, broken_alert), "net_broken E,10.0.0.2 1;");
+    EXPECT_EQ(told(before, broken, all_net_alert), "net_broken E,10.0.0.2 1;");
+    EXPECT_EQ(told(before, broken, resync_done_alert | failover_alert | net_failure_alert), "");
+    EXPECT_EQ(told(broken, before, resync_done_alert), "net_resync_done E,10.0.0.2 1;");
+    EXPECT_EQ(told(before, lost, net_failure_alert), "net_failure E,10.0.0.3 1;");
+    EXPECT_EQ(told(before, by_hand, net_failure_alert), "");
+    EXPECT_EQ(told(taken, before, failover_alert), "net_failover E 1;");
+    EXPECT_EQ(told(taken, before, net_failure_alert), "");
+    EXPECT_EQ(told(before, taken, all_net_alert), "") << "the source tells";
+    EXPECT_EQ(told(before, broken, lifekeeper_config | shared_volume), "");
 }
 
 TEST(Alerts, NoObjectIsLongerThanAnEventTakes) {

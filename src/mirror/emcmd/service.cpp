@@ -174,6 +174,8 @@ void Service::record_changed(const control::MirrorRecord& before, const control:
     if (before == now) return;
     changed_[now.volume] = modified_ = moment;
     alerts_.send(alerts_of(before, now));
+    if (const auto settings = settings_.get(now.volume))
+        alerts_.send(net_alerts_of(before, now, settings->attributes));
     for (const control::PeerRecord& peer : now.peers) {
         const control::PeerRecord* const old = before.peer(peer.node);
         const bool was = old != nullptr && old->state == MirrorState::resync;
