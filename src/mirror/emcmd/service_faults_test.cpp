@@ -123,7 +123,7 @@ TEST_F(Faults, ANewMirrorIsPendingThenResyncThenMirroringByItself) {
     EXPECT_EQ(seen, " 5 2 1");
 }
 
-// Spec: EMC-261, MOP-105
+// Spec: EMC-079, EMC-261, MOP-105
 TEST_F(Faults, WhichResyncFollowsWhat) {
     ok(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S"});
     EXPECT_EQ(resynced(), kBlocks) << "creation";
@@ -161,6 +161,27 @@ TEST_F(Faults, WhichResyncFollowsWhat) {
         ASSERT_TRUE(pair.until([&] { return left.daemon->host && left.daemon->host->linked(); }));
         EXPECT_EQ(resynced(), lost ? kBlocks : 0U) << "source crash, log lost " << lost;
     }
+    // New addresses, and a reboot before it goes on: the log does not depend on them (docs/decisions.md).
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    ok(left, {".", "CHANGEMIRRORENDPOINTS", "R", "10.0.0.2", "10.0.0.1", "10.0.0.2"});
+    EXPECT_TRUE(pair.write(left, 4, 40));
+    pair.power_off(left);
+    pair.start(left);
+    ASSERT_TRUE(pair.until([&] { return status(left, {".", "CONTINUEMIRROR", "R"}) == 0; }));
+    EXPECT_EQ(resynced(), 1U) << "new addresses and a reboot";
+    // Both sides write apart, and one is given up.
+    pair.cluster.apart = true;
+    cut();
+    EXPECT_TRUE(pair.write(left, 5, 50));
+    ok(right, {".", "SWITCHOVERVOLUME", "R", "-f"});
+    EXPECT_TRUE(pair.write(right, 6, 60));
+    pair.cluster.apart = false;
+    pair.heal();
+    ASSERT_TRUE(pair.until([&] { return pair.peer(left).split_brain && pair.peer(right).split_brain; }));
+    ok(right, {".", "PREPARETOBECOMETARGET", "R"});
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    EXPECT_EQ(resynced(), 2U) << "after a split brain, what either side changed";
+    EXPECT_EQ(right.disk.blocks, left.disk.blocks);
     // Wanted by its parameters.
     EXPECT_EQ(pair.run(left, {"set", "R", "AutoResyncOnContinue=2"}).exit_code, 0);
     ok(left, {".", "PAUSEMIRROR", "R"});
