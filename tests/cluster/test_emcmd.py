@@ -465,6 +465,24 @@ def test_a_file_system_is_checked_while_the_mirror_is_paused_and_the_repair_is_s
     assert not os.path.exists(right.device)
 
 
+# Spec: MOP-216
+def test_a_device_made_above_the_mirror_keeps_it_until_it_is_dropped(lab: EmcmdLab) -> None:
+    """As a snapshot of the kernel's above the volume does."""
+    left, right = lab.left, lab.right
+    above = subprocess.run(["losetup", "--find", "--show", left.device], check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        left.write(80, "kept")
+        assert right.status(".", "SWITCHOVERVOLUME", "E") != 0
+        assert "in use" in right.last.stderr, right.last.stderr
+        assert left.status(".", "LOCKVOLUME", "E") == 33
+        left.write(81, "goes on")
+        assert left.state() == "1 1"
+    finally:
+        subprocess.run(["losetup", "--detach", above], check=True)
+    right.ok(".", "SWITCHOVERVOLUME", "E")
+    assert (left.read(80), left.read(81)) == ("kept", "goes on")
+
+
 def established_on(port: int) -> bool:
     """Whether somebody's connection has this port at its end."""
     lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
