@@ -151,13 +151,14 @@ struct Life : Emcmd {
             case 9:
                 if (!missing.empty()) {
                     Host* const added = missing.front();
+                    std::string wrong = ask(*source, {0}, {"CREATEMIRROR", "R", added->address, "S"});
                     mirrors[added] = {};
                     for (Host* other : targets) {  // each hears of the other from the source
                         types[{added, other}] = type_of(*other);
                         types[{other, added}] = MirrorType::sync;
                     }
                     type_of(*added) = MirrorType::sync;
-                    return ask(*source, {0}, {"CREATEMIRROR", "R", added->address, "S"});
+                    return wrong;
                 }
                 if (mirror.unlocked) return {};
                 mirror.exists = false;
