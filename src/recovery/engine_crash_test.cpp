@@ -238,22 +238,26 @@ TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatAPersonTookDownSinceIsNotStart
     EXPECT_EQ(c.reason("A", "web.0"), "taken out of service on request");
 }
 
-// The daemon of the node that gives it away ends while the target lives. Spec: CLU-107, CLU-132
+// The node that gives it away, or its daemon, ends while the target lives, and is back before it is missed.
+// Spec: CLU-107, CLU-132
 TEST(OwnerRestartedAtEveryStep, OfASwitchoverNothingStaysHalfway) {
-    for (const bool inside : {false, true}) {
-        int step = 0;
-        for (; step < kMostSteps; ++step) {
-            Web c;
-            c.boot_all();
-            const Case how{"A", inside};
-            if (!kill_at(c, step, how, [&] { begin_switchover(c); })) break;
-            c.run(20s);
-            EXPECT_TRUE(whole_somewhere(c))
-                << "killed at script " << step << (inside ? ", inside it: " : ": ") << describe(c);
-            EXPECT_FALSE(c.was_ever_twice());
+    for (const bool reboots : {true, false})
+        for (const bool inside : {false, true}) {
+            int step = 0;
+            for (; step < kMostSteps; ++step) {
+                Web c;
+                c.boot_all();
+                if (!reach(c, step, inside, [&] { begin_switchover(c); })) break;
+                reboots ? c.power_off("A") : c.kill_daemon("A");
+                c.run(100ms);
+                c.boot("A", reboots);
+                c.run(20s);
+                EXPECT_TRUE(whole_somewhere(c)) << (reboots ? "host" : "daemon") << " ended at script "
+                                                << step << (inside ? ", inside it: " : ": ") << describe(c);
+                EXPECT_FALSE(c.was_ever_twice());
+            }
+            EXPECT_EQ(step, 8);
         }
-        EXPECT_EQ(step, 8);
-    }
 }
 
 // Both at once: nobody notices a loss that a takeover would follow. With quorum the target is proven to be

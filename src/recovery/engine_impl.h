@@ -358,6 +358,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     bool looking_again = false;  // look_again() runs
     bool rebooting = false;
     std::set<Tag> kept_running;             // in service when the daemon came back
+    std::set<Tag> had;                      // in service when the host went down
     std::map<Tag, std::uint64_t> episodes;  // failed resources that are being dealt with
     std::uint64_t last_episode = 0;
     std::map<NodeName, int> deciding;          // peers whose takeover is being decided, not yet reserved

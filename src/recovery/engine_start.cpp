@@ -35,6 +35,9 @@ void Engine::Impl::start() {
         changed.reservation = config::Reservation::none;
         changed.reserving_pid = 0;
         if (anew) {
+            if (is_in_service(instance.state) || !taken_for(instance).empty() ||
+                !interrupted_on(instance).empty())
+                had.insert(tag);
             changed.state = config::State::illstate;
             changed.reason = "the engine started";
         } else if (is_in_service(instance.state)) {
@@ -150,7 +153,7 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
         journal(Event::none, "engine", database.self().str(), "nothing is started: " + refused);
         seen = without_peers(std::move(seen));
     }
-    auto planned = plan(seen, InitialiseRequest{});
+    auto planned = plan(seen, InitialiseRequest{.only = {}, .left_out = false, .had = had});
     if (!planned) {
         messages::error("initialisation: {}", planned.error().text);
         journal(Event::none, "engine", database.self().str(),
@@ -163,7 +166,8 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
     for (auto& part : by_hierarchy(seen, *planned)) {
         if (!refused.empty() && !started(part).empty()) continue;
         tags.push_back(own_tag(part, database.self()));
-        Operation operation{"initialisation", InitialiseRequest{tags.back()}};
+        const InitialiseRequest one{.only = tags.back(), .left_out = false, .had = had};
+        Operation operation{"initialisation", one};
         operation.plan = part;
         operation.announced = std::move(part);
         operation.absences = before;
@@ -175,7 +179,8 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
         auto& result = results[i];
         if (result.start.give_back) {
             // A peer that was absent lives and has it: now the rule for that case applies.
-            Operation anew{"initialisation", InitialiseRequest{*result.start.tags.begin()}};
+            const InitialiseRequest one{.only = *result.start.tags.begin(), .left_out = false, .had = had};
+            Operation anew{"initialisation", one};
             anew.absences = before;
             anew.comes_again = true;
             result = co_await operate(std::move(anew));
@@ -208,7 +213,7 @@ runtime::Task<> Engine::Impl::decide_left_out_once() {
     const auto before = absences;
     const ClusterView seen = co_await ask_everyone(NodeName());
     if (stopping || absences != before || !start_refusal().empty()) co_return;
-    const auto planned = plan(seen, InitialiseRequest{.only = {}, .left_out = true});
+    const auto planned = plan(seen, InitialiseRequest{.only = {}, .left_out = true, .had = had});
     if (!planned) {
         messages::error("what the start left out: {}", planned.error().text);
         co_return;
@@ -217,7 +222,7 @@ runtime::Task<> Engine::Impl::decide_left_out_once() {
     announce("what the start left out", *planned);
     std::vector<Operation> operations;
     for (auto& part : by_hierarchy(seen, *planned)) {
-        const InitialiseRequest one{.only = own_tag(part, database.self()), .left_out = true};
+        const InitialiseRequest one{.only = own_tag(part, database.self()), .left_out = true, .had = had};
         Operation operation{"what the start left out", one};
         operation.plan = part;
         operation.announced = std::move(part);

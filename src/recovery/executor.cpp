@@ -168,7 +168,9 @@ runtime::Task<Result<>> Executor::local(Step step, Run run) {
             database_.set_state(step.tag, State::isp, step.why);
             co_return Result<>{};
         case Action::set_osu:
-            database_.set_state(step.tag, State::osu, step.why);
+            database_.set_state(
+                step.tag, State::osu,
+                step.yields_to.empty() ? step.why : std::string(kInterrupted) + step.yields_to.str());
             co_return Result<>{};
         case Action::restore:
             if (instance.state == State::isp && !step.force) co_return Result<>{};

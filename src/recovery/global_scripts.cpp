@@ -114,26 +114,29 @@ runtime::Task<Result<>> GlobalScripts::after_on_peers(std::string action, Argume
     co_return first;
 }
 
-runtime::Task<Result<>> GlobalScripts::repair(std::string action, Arguments arguments) {
+runtime::Task<Result<>> GlobalScripts::repair(std::string action, Arguments arguments, bool on_peers) {
     // Nothing ran before it, so nothing is to follow. Spec: CMD-035.
-    if (!database_.has_flag(global_flag(action)) && owed(action).empty()) co_return Result<>{};
+    const bool nothing_owed = !on_peers || owed(action).empty();
+    if (!database_.has_flag(global_flag(action)) && nothing_owed) co_return Result<>{};
     auto ran = co_await run_post(action, arguments);
     database_.set_flag(global_flag(action), false);
     Result<> first;
     if (!ran) first = fail(ran.error());
+    if (!on_peers) co_return first;
     auto elsewhere = co_await after_on_peers(action, std::move(arguments));
     if (first && !elsewhere) first = fail(elsewhere.error());
     co_return first;
 }
 
-runtime::Task<config::Reply> GlobalScripts::run_command(bool pre, std::string action, Arguments arguments) {
+runtime::Task<config::Reply> GlobalScripts::run_command(bool pre, std::string action, Arguments arguments,
+                                                        bool on_peers) {
     if (auto known = check_action(action); !known) co_return config::failure(known.error());
     if (pre) {
         database_.set_flag(global_flag(action), true);
         auto ran = co_await run_all("pre" + action, std::move(arguments));
         co_return ran ? config::success() : config::failure(ran.error());
     }
-    auto done = co_await repair(action, std::move(arguments));
+    auto done = co_await repair(action, std::move(arguments), on_peers);
     co_return done ? config::success() : config::failure(done.error());
 }
 
@@ -141,7 +144,10 @@ runtime::Task<config::Reply> GlobalScripts::serve_request(NodeName caller, confi
     const auto action = command.get("action");
     const bool before_it = command.get("what") == "before";
     messages::info("{} asks for the {}{} scripts", caller.str(), before_it ? "pre" : "post", action);
-    auto reply = co_await run_command(before_it, action, std::move(command.arguments));
+    // Only this node's own: what it owes to peers is asked for by its next operation. Two nodes that owe each
+    // other would ask in turn for ever.
+    const bool on_peers = false;
+    auto reply = co_await run_command(before_it, action, std::move(command.arguments), on_peers);
     co_return reply;
 }
 
@@ -150,7 +156,8 @@ runtime::Task<config::Reply> GlobalScripts::lcdrecover(config::Command command) 
     if (before_it == command.has("G"))
         co_return config::failure({Code::syntax, "lcdrecover: give one of -g and -G", 0});
     const auto action = command.get(before_it ? "g" : "G");
-    auto reply = co_await run_command(before_it, action, std::move(command.arguments));
+    const bool on_peers = true;
+    auto reply = co_await run_command(before_it, action, std::move(command.arguments), on_peers);
     co_return reply;
 }
 

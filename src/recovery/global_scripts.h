@@ -54,9 +54,11 @@ class GlobalScripts {
   private:
     runtime::Task<Result<bool>> run_all(std::string name, Arguments arguments);
     runtime::Task<Result<bool>> run_post(std::string action, Arguments arguments);
-    runtime::Task<Result<>> repair(std::string action, Arguments arguments);
+    /// `on_peers`: the post-scripts that peers are owed as well.
+    runtime::Task<Result<>> repair(std::string action, Arguments arguments, bool on_peers);
     /// What lcdrecover does, here or asked by a peer.
-    runtime::Task<config::Reply> run_command(bool pre, std::string action, Arguments arguments);
+    runtime::Task<config::Reply> run_command(bool pre, std::string action, Arguments arguments,
+                                             bool on_peers);
     runtime::Task<config::Reply> serve_request(NodeName caller, config::Command command);
     [[nodiscard]] std::vector<NodeName> owed(const std::string& action) const;
 

@@ -109,6 +109,22 @@ TEST(GlobalScripts, AFlagThatNamesAPeerSendsItsPostScriptsThere) {
     EXPECT_FALSE(c.has_flag("B", global_flag("remove")));
 }
 
+// Each names the other, after interruptions on both. A seed found them asking in turn for ever.
+// Spec: CMD-036, CMD-101
+TEST(GlobalScripts, NodesThatOweEachOtherAskOnce) {
+    ScriptedWeb c;
+    c.boot_with_scripts();
+    for (const auto& [node, other] : {std::pair{"A", "B"}, std::pair{"B", "A"}}) {
+        c.host(node).daemon->database->set_flag(global_flag("remove"), true);
+        c.host(node).daemon->database->set_flag(global_flag("remove", NodeName(other)), true);
+    }
+    EXPECT_EQ(c.lcdrecover("A", "G", "remove").exit_code, 0);
+    EXPECT_EQ(c.take_trace(), "A: postremove, B: postremove");
+    EXPECT_FALSE(c.has_flag("A", global_flag("remove", NodeName("B"))));
+    EXPECT_EQ(c.lcdrecover("B", "G", "remove").exit_code, 0);
+    EXPECT_FALSE(c.has_flag("B", global_flag("remove", NodeName("A"))));
+}
+
 // Spec: CMD-036
 TEST(GlobalScripts, WhatAnUnreachablePeerOwesStaysFlagged) {
     ScriptedWeb c;

@@ -65,6 +65,9 @@ struct InitialiseRequest {
     /// Only hierarchies that an earlier one left out because a peer could not be asked (kNotAsked), and of
     /// which nothing is in service here.
     bool left_out = false;
+    /// In service on `self` when its host went down. When another node is bringing it in service at this
+    /// moment, and leaves that undone, it is brought back (kInterrupted).
+    std::set<Tag> had = {};
 };
 /// Everything in service on `self` out of service, whole hierarchies. Spec: CMD-052.
 struct StopRequest {
@@ -136,8 +139,8 @@ struct Step {
     /// instance that may still hold the resource (Spec: CMD-118), a restore that affirms
     /// what kept running while the daemon was away (Spec: CMD-053).
     bool force = false;
-    /// Of a remove on `self`: another node is bringing it in service at this moment, and what that leaves
-    /// undone is brought back (kInterrupted).
+    /// Of remove and set_osu on `self`: another node is bringing it in service at this moment, and what that
+    /// leaves undone is brought back (kInterrupted).
     NodeName yields_to = {};
     friend bool operator==(const Step&, const Step&) = default;
 };

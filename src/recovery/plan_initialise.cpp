@@ -70,22 +70,27 @@ bool is_open(const PlanBuilder& builder, const Hierarchy& found, const Tag& tag)
 
 /// What is undecided becomes OSU. Where a script was interrupted the daemon cannot know what runs: only a
 /// remove, of what needs it first, makes it so.
-void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why) {
+void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why,
+                    const NodeName& yields_to = {}) {
     if (builder.holding(view.self, tag) != Holding::may_hold) {
-        builder.add({view.self, tag, Action::set_osu, why, {}, false});
+        builder.add({view.self, tag, Action::set_osu, why, {}, false, yields_to});
         return;
     }
     for (const auto& member : builder.graph().upward(tag))
         if (builder.state(member) == State::illstate &&
             builder.holding(view.self, member) == Holding::may_hold)
-            builder.remove_one(member, why, true);
+            builder.remove_one(member, why, true, yields_to);
 }
 
-void all_osu(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found, const std::string& why) {
+/// `mover` is bringing those of `had` in service that start by themselves.
+void all_osu(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found, const std::string& why,
+             const NodeName& mover = {}, const std::set<Tag>& had = {}) {
     for (const auto& tag : found.undecided) {
         const auto& instance = builder.own().instances.at(tag);
         const bool said = instance.state == State::osu && instance.reason == why;
-        if (is_open(builder, found, tag) && !said) out_of_service(builder, view, tag, why);
+        const bool yields = had.contains(tag) && instance.init == config::Init::autores_isp;
+        if (is_open(builder, found, tag) && !said)
+            out_of_service(builder, view, tag, why, yields ? mover : NodeName());
     }
 }
 
@@ -178,7 +183,8 @@ Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarc
         for (const auto& tag : found.upwards)
             builder.remove_upward(tag, fmt::format("{} took it over while the daemon was away", holder),
                                   mover);
-        all_osu(builder, view, found, fmt::format("the hierarchy is in service on {}", holder));
+        all_osu(builder, view, found, fmt::format("the hierarchy is in service on {}", holder), mover,
+                request.had);
         return {};
     }
     if (!found.kept.empty()) {

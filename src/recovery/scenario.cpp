@@ -161,8 +161,13 @@ class Loader {
 Request parse_request(const std::string& line) {
     auto words = text::words(line);
     const auto verb = words.empty() ? std::string() : words.front();
-    if (verb == "initialise") return InitialiseRequest{};
-    if (verb == "initialise-left-out") return InitialiseRequest{.only = {}, .left_out = true};
+    if (verb == "initialise") {  // "initialise had TAG ..."
+        InitialiseRequest request;
+        for (std::size_t i = 2; i < words.size(); ++i)
+            request.had.insert(Tag(words[i]));
+        return request;
+    }
+    if (verb == "initialise-left-out") return InitialiseRequest{.only = {}, .left_out = true, .had = {}};
     if (verb == "stop") return StopRequest{{}};
     if (verb == "switchback")
         return SwitchbackRequest{words.size() > 1 ? NodeName(words[1]) : NodeName(), {}};
