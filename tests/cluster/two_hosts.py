@@ -18,6 +18,7 @@ from lab import build_directory
 PROGRAMS = build_directory() / "bin"
 SIZE = 8 << 20
 BLOCK = 4096
+START_LIMIT = 120 if "UNDERSTUDY_VM" in os.environ else 30  # seconds; emulated machines are slow
 
 
 def wait_until(condition: Callable[[], object], what: str, limit: float = 30) -> object:
@@ -57,7 +58,7 @@ class Host:
             self.process = subprocess.Popen(
                 [PROGRAMS / "mirrord", "--root", str(self.root), "--listen", self.address, "--foreground"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        wait_until(lambda: self.command("status", code=None).returncode == 0, f"mirrord of {self.name} answers")
+        wait_until(lambda: self.command("status", code=None).returncode == 0, f"mirrord of {self.name} answers", START_LIMIT)
 
     def end(self, how: signal.Signals) -> None:
         if self.process is None:

@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = PROJECT / "build" / "vm"
-PACKAGES = CACHE / "packages"  # filled by packaging/dependencies
+# Filled by packaging/dependencies; UNDERSTUDY_VM_KERNEL: a directory into which another kernel's package was unpacked.
+KERNEL = pathlib.Path(os.environ.get("UNDERSTUDY_VM_KERNEL", CACHE / "packages" / "linux"))
 QEMU = "qemu-system-x86_64"
 BUSYBOX = "/bin/busybox"
-NICE = 10
 BOOT_LIMIT = 120  # seconds until the script starts
+LOADED = 3  # limits are so much longer for a machine that gets little of its host's processors
 # What the initramfs loads to reach the host's root; everything else is loaded from there.
 BOOT_MODULES = ("9pnet_virtio", "9p", "overlay", "virtio_blk", "virtio-rng")
 
@@ -64,25 +65,25 @@ def why_not() -> str:
     """Empty when machines can be started here."""
     if shutil.which(QEMU) is None:
         return f"{QEMU} is not installed; packaging/dependencies vm"
-    if not os.path.exists(BUSYBOX) or not list(PACKAGES.glob("linux/boot/vmlinuz-*")):
+    if not os.path.exists(BUSYBOX) or not list(KERNEL.glob("boot/vmlinuz-*")):
         return "the machine's kernel is missing; packaging/dependencies vm"
     return "" if os.geteuid() == 0 else "needs root: the machine reads the host's files"
 
 
 def kernel() -> tuple[pathlib.Path, str]:
-    image = sorted(PACKAGES.glob("linux/boot/vmlinuz-*"))[-1]
+    image = sorted(KERNEL.glob("boot/vmlinuz-*"))[-1]
     return image, image.name.removeprefix("vmlinuz-")
 
 
 def modules() -> pathlib.Path:
-    return PACKAGES / "linux" / "lib" / "modules"
+    return next(place for place in (KERNEL / "lib/modules", KERNEL / "usr/lib/modules") if place.is_dir())
 
 
 def load_order(release: str) -> list[pathlib.Path]:
     """Files of BOOT_MODULES and of what they need, dependencies first."""
     base = modules() / release
     if not (base / "modules.dep.bin").exists():
-        subprocess.run(["depmod", "-b", str(PACKAGES / "linux"), release], check=True)
+        subprocess.run(["depmod", "-b", str(modules().parents[1]), release], check=True)
     needs: dict[str, list[str]] = {}
     for line in (base / "modules.dep").read_text().splitlines():
         module, _, rest = line.partition(":")
@@ -159,7 +160,7 @@ class Machine:
         start = self.directory / "start"
         start.write_text(START.replace("@modules@", str(modules())).replace("@project@", str(PROJECT)).replace("@name@", self.name))
         start.chmod(0o755)
-        words = ["nice", "-n", str(NICE), QEMU, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.processors),
+        words = [QEMU, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.processors),
                  "-m", f"{self.memory_mib}M", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
                  "-kernel", str(kernel()[0]), "-initrd", str(initramfs(self.directory)),
                  "-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable",
@@ -181,13 +182,25 @@ class Machine:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def processor_time(self) -> float:
+        """Seconds that the emulator has had."""
+        assert self.process is not None
+        try:
+            words = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            return 0
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
     def wait_until(self, condition: Callable[[], bool], limit: float) -> bool:
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
+        """False after `limit` seconds; after LOADED times as many when the emulator had less than half of one processor."""
+        begin, used = time.monotonic(), self.processor_time()
+        while (passed := time.monotonic() - begin) < limit * LOADED:
             if condition():
                 return True
             if not self.running():
                 return condition()
+            if passed > limit and self.processor_time() - used > passed / 2:
+                return False
             time.sleep(0.1)
         return False
 
