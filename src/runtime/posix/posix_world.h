@@ -17,6 +17,8 @@ struct CredentialPaths {
     std::string private_key;
     /// Nodes that are refused (removed_nodes.h); empty: the program judges them itself.
     std::string removed = {};
+    /// Certificates of the CAs that issue the certificates of those who may connect; empty: `ca_certificate`.
+    std::string clients = {};
 };
 
 class PosixWorld {

@@ -197,6 +197,14 @@ Result<> check_own(const CredentialPaths& paths, X509* certificate, EVP_PKEY* ke
                 paths.ca_certificate, X509_verify_cert_error_string(reason));
 }
 
+Result<> trust(X509_STORE* store, const std::vector<Owned<X509>>& cas, const std::string& file) {
+    if (cas.empty()) return fail(Code::failure, "{} holds no certificate in PEM form", file);
+    for (const auto& ca : cas)
+        if (store == nullptr || X509_STORE_add_cert(store, ca.get()) != 1)
+            return fail(Code::failure, "cannot use the CA {}: {}", file, last_openssl_error());
+    return {};
+}
+
 }  // namespace
 
 Result<> TlsCredentials::read_removed() {
@@ -242,7 +250,6 @@ Result<> TlsCredentials::read_and_check() {
     const auto own = parse_certificates(pem[1]);
     const auto key_text = memory(pem[2]);
     const Owned<EVP_PKEY> key(PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr));
-    if (cas.empty()) return fail(Code::failure, "{} holds no certificate in PEM form", paths_.ca_certificate);
     if (own.empty()) return fail(Code::failure, "{} holds no certificate in PEM form", paths_.certificate);
     if (!key) {
         ERR_clear_error();
@@ -252,12 +259,16 @@ Result<> TlsCredentials::read_and_check() {
     auto fresh = std::make_unique<Loaded>();
     UNDERSTUDY_TRY(fresh->cluster, make_context(SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT));
     UNDERSTUDY_TRY(fresh->enrolment_server, make_context(SSL_VERIFY_NONE));
-    X509_STORE* trusted = SSL_CTX_get_cert_store(fresh->cluster.get());
-    for (const auto& ca : cas)
-        if (X509_STORE_add_cert(trusted, ca.get()) != 1)
-            return fail(Code::failure, "cannot use the CA {}: {}", paths_.ca_certificate,
-                        last_openssl_error());
-    UNDERSTUDY_CHECK(check_own(paths_, own.front().get(), key.get(), trusted));
+    const Owned<X509_STORE> issuers(X509_STORE_new());
+    UNDERSTUDY_CHECK(trust(issuers.get(), cas, paths_.ca_certificate));
+    UNDERSTUDY_CHECK(check_own(paths_, own.front().get(), key.get(), issuers.get()));
+    X509_STORE* peers = SSL_CTX_get_cert_store(fresh->cluster.get());
+    if (paths_.clients.empty()) {
+        UNDERSTUDY_CHECK(trust(peers, cas, paths_.ca_certificate));
+    } else {
+        UNDERSTUDY_TRY(const auto text, files_.read(paths_.clients));
+        UNDERSTUDY_CHECK(trust(peers, parse_certificates(text), paths_.clients));
+    }
     UNDERSTUDY_CHECK(show(fresh->cluster.get(), own.front().get(), key.get(), cas));
     UNDERSTUDY_CHECK(show(fresh->enrolment_server.get(), own.front().get(), key.get(), cas));
     loaded_ = std::move(fresh);
@@ -287,7 +298,7 @@ Result<std::unique_ptr<TlsSession>> TlsCredentials::session(int fd, Security sec
     out->security = security;
     out->pinned_ca = text::lower(pinned_ca);
     out->removed = removed_;
-    if (!out->ssl || SSL_set_fd(out->ssl.get(), fd) != 1)
+    if (!out->ssl || (fd != kNoSocket && SSL_set_fd(out->ssl.get(), fd) != 1))
         return fail(Code::failure, "cannot set up TLS: {}", last_openssl_error());
     SSL_set_app_data(out->ssl.get(), out.get());
     if (is_server)

@@ -39,6 +39,8 @@ struct TlsSession {
     std::shared_ptr<const RemovedNodes> removed;  // null: not judged here
 };
 
+inline constexpr int kNoSocket = -1;
+
 class TlsCredentials {
   public:
     TlsCredentials(CredentialPaths paths, const Files& files);
@@ -46,12 +48,12 @@ class TlsCredentials {
     TlsCredentials& operator=(const TlsCredentials&) = delete;
     ~TlsCredentials();
 
-    /// Reads the three files. When none is there the node has no credentials from now on and the error says
+    /// Reads the files. When none is there the node has no credentials from now on and the error says
     /// so; with any other error the credentials in use stay.
     Result<> load();
     /// Whether a session could be made; the error says what to do.
     [[nodiscard]] Result<> usable(Security security, bool is_server) const;
-    /// A session on the connected, non-blocking socket `fd`.
+    /// A session on the connected, non-blocking socket `fd`; kNoSocket: the caller gives it its BIOs.
     [[nodiscard]] Result<std::unique_ptr<TlsSession>> session(int fd, Security security, bool is_server,
                                                               std::string pinned_ca) const;
 
