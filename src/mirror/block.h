@@ -25,6 +25,12 @@ struct BlockRequest {
     BlockRequest* next = nullptr;                   // for the holder's queues
 };
 
+/// What there is at one place of a backend.
+struct BlockExtent {
+    std::uint64_t length = 0;  // bytes from there on that are alike, as far as was asked
+    bool hole = false;         // nothing is stored, and it reads as zeroes; false: data, or not known
+};
+
 /// Something that serves block requests: a raw file or device, or a mirrored volume.
 class BlockBackend {
   public:
@@ -33,6 +39,12 @@ class BlockBackend {
     [[nodiscard]] virtual std::uint32_t sector_size() const = 0;  // logical block, bytes
     /// Whether discards give space back. What was discarded then reads as zeroes.
     [[nodiscard]] virtual bool punches() const { return false; }
+    /// At `offset`, of at most `length` bytes, both within the size; at least one byte. What was written and
+    /// has completed counts. Quick: it may be asked on the reactor's thread.
+    [[nodiscard]] virtual BlockExtent extent_at(std::uint64_t offset, std::uint64_t length) const {
+        (void)offset;
+        return {length, false};
+    }
     /// Takes the request; completion through request.done. Out-of-range requests complete with -EINVAL.
     virtual void submit(BlockRequest& request) = 0;
 };

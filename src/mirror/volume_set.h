@@ -53,6 +53,9 @@ class VolumeSet : public BlockBackend {
     [[nodiscard]] std::uint64_t size() const override { return device_.backend->size(); }
     [[nodiscard]] std::uint32_t sector_size() const override { return device_.backend->sector_size(); }
     [[nodiscard]] bool punches() const override { return device_.punches; }
+    [[nodiscard]] BlockExtent extent_at(std::uint64_t offset, std::uint64_t length) const override {
+        return device_.backend->extent_at(offset, length);
+    }
     void submit(BlockRequest& request) override;
 
   private:

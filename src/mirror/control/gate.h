@@ -32,6 +32,10 @@ class Gate : public BlockBackend {
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] std::uint32_t sector_size() const override { return below_.sector_size(); }
     [[nodiscard]] bool punches() const override { return below_.punches(); }
+    /// As far as reads would pass.
+    [[nodiscard]] BlockExtent extent_at(std::uint64_t offset, std::uint64_t length) const override {
+        return mode_ == GateMode::hold_all ? BlockExtent{length, false} : below_.extent_at(offset, length);
+    }
     void submit(BlockRequest& request) override;
 
     /// What is behind it is of another size now. Held requests behind its end fail when they are let go.

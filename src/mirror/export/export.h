@@ -14,11 +14,13 @@
 #include "base/types.h"
 #include "mirror/block.h"
 #include "mirror/io/reactor.h"
+#include "runtime/posix/tls_server.h"
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -159,6 +161,20 @@ void make_ublk_export(Reactor& reactor, BlockBackend* backend, UblkOptions optio
 /// milliseconds.
 Result<std::vector<VolumeId>> kept_ublk_exports(const std::string& device_directory);
 
+/// The server's side of a TLS connection, made for one client. Error: there are no credentials.
+using NbdTls = std::function<Result<std::unique_ptr<runtime::TlsPipe>>()>;
+
+/// Where an NBD server is reached besides, from other hosts.
+struct NbdTcpOptions {
+    std::string address;  // numeric, IPv4 or IPv6; need not be this host's yet
+    std::uint16_t port = 10809;
+    bool plain = false;  // clients without TLS are served as well: whoever reaches the port has the volume
+    NbdTls begin_tls;    // called on the reactor's thread
+    std::uint32_t max_connections = 16;
+    /// Clients that were refused, and whether nobody can connect; on the reactor's thread.
+    std::function<void(std::string)> report;
+};
+
 struct NbdOptions {
     VolumeId volume;          // the export's name; the empty name means it too
     std::string socket_path;  // unix socket, made with mode 0600; a stale one is replaced
@@ -166,6 +182,7 @@ struct NbdOptions {
     std::uint32_t max_connections = 16;
     std::uint32_t slots_per_connection = 32;
     std::uint32_t max_request = 1 << 20;  // bytes, payload of one command; memory is taken per connection
+    std::optional<NbdTcpOptions> tcp;  // what goes wrong with it is reported; the socket serves all the same
 };
 
 void make_nbd_export(Reactor& reactor, BlockBackend& backend, NbdOptions options, ExportReady ready);

@@ -1,9 +1,9 @@
 #include "mirror/export/nbd_connection.h"
 
-#include "mirror/export/descriptor.h"
+#include "mirror/export/nbd_extents.h"
+#include "mirror/export/nbd_stream.h"
 
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -28,45 +28,29 @@ constexpr std::size_t kMaxGreeting =
 constexpr auto kNegotiationLimit = std::chrono::seconds(10);
 constexpr auto kLingerLimit = std::chrono::seconds(10);
 
-class Connection final : public NbdConnection {
+class Connection final : public NbdConnection, private NbdStream::User {
   public:
-    Connection(Reactor& reactor, RequestGate& gate, int socket, ExportInfo info, std::uint32_t slots,
+    Connection(Reactor& reactor, RequestGate& gate, int socket, ExportInfo info, NbdTerms terms,
                ExportStatistics& statistics, std::function<void()> gone)
         : reactor_(reactor),
           gate_(gate),
-          socket_(socket),
+          stream_(reactor, socket, *this),
           info_(std::move(info)),
+          terms_(std::move(terms)),
           statistics_(statistics),
           gone_(std::move(gone)),
-          negotiation_(info_),
+          negotiation_(info_, terms_.tls),
           buffer_(kReceiveBuffer) {
-        arena_size_ = std::size_t{slots} * info_.max_request;
-        void* at = mmap(nullptr, arena_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (at != MAP_FAILED) arena_ = static_cast<std::byte*>(at);
-        slots_.resize(arena_ != nullptr ? slots : 0);
-        for (std::size_t i = 0; i < slots_.size(); ++i) {
-            auto& slot = slots_[i];
-            slot.request.owner = &slot;
-            slot.connection = this;
-            slot.data = arena_ + i * info_.max_request;
-            slot.request.done = [](BlockRequest& request) {
-                auto& done = *static_cast<Slot*>(request.owner);
-                done.connection->served(done);
-            };
-            free_.push_back(&slot);
-        }
-        for (auto* op : {&receive_, &send_, &timer_})
-            op->owner = this;
-        receive_.done = [](IoOperation& op, int result) { self(op).received(result); };
-        send_.done = [](IoOperation& op, int result) { self(op).sent(result); };
-        timer_.done = [](IoOperation& op, int result) { self(op).timed_out(result); };
+        timer_.owner = this;
+        timer_.done = [](IoOperation& op, int result) {
+            static_cast<Connection*>(op.owner)->timed_out(result);
+        };
     }
     ~Connection() override {
         if (arena_ != nullptr) munmap(arena_, arena_size_);
     }
 
     void begin() {
-        if (arena_ == nullptr) return end();
         reactor_.timeout(timer_, kNegotiationLimit);
         outgoing_ = Negotiation::greeting();
         send_more();
@@ -84,6 +68,7 @@ class Connection final : public NbdConnection {
         bool flush_after = false;      // FUA of a command that has none in the backend
         std::uint32_t reply_data = 0;  // bytes that were read
         bool whole = false;            // a read that must not be answered in pieces
+        std::vector<Extent> extents;   // the answer to a block_status
         std::vector<std::byte> headers;
         /// What goes out: of the headers the one that is next, then so many bytes of data.
         struct Part {
@@ -93,17 +78,36 @@ class Connection final : public NbdConnection {
         std::vector<Part> parts;
     };
 
-    static Connection& self(IoOperation& op) { return *static_cast<Connection*>(op.owner); }
+    /// Not earlier: a stranger gets no memory.
+    bool take_memory() {
+        arena_size_ = std::size_t{terms_.slots} * info_.max_request;
+        void* at = mmap(nullptr, arena_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (at == MAP_FAILED) return false;
+        arena_ = static_cast<std::byte*>(at);
+        slots_.resize(terms_.slots);
+        for (std::size_t i = 0; i < slots_.size(); ++i) {
+            auto& slot = slots_[i];
+            slot.request.owner = &slot;
+            slot.connection = this;
+            slot.data = arena_ + i * info_.max_request;
+            slot.request.done = [](BlockRequest& request) {
+                auto& done = *static_cast<Slot*>(request.owner);
+                done.connection->served(done);
+            };
+            free_.push_back(&slot);
+        }
+        return true;
+    }
 
     // --- receiving
 
     /// One receive at a time: into the buffer, or the rest of a large payload straight to its place.
     void receive_more() {
-        if (receive_.in_flight || ending_) return;
+        if (stream_.receiving() || ending_) return;
         straight_ = payload_of_ != nullptr;
         if (straight_) {
             const std::uint32_t left = payload_of_->request.length - payload_of_->received;
-            reactor_.recv(receive_, socket_.get(), {payload_of_->data + payload_of_->received, left});
+            stream_.receive({payload_of_->data + payload_of_->received, left});
             return;
         }
         if (start_ > 0) {
@@ -112,11 +116,10 @@ class Connection final : public NbdConnection {
             start_ = 0;
         }
         // Full: complete requests wait for a free slot.
-        if (filled_ < buffer_.size())
-            reactor_.recv(receive_, socket_.get(), std::span(buffer_).subspan(filled_));
+        if (filled_ < buffer_.size()) stream_.receive(std::span(buffer_).subspan(filled_));
     }
 
-    void received(int result) {
+    void received(int result) override {
         if (result == -EINTR || result == -EAGAIN) return receive_more();
         if (result <= 0) return end();
         if (straight_)
@@ -129,11 +132,13 @@ class Connection final : public NbdConnection {
     /// Takes from the buffer what can be taken, then asks for more.
     void work() {
         if (negotiation_.status() == Negotiation::Status::more) negotiate();
+        if (negotiation_.status() == Negotiation::Status::start_tls) return start_tls();
         if (negotiation_.status() == Negotiation::Status::transmission)
             while (!ending_ && take_payload() && !free_.empty() && filled_ - start_ >= kRequestSize)
                 if (!take_request()) return end();
         if (ending_) return leave();
-        if (payload_of_ != nullptr || !free_.empty()) receive_more();
+        const bool negotiating = negotiation_.status() != Negotiation::Status::transmission;
+        if (negotiating || payload_of_ != nullptr || !free_.empty()) receive_more();
     }
 
     void negotiate() {
@@ -146,7 +151,31 @@ class Connection final : public NbdConnection {
             if (outgoing_.empty()) return end();
             end_after_sending_ = true;
         }
-        if (negotiation_.status() == Negotiation::Status::transmission) reactor_.cancel(timer_);
+        if (negotiation_.status() != Negotiation::Status::transmission) return;
+        reactor_.cancel(timer_);
+        if (!take_memory()) end();
+    }
+
+    /// Once its consent is sent. The client must have waited for that: what stands behind its wish did not
+    /// come through TLS, and anybody may have put it there.
+    void start_tls() {
+        if (ending_) return leave();
+        if (stream_.sending() || !outgoing_.empty()) return;
+        if (start_ != filled_) return refuse("it sent more before TLS had begun");
+        auto tls = terms_.begin_tls();
+        if (!tls) return refuse(tls.error().text);
+        stream_.secure(std::move(*tls));
+    }
+    void secured(std::string why_not) override {
+        if (ending_) return leave();
+        if (!why_not.empty()) return refuse(std::move(why_not));
+        negotiation_.secured();
+        start_ = filled_ = 0;
+        receive_more();
+    }
+    void refuse(std::string why) {
+        if (terms_.refused) terms_.refused(std::move(why));
+        end();
     }
 
     /// Guards the negotiation, and later the sending of last answers to a client that may not read them.
@@ -165,7 +194,7 @@ class Connection final : public NbdConnection {
         const auto request =
             parse_request(std::span<const std::byte, kRequestSize>(buffer_.data() + start_, kRequestSize));
         if (!request) return false;
-        const int error = check(*request, info_, negotiation_.structured());
+        const int error = check(*request, info_, negotiation_.structured(), negotiation_.allocation());
         const bool has_payload = request->command == Command::write;
         // The payload of a write that is refused would have to be read and thrown away; its size is not even
         // trustworthy when it is above the limit.
@@ -186,7 +215,14 @@ class Connection final : public NbdConnection {
         slot.request.length = request->length;
         slot.request.data = slot.data;
         slot.request.result = -error;
+        slot.extents.clear();
         switch (request->command) {
+            case Command::block_status:
+                slot.request.op = BlockOp::read;
+                slot.whole = false;
+                if (error == 0) slot.extents = extents_of(*request, info_.sector_size, gate_);
+                answer(slot);
+                return true;
             case Command::read:
                 slot.request.op = BlockOp::read;
                 break;
@@ -266,6 +302,11 @@ class Connection final : public NbdConnection {
             slot.parts.push_back({kSimpleReplySize, 0, slot.reply_data});
             return;
         }
+        if (!slot.extents.empty()) {
+            append_status_chunk(slot.headers, slot.cookie, slot.extents);
+            slot.parts.push_back({slot.headers.size(), 0, 0});
+            return;
+        }
         if (error != 0) {
             append_error_chunk(slot.headers, slot.cookie, error);
             slot.parts.push_back({slot.headers.size(), 0, 0});
@@ -297,7 +338,7 @@ class Connection final : public NbdConnection {
 
     /// Sends what is left of the negotiation, then as many replies as fit into one call.
     void send_more() {
-        if (send_.in_flight || broken_) return;
+        if (stream_.sending() || broken_) return;
         vectors_.clear();
         sending_ = 0;
         if (!outgoing_.empty()) {
@@ -320,12 +361,9 @@ class Connection final : public NbdConnection {
         first_vector_ = 0;
         send_rest();
     }
-    void send_rest() {
-        reactor_.sendv(send_, socket_.get(), vectors_.data() + first_vector_,
-                       static_cast<unsigned>(vectors_.size() - first_vector_));
-    }
+    void send_rest() { stream_.send(vectors_.data() + first_vector_, vectors_.size() - first_vector_); }
 
-    void sent(int result) {
+    void sent(int result) override {
         if (result == -EINTR || result == -EAGAIN) return send_rest();
         if (result < 0) {
             break_off();
@@ -345,7 +383,7 @@ class Connection final : public NbdConnection {
         sending_ = 0;
         sending_text_.clear();
         send_more();
-        if (end_after_sending_ && !send_.in_flight) end();
+        if (end_after_sending_ && !stream_.sending()) end();
         if (ending_) return leave();
         work();
     }
@@ -356,7 +394,7 @@ class Connection final : public NbdConnection {
     void end() {
         if (!ending_) {
             ending_ = true;
-            reactor_.cancel(receive_);
+            stream_.cancel_receive();
             if (timer_.in_flight)
                 reactor_.cancel(timer_);  // its callback starts the next
             else
@@ -370,15 +408,14 @@ class Connection final : public NbdConnection {
         ending_ = true;
         free_.insert(free_.end(), replies_.begin(), replies_.end());
         replies_.clear();
-        shutdown(socket_.get(), SHUT_RDWR);
-        reactor_.cancel(receive_);
+        stream_.shut_down();
         reactor_.cancel(timer_);
     }
 
     void leave() {
         if (!ending_ || !gone_) return;
-        const bool answering = send_.in_flight || (!broken_ && !replies_.empty());
-        if (in_backend_ > 0 || answering || receive_.in_flight) return;
+        const bool answering = stream_.sending() || (!broken_ && !replies_.empty());
+        if (in_backend_ > 0 || answering || stream_.receiving()) return;
         broken_ = true;  // nothing is left to be sent, and the timer must not start again
         if (timer_.in_flight) return reactor_.cancel(timer_);
         reactor_.post(std::exchange(gone_, {}));
@@ -386,13 +423,14 @@ class Connection final : public NbdConnection {
 
     Reactor& reactor_;
     RequestGate& gate_;
-    Descriptor socket_;
+    NbdStream stream_;
     const ExportInfo info_;
+    const NbdTerms terms_;
     ExportStatistics& statistics_;
     std::function<void()> gone_;
     Negotiation negotiation_;
 
-    IoOperation receive_, send_, timer_;
+    IoOperation timer_;
     std::vector<std::byte> buffer_;
     std::size_t start_ = 0, filled_ = 0;  // of what is in the buffer and not taken
     Slot* payload_of_ = nullptr;          // the write whose payload is being received
@@ -418,11 +456,11 @@ class Connection final : public NbdConnection {
 }  // namespace
 
 std::unique_ptr<NbdConnection> NbdConnection::start(Reactor& reactor, RequestGate& gate, int socket,
-                                                    ExportInfo info, std::uint32_t slots,
+                                                    ExportInfo info, NbdTerms terms,
                                                     ExportStatistics& statistics,
                                                     std::function<void()> gone) {
-    auto connection = std::make_unique<Connection>(reactor, gate, socket, std::move(info), slots, statistics,
-                                                   std::move(gone));
+    auto connection = std::make_unique<Connection>(reactor, gate, socket, std::move(info), std::move(terms),
+                                                   statistics, std::move(gone));
     connection->begin();
     return connection;
 }

@@ -6,6 +6,7 @@
 #include "mirror/export/nbd_protocol.h"
 #include "mirror/export/request_gate.h"
 #include "mirror/io/reactor.h"
+#include "runtime/posix/tls_server.h"
 
 #include <cstdint>
 #include <functional>
@@ -13,12 +14,20 @@
 
 namespace understudy::mirror {
 
+/// What a client gets, by the way in which it came.
+struct NbdTerms {
+    nbd::Negotiation::Tls tls = nbd::Negotiation::Tls::none;
+    NbdTls begin_tls = {};                     // unless `tls` is none
+    std::function<void(std::string)> refused;  // why; may be empty
+    std::uint32_t slots = 32;
+};
+
 class NbdConnection {
   public:
     /// Takes the socket. `gone` is called once, when nothing of the connection is in flight any more; the
     /// connection may be destroyed after it, not inside it.
     static std::unique_ptr<NbdConnection> start(Reactor& reactor, RequestGate& gate, int socket,
-                                                nbd::ExportInfo info, std::uint32_t slots,
+                                                nbd::ExportInfo info, NbdTerms terms,
                                                 ExportStatistics& statistics, std::function<void()> gone);
     virtual ~NbdConnection() = default;
     /// Ends it: what the backend has is still answered, nothing new is read.

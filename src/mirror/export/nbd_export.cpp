@@ -6,6 +6,9 @@
 #include "mirror/export/nbd_protocol.h"
 #include "mirror/export/request_gate.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -21,21 +24,35 @@ namespace understudy::mirror {
 namespace {
 
 constexpr int kBacklog = 16;
-constexpr auto kAcceptRetry = std::chrono::milliseconds(100);  // out of descriptors
+// A client's host that is gone is noticed after about this time, and its connection is given up.
+constexpr int kKeepIdle = 30, kKeepInterval = 10, kKeepCount = 3;  // seconds, seconds, probes
+constexpr auto kAcceptRetry = std::chrono::milliseconds(100);      // out of descriptors
 
 class NbdExport final : public Export {
   public:
-    NbdExport(Reactor& reactor, BlockBackend& backend, NbdOptions options, Descriptor listener)
-        : reactor_(reactor), options_(std::move(options)), gate_(reactor), listener_(std::move(listener)) {
+    NbdExport(Reactor& reactor, BlockBackend& backend, NbdOptions options, Descriptor listener,
+              Descriptor tcp_listener)
+        : reactor_(reactor), options_(std::move(options)), gate_(reactor) {
+        local_.most = options_.max_connections;
+        local_.listener = std::move(listener);
+        remote_.most = options_.tcp ? options_.tcp->max_connections : 0;
+        remote_.listener = std::move(tcp_listener);
         info_ = {options_.volume.str(), backend.size(), backend.sector_size(), options_.max_request,
                  options_.read_only};
         gate_.serve(backend);
-        accept_.owner = retry_.owner = this;
-        accept_.done = [](IoOperation& op, int result) {
-            static_cast<NbdExport*>(op.owner)->accepted(result);
-        };
-        retry_.done = [](IoOperation& op, int) { static_cast<NbdExport*>(op.owner)->accept_more(); };
-        accept_more();
+        for (Door* door : {&local_, &remote_}) {
+            door->of = this;
+            door->accept.owner = door->retry.owner = door;
+            door->accept.done = [](IoOperation& op, int result) {
+                auto& at = *static_cast<Door*>(op.owner);
+                at.of->accepted(at, result);
+            };
+            door->retry.done = [](IoOperation& op, int) {
+                auto& at = *static_cast<Door*>(op.owner);
+                at.of->accept_more(at);
+            };
+            accept_more(*door);
+        }
     }
     ~NbdExport() override {
         if (!released_) unlink(options_.socket_path.c_str());
@@ -90,42 +107,93 @@ class NbdExport final : public Export {
     }
 
   private:
-    void accept_more() {
+    /// Clients of one never keep those of the other out.
+    struct Door {
+        NbdExport* of = nullptr;
+        Descriptor listener;  // may be none
+        IoOperation accept, retry;
+        std::size_t most = 0, here = 0;  // connections
+    };
+
+    void accept_more(Door& door) {
         if (closing_) return finish_closing();
-        if (accept_.in_flight || retry_.in_flight || connections_.size() >= options_.max_connections) return;
-        reactor_.accept(accept_, listener_.get());
+        if (!door.listener.valid() || door.accept.in_flight || door.retry.in_flight || door.here >= door.most)
+            return;
+        reactor_.accept(door.accept, door.listener.get());
     }
 
-    void accepted(int result) {
+    void accepted(Door& door, int result) {
         if (closing_) {
             if (result >= 0) ::close(result);
             return finish_closing();
         }
         if (result < 0) {
             if (result == -EMFILE || result == -ENFILE || result == -ENOMEM || result == -ENOBUFS)
-                return reactor_.timeout(retry_, kAcceptRetry);
-            return accept_more();
+                return reactor_.timeout(door.retry, kAcceptRetry);
+            return accept_more(door);
         }
         const std::uint64_t id = next_id_++;
-        connections_[id] = NbdConnection::start(reactor_, gate_, result, info_, options_.slots_per_connection,
-                                                statistics_, [this, id] {
+        ++door.here;
+        connections_[id] = NbdConnection::start(reactor_, gate_, result, info_, terms_of(door, result),
+                                                statistics_, [this, id, &door] {
                                                     connections_.erase(id);
-                                                    accept_more();
+                                                    --door.here;
+                                                    accept_more(door);
                                                 });
-        accept_more();
+        accept_more(door);
+    }
+
+    NbdTerms terms_of(const Door& door, int socket) {
+        NbdTerms terms;
+        terms.slots = options_.slots_per_connection;
+        if (&door == &local_) return terms;
+        const NbdTcpOptions& tcp = *options_.tcp;
+        prepare_client(socket);
+        terms.tls = tcp.plain ? nbd::Negotiation::Tls::offered : nbd::Negotiation::Tls::required;
+        terms.begin_tls = tcp.begin_tls;
+        terms.refused = [report = tcp.report, name = info_.name, peer = peer_of(socket)](std::string why) {
+            report(fmt::format("volume {}: NBD client {} is refused: {}", name, peer, why));
+        };
+        return terms;
+    }
+    /// An answer is sent when it is ready.
+    static void prepare_client(int socket) {
+        const auto set = [socket](int level, int option, int value) {
+            setsockopt(socket, level, option, &value, sizeof value);
+        };
+        set(IPPROTO_TCP, TCP_NODELAY, 1);
+        set(SOL_SOCKET, SO_KEEPALIVE, 1);
+        set(IPPROTO_TCP, TCP_KEEPIDLE, kKeepIdle);
+        set(IPPROTO_TCP, TCP_KEEPINTVL, kKeepInterval);
+        set(IPPROTO_TCP, TCP_KEEPCNT, kKeepCount);
+    }
+    static std::string peer_of(int socket) {
+        sockaddr_storage address{};
+        socklen_t size = sizeof address;
+        char text[INET6_ADDRSTRLEN] = "?";
+        if (getpeername(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return text;
+        if (address.ss_family == AF_INET)
+            inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(&address)->sin_addr, text, sizeof text);
+        else
+            inet_ntop(AF_INET6, &reinterpret_cast<sockaddr_in6*>(&address)->sin6_addr, text, sizeof text);
+        return text;
     }
 
     void close_all(std::function<void()> done) {
         closing_ = true;
         closed_ = std::move(done);
-        reactor_.cancel(accept_);
-        reactor_.cancel(retry_);
+        for (Door* door : {&local_, &remote_}) {
+            reactor_.cancel(door->accept);
+            reactor_.cancel(door->retry);
+        }
         for (auto& [id, connection] : connections_)
             connection->close();
         finish_closing();
     }
     void finish_closing() {
-        if (!closed_ || !connections_.empty() || accept_.in_flight || retry_.in_flight) return;
+        if (!closed_ || !connections_.empty()) return;
+        for (const Door* door : {&local_, &remote_})
+            if (door->accept.in_flight || door->retry.in_flight) return;
         gate_.close(std::exchange(closed_, {}));
     }
 
@@ -133,8 +201,7 @@ class NbdExport final : public Export {
     NbdOptions options_;
     nbd::ExportInfo info_;
     RequestGate gate_;
-    Descriptor listener_;
-    IoOperation accept_, retry_;
+    Door local_, remote_;
     std::map<std::uint64_t, std::unique_ptr<NbdConnection>> connections_;
     std::uint64_t next_id_ = 0;
     ExportStatistics statistics_;
@@ -168,6 +235,38 @@ Result<Descriptor> listen_at(const std::string& path) {
     return listener;
 }
 
+Result<Descriptor> listen_at(const NbdTcpOptions& tcp) {
+    sockaddr_storage address{};
+    auto& four = reinterpret_cast<sockaddr_in&>(address);
+    auto& six = reinterpret_cast<sockaddr_in6&>(address);
+    socklen_t size = 0;
+    if (inet_pton(AF_INET, tcp.address.c_str(), &four.sin_addr) == 1) {
+        four.sin_family = AF_INET;
+        four.sin_port = htons(tcp.port);
+        size = sizeof four;
+    } else if (inet_pton(AF_INET6, tcp.address.c_str(), &six.sin6_addr) == 1) {
+        six.sin6_family = AF_INET6;
+        six.sin6_port = htons(tcp.port);
+        size = sizeof six;
+    } else {
+        return fail(Code::bad_argument, "\"{}\" is no address", tcp.address);
+    }
+    Descriptor listener(socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const auto set = [&listener](int level, int option) {
+        const int on = 1;
+        setsockopt(listener.get(), level, option, &on, sizeof on);
+    };
+    set(SOL_SOCKET, SO_REUSEADDR);
+    // An address that moves with the volume may come after it.
+    set(IPPROTO_IP, IP_FREEBIND);
+    if (address.ss_family == AF_INET6) set(IPPROTO_IPV6, IPV6_V6ONLY);
+    if (!listener.valid() || bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+        listen(listener.get(), kBacklog) != 0)
+        return fail(Code::failure, "cannot listen at {}, port {}: {}", tcp.address, tcp.port,
+                    std::strerror(errno));
+    return listener;
+}
+
 Result<std::unique_ptr<Export>> make(Reactor& reactor, BlockBackend& backend, NbdOptions options) {
     constexpr std::uint32_t kLargestRequest = 32 << 20;
     if (options.max_connections == 0 || options.slots_per_connection == 0 ||
@@ -177,7 +276,17 @@ Result<std::unique_ptr<Export>> make(Reactor& reactor, BlockBackend& backend, Nb
                     options.volume.str(), options.max_connections, options.slots_per_connection,
                     options.max_request);
     UNDERSTUDY_TRY(Descriptor listener, listen_at(options.socket_path));
-    return std::make_unique<NbdExport>(reactor, backend, std::move(options), std::move(listener));
+    Descriptor tcp_listener;
+    if (options.tcp) {
+        auto listening = listen_at(*options.tcp);
+        if (listening)
+            tcp_listener = std::move(*listening);
+        else
+            options.tcp->report(fmt::format("volume {}: no NBD clients by TCP: {}", options.volume.str(),
+                                            listening.error().text));
+    }
+    return std::make_unique<NbdExport>(reactor, backend, std::move(options), std::move(listener),
+                                       std::move(tcp_listener));
 }
 
 }  // namespace

@@ -18,13 +18,13 @@ constexpr std::uint32_t kStructuredReplyMagic = 0x668e33ef;
 
 constexpr std::uint16_t kFixedNewstyle = 1, kNoZeroes = 2;  // handshake flags, both directions
 
-constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptInfo = 6, kOptGo = 7,
-                        kOptStructuredReply = 8, kOptListMetaContext = 9, kOptSetMetaContext = 10;
+constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptStartTls = 5, kOptInfo = 6,
+                        kOptGo = 7, kOptStructuredReply = 8, kOptListMetaContext = 9, kOptSetMetaContext = 10;
 
-constexpr std::uint32_t kReplyAck = 1, kReplyServer = 2, kReplyInfo = 3;
+constexpr std::uint32_t kReplyAck = 1, kReplyServer = 2, kReplyInfo = 3, kReplyMetaContext = 4;
 constexpr std::uint32_t kError = 1U << 31;
 constexpr std::uint32_t kErrorUnsupported = kError + 1, kErrorInvalid = kError + 3,
-                        kErrorUnknown = kError + 6;
+                        kErrorTlsRequired = kError + 5, kErrorUnknown = kError + 6;
 
 constexpr std::uint16_t kInfoExport = 0, kInfoName = 1, kInfoBlockSize = 3;
 
@@ -32,7 +32,8 @@ constexpr std::uint16_t kHasFlags = 1, kReadOnly = 2, kSendFlush = 4, kSendFua =
                         kSendWriteZeroes = 64, kSendDontFragment = 128, kCanMultiConnection = 256;
 
 constexpr std::uint16_t kChunkDone = 1;  // flag of a chunk
-constexpr std::uint16_t kChunkData = 1, kChunkHole = 2, kChunkError = 0x8001;
+constexpr std::uint16_t kChunkData = 1, kChunkHole = 2, kChunkStatus = 5, kChunkError = 0x8001;
+constexpr std::uint32_t kStateHole = 1, kStateZero = 2;  // of base:allocation
 
 constexpr std::size_t kOptionHeader = 16;
 constexpr std::size_t kClientFlags = 4;
@@ -109,6 +110,12 @@ std::size_t Negotiation::consume(std::span<const std::byte> input, std::vector<s
 
 void Negotiation::option(std::uint32_t option, std::span<const std::byte> data,
                          std::vector<std::byte>& output) {
+    if (tls_ == Tls::required && !secure_ && option != kOptStartTls && option != kOptAbort) {
+        if (option != kOptExportName)
+            return refuse(output, option, kErrorTlsRequired, "this server speaks TLS only");
+        status_ = Status::close;  // it knows no errors
+        return;
+    }
     switch (option) {
         case kOptExportName:
             return export_name(data, output);
@@ -123,6 +130,8 @@ void Negotiation::option(std::uint32_t option, std::span<const std::byte> data,
             append(output, info_.name);
             reply_header(output, option, kReplyAck, 0);
             return;
+        case kOptStartTls:
+            return start_tls(data, output);
         case kOptInfo:
         case kOptGo:
             return info_or_go(option, data, output);
@@ -139,6 +148,28 @@ void Negotiation::option(std::uint32_t option, std::span<const std::byte> data,
     }
 }
 
+void Negotiation::start_tls(std::span<const std::byte> data, std::vector<std::byte>& output) {
+    if (tls_ == Tls::none) return refuse(output, kOptStartTls, kErrorUnsupported, "");
+    if (!data.empty()) return refuse(output, kOptStartTls, kErrorInvalid, "STARTTLS takes no data");
+    if (secure_) return refuse(output, kOptStartTls, kErrorInvalid, "TLS has begun already");
+    reply_header(output, kOptStartTls, kReplyAck, 0);
+    status_ = Status::start_tls;
+}
+
+void Negotiation::secured() {
+    secure_ = true;
+    structured_ = false;
+    allocation_ = false;
+    status_ = Status::more;
+}
+
+/// The transmission is about to begin.
+void Negotiation::choose(std::span<const std::byte> name) {
+    const auto agreed = std::as_bytes(std::span(allocation_of_));
+    if (!std::equal(name.begin(), name.end(), agreed.begin(), agreed.end())) allocation_ = false;
+    status_ = Status::transmission;
+}
+
 /// The old way in: it has no error reply, an unknown name ends the connection.
 void Negotiation::export_name(std::span<const std::byte> data, std::vector<std::byte>& output) {
     if (!known(data)) {
@@ -148,7 +179,7 @@ void Negotiation::export_name(std::span<const std::byte> data, std::vector<std::
     append(output, info_.size);
     append(output, transmission_flags());
     if (!no_zeroes_) output.resize(output.size() + kOldPadding);
-    status_ = Status::transmission;
+    choose(data);
 }
 
 void Negotiation::info_or_go(std::uint32_t option, std::span<const std::byte> data,
@@ -181,11 +212,10 @@ void Negotiation::info_or_go(std::uint32_t option, std::span<const std::byte> da
     append(output, std::max(info_.sector_size, kPreferredBlock));
     append(output, info_.max_request);
     reply_header(output, option, kReplyAck, 0);
-    if (option == kOptGo) status_ = Status::transmission;
+    if (option == kOptGo) choose(data.subspan(4, name_length));
 }
 
-/// No context is known: where a volume holds nothing but zeroes, its device does not say. Spec of the
-/// protocol: contexts that the server does not have are left out of the answer.
+/// Contexts that the server does not have are left out of the answer.
 void Negotiation::meta_context(std::uint32_t option, std::span<const std::byte> data,
                                std::vector<std::byte>& output) {
     if (!structured_) return refuse(output, option, kErrorInvalid, "structured replies come first");
@@ -202,16 +232,31 @@ void Negotiation::meta_context(std::uint32_t option, std::span<const std::byte> 
     if (!string(name_length) || data.size() - at < kLength) return invalid();
     const auto queries = get<std::uint32_t>(data, at);
     at += kLength;
+    const bool list = option == kOptListMetaContext;
+    bool wanted = list && queries == 0;
     for (std::uint32_t i = 0; i < queries; ++i) {
         if (data.size() - at < kLength) return invalid();
         const auto length = get<std::uint32_t>(data, at);
         at += kLength;
         if (!string(length)) return invalid();
+        const auto bytes = data.subspan(at - length, length);
+        const std::string_view query(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        // The name of a namespace alone asks which there are, and chooses none.
+        wanted = wanted || query == kAllocation || (list && query == "base:");
     }
     if (at != data.size()) return invalid();
-    if (!known(data.subspan(kLength, name_length)))
-        return refuse(output, option, kErrorUnknown, "no such export");
+    const auto name = data.subspan(kLength, name_length);
+    if (!list) allocation_ = false;  // the last one counts, also when it fails
+    if (!known(name)) return refuse(output, option, kErrorUnknown, "no such export");
+    if (wanted) {
+        reply_header(output, option, kReplyMetaContext, sizeof kAllocationId + kAllocation.size());
+        append(output, kAllocationId);
+        append(output, kAllocation);
+    }
     reply_header(output, option, kReplyAck, 0);
+    if (list) return;
+    allocation_ = wanted;
+    allocation_of_.assign(reinterpret_cast<const char*>(name.data()), name.size());
 }
 
 bool Negotiation::known(std::span<const std::byte> name) const {
@@ -238,7 +283,7 @@ std::optional<Request> parse_request(std::span<const std::byte, kRequestSize> in
     return request;
 }
 
-int check(const Request& request, const ExportInfo& info, bool structured) {
+int check(const Request& request, const ExportInfo& info, bool structured, bool allocation) {
     std::uint16_t allowed = kFlagFua;
     switch (request.command) {
         case Command::read:
@@ -248,6 +293,10 @@ int check(const Request& request, const ExportInfo& info, bool structured) {
             if (request.length > info.max_request) return EOVERFLOW;
             break;
         case Command::trim:
+            break;
+        case Command::block_status:
+            if (!allocation) return EINVAL;
+            allowed = kFlagOneExtent;
             break;
         case Command::write_zeroes:
             allowed |= kFlagNoHole;
@@ -260,10 +309,11 @@ int check(const Request& request, const ExportInfo& info, bool structured) {
             return EINVAL;
     }
     if ((request.flags & ~allowed) != 0) return EINVAL;
-    if (info.read_only && request.command != Command::read) return EPERM;
+    const bool changes = request.command != Command::read && request.command != Command::block_status;
+    if (info.read_only && changes) return EPERM;
     if (request.length == 0) return EINVAL;
     if (request.offset > info.size || request.length > info.size - request.offset)
-        return request.command == Command::read ? EINVAL : ENOSPC;
+        return changes ? ENOSPC : EINVAL;
     if (request.offset % info.sector_size != 0 || request.length % info.sector_size != 0) return EINVAL;
     return 0;
 }
@@ -342,6 +392,18 @@ void append_hole_chunk(std::vector<std::byte>& output, std::uint64_t cookie, boo
     append_chunk(output, cookie, last, kChunkHole, sizeof offset + sizeof length);
     append(output, offset);
     append(output, length);
+}
+
+void append_status_chunk(std::vector<std::byte>& output, std::uint64_t cookie,
+                         std::span<const Extent> extents) {
+    constexpr std::size_t kDescriptor = 8;
+    append_chunk(output, cookie, true, kChunkStatus,
+                 static_cast<std::uint32_t>(sizeof kAllocationId + extents.size() * kDescriptor));
+    append(output, kAllocationId);
+    for (const Extent& extent : extents) {
+        append(output, extent.length);
+        append(output, extent.hole ? kStateHole | kStateZero : std::uint32_t{0});
+    }
 }
 
 void append_error_chunk(std::vector<std::byte>& output, std::uint64_t cookie, std::uint32_t error) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace understudy::mirror::nbd {
@@ -28,11 +29,18 @@ enum class Command : std::uint16_t {
     disconnect = 2,
     flush = 3,
     trim = 4,
-    write_zeroes = 6
+    write_zeroes = 6,
+    block_status = 7
 };
 inline constexpr std::uint16_t kFlagFua = 1;           // of a command
 inline constexpr std::uint16_t kFlagNoHole = 2;        // of write_zeroes
 inline constexpr std::uint16_t kFlagDontFragment = 4;  // of read, with structured replies
+inline constexpr std::uint16_t kFlagOneExtent = 8;     // of block_status
+
+/// What a client may learn of where the export holds nothing but zeroes, and the number we give it.
+inline constexpr std::string_view kAllocation = "base:allocation";
+inline constexpr std::uint32_t kAllocationId = 1;
+inline constexpr std::size_t kMostExtents = 128;  // of one answer; clients ask again for the rest
 
 /// What clients are told about the export.
 struct ExportInfo {
@@ -46,9 +54,15 @@ struct ExportInfo {
 /// The negotiation of one connection. Feed it what arrives; send what it returns.
 class Negotiation {
   public:
-    enum class Status { more, transmission, close };
+    /// `start_tls`: once all output is sent TLS begins, with the next byte that comes; then secured().
+    enum class Status { more, start_tls, transmission, close };
+    enum class Tls {
+        none,      // clients that want it are told that there is none
+        offered,   // they may have it
+        required,  // nothing is told or done before it
+    };
 
-    explicit Negotiation(ExportInfo info) : info_(std::move(info)) {}
+    explicit Negotiation(ExportInfo info, Tls tls = Tls::none) : info_(std::move(info)), tls_(tls) {}
 
     /// What the server says first.
     static std::vector<std::byte> greeting();
@@ -56,22 +70,32 @@ class Negotiation {
     /// something; 0 means that it waits for more than `input` holds, or that status() has changed.
     std::size_t consume(std::span<const std::byte> input, std::vector<std::byte>& output);
     [[nodiscard]] Status status() const { return status_; }
+    /// TLS has begun. What was agreed on before it counts for nothing: anybody may have said it.
+    void secured();
     /// Reads are answered in chunks, of which some may be holes.
     [[nodiscard]] bool structured() const { return structured_; }
+    /// Clients may ask for block_status.
+    [[nodiscard]] bool allocation() const { return allocation_; }
 
   private:
+    void start_tls(std::span<const std::byte> data, std::vector<std::byte>& output);
     void option(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
     void export_name(std::span<const std::byte> data, std::vector<std::byte>& output);
     void info_or_go(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
     void meta_context(std::uint32_t option, std::span<const std::byte> data, std::vector<std::byte>& output);
     [[nodiscard]] bool known(std::span<const std::byte> name) const;
+    void choose(std::span<const std::byte> name);
     [[nodiscard]] std::uint16_t transmission_flags() const;
 
     ExportInfo info_;
+    Tls tls_;
+    bool secure_ = false;
     Status status_ = Status::more;
     bool flags_received_ = false;
     bool no_zeroes_ = false;
     bool structured_ = false;
+    bool allocation_ = false;
+    std::string allocation_of_;  // contexts are agreed on for one name of the export
     std::uint32_t options_ = 0;
 };
 
@@ -88,7 +112,7 @@ struct Request {
 std::optional<Request> parse_request(std::span<const std::byte, kRequestSize> input);
 
 /// 0, or the positive errno to answer with, for a request that the export cannot serve.
-int check(const Request& request, const ExportInfo& info, bool structured = false);
+int check(const Request& request, const ExportInfo& info, bool structured = false, bool allocation = false);
 
 /// The errors that may appear on the wire; anything else becomes EIO. Takes and returns positive numbers.
 std::uint32_t wire_error(int error);
@@ -111,6 +135,15 @@ void append_data_chunk(std::vector<std::byte>& output, std::uint64_t cookie, boo
                        std::uint32_t length);
 void append_hole_chunk(std::vector<std::byte>& output, std::uint64_t cookie, bool last, std::uint64_t offset,
                        std::uint32_t length);
+/// A run of bytes that are alike.
+struct Extent {
+    std::uint32_t length = 0;
+    bool hole = false;  // not stored, and reads as zeroes
+    friend bool operator==(const Extent&, const Extent&) = default;
+};
+/// The whole answer to a block_status.
+void append_status_chunk(std::vector<std::byte>& output, std::uint64_t cookie,
+                         std::span<const Extent> extents);
 void append_error_chunk(std::vector<std::byte>& output, std::uint64_t cookie, std::uint32_t error);
 
 }  // namespace understudy::mirror::nbd

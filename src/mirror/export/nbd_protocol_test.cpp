@@ -1,5 +1,7 @@
 #include "mirror/export/nbd_protocol.h"
 
+#include "mirror/export/nbd_extents.h"
+
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -47,8 +49,8 @@ std::size_t next_reply(const Bytes& output, std::size_t at) {
 
 constexpr std::uint32_t kOptExportName = 1, kOptAbort = 2, kOptList = 3, kOptStartTls = 5, kOptInfo = 6,
                         kOptGo = 7, kOptStructured = 8, kOptListMeta = 9, kOptSetMeta = 10;
-constexpr std::uint32_t kAck = 1, kServer = 2, kInfo = 3, kUnsupported = 0x80000001, kInvalid = 0x80000003,
-                        kUnknown = 0x80000006;
+constexpr std::uint32_t kAck = 1, kServer = 2, kInfo = 3, kMetaContext = 4, kUnsupported = 0x80000001,
+                        kInvalid = 0x80000003, kTlsRequired = 0x80000005, kUnknown = 0x80000006;
 
 class NegotiationTest : public ::testing::Test {
   protected:
@@ -160,22 +162,32 @@ TEST_F(NegotiationTest, StructuredRepliesAreAgreedAndNamedInTheFlags) {
     EXPECT_EQ(number_at(go, 20 + 2 + 8, 2) & 128, 128U) << "reads in one piece on demand";
 }
 
-// A client that asks for contexts goes on without them.
-TEST_F(NegotiationTest, NoContextIsKnownAndNoQueryIsTrusted) {
+Bytes queries(std::string_view name, const std::vector<std::string_view>& all) {
+    Writer writer;
+    writer.number(static_cast<std::uint32_t>(name.size())).text(name);
+    writer.number(static_cast<std::uint32_t>(all.size()));
+    for (const auto one : all)
+        writer.number(static_cast<std::uint32_t>(one.size())).text(one);
+    return writer.bytes;
+}
+
+TEST_F(NegotiationTest, TheOneContextIsAllocationAndNoQueryIsTrusted) {
     greet();
     feed(Writer().option(kOptStructured).bytes);
-    const auto queries = [](std::string_view name, std::vector<std::string_view> all) {
-        Writer writer;
-        writer.number(static_cast<std::uint32_t>(name.size())).text(name);
-        writer.number(static_cast<std::uint32_t>(all.size()));
-        for (const auto one : all)
-            writer.number(static_cast<std::uint32_t>(one.size())).text(one);
-        return writer.bytes;
-    };
     for (const std::uint32_t option : {kOptListMeta, kOptSetMeta}) {
-        EXPECT_EQ(reply_type(feed(Writer().option(option, queries("data", {"base:allocation", "x:"})).bytes)),
-                  kAck);
-        EXPECT_EQ(reply_type(feed(Writer().option(option, queries("", {})).bytes)), kAck);
+        const Bytes known = feed(Writer().option(option, queries("data", {"x:", "base:allocation"})).bytes);
+        EXPECT_EQ(reply_type(known), kMetaContext);
+        EXPECT_EQ(number_at(known, 16, 4), 4 + kAllocation.size());
+        EXPECT_EQ(number_at(known, 20, 4), kAllocationId);
+        EXPECT_EQ(reply_type(known, next_reply(known, 0)), kAck);
+        EXPECT_EQ(next_reply(known, next_reply(known, 0)), known.size());
+        EXPECT_EQ(negotiation_.allocation(), option == kOptSetMeta);
+        // Without queries, or with that of a namespace, a list names all; a choice chooses nothing.
+        for (const auto& some : {queries("data", {}), queries("data", {"base:"})})
+            EXPECT_EQ(reply_type(feed(Writer().option(option, some).bytes)),
+                      option == kOptListMeta ? kMetaContext : kAck);
+        EXPECT_FALSE(negotiation_.allocation()) << "the last choice counts";
+        EXPECT_EQ(reply_type(feed(Writer().option(option, queries("data", {"base:allocatio"})).bytes)), kAck);
         EXPECT_EQ(reply_type(feed(Writer().option(option, queries("other", {})).bytes)), kUnknown);
         const Bytes whole = queries("data", {"base:allocation"});
         for (std::size_t size = 0; size < whole.size(); ++size)
@@ -186,6 +198,7 @@ TEST_F(NegotiationTest, NoContextIsKnownAndNoQueryIsTrusted) {
                                     .bytes)),
                 kInvalid)
                 << size;
+        EXPECT_FALSE(negotiation_.allocation());
         Bytes more = whole;
         more.resize(more.size() + 1);
         EXPECT_EQ(reply_type(feed(Writer().option(option, more).bytes)), kInvalid);
@@ -193,6 +206,105 @@ TEST_F(NegotiationTest, NoContextIsKnownAndNoQueryIsTrusted) {
         greet();
         feed(Writer().option(kOptStructured).bytes);
     }
+}
+
+TEST_F(NegotiationTest, AContextIsOfTheNameUnderWhichItWasAgreed) {
+    const auto after = [this](std::string_view chosen, std::string_view used) {
+        negotiation_ = Negotiation(info());
+        greet();
+        feed(Writer().option(kOptStructured).bytes);
+        feed(Writer().option(kOptSetMeta, queries(chosen, {"base:allocation"})).bytes);
+        feed(Writer().option(kOptGo, go_data(used)).bytes);
+        EXPECT_EQ(negotiation_.status(), Negotiation::Status::transmission);
+        return negotiation_.allocation();
+    };
+    EXPECT_TRUE(after("data", "data"));
+    EXPECT_TRUE(after("", ""));
+    EXPECT_FALSE(after("data", ""));
+    EXPECT_FALSE(after("", "data"));
+}
+
+TEST_F(NegotiationTest, WhereTlsIsRequiredNothingIsToldWithoutIt) {
+    using Status = Negotiation::Status;
+    const auto fresh = [this] {
+        negotiation_ = Negotiation(info(), Negotiation::Tls::required);
+        greet();
+    };
+    fresh();
+    for (const std::uint32_t option : {kOptList, kOptStructured, 77U})
+        EXPECT_EQ(reply_type(feed(Writer().option(option).bytes)), kTlsRequired) << option;
+    for (const std::uint32_t option : {kOptInfo, kOptGo})
+        EXPECT_EQ(reply_type(feed(Writer().option(option, go_data("data")).bytes)), kTlsRequired) << option;
+    for (const std::uint32_t option : {kOptListMeta, kOptSetMeta})
+        EXPECT_EQ(reply_type(feed(Writer().option(option, queries("data", {})).bytes)), kTlsRequired)
+            << option;
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptStartTls, Bytes(1)).bytes)), kInvalid);
+    EXPECT_EQ(negotiation_.status(), Status::more);
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptStartTls).bytes)), kAck);
+    EXPECT_EQ(negotiation_.status(), Status::start_tls);
+    EXPECT_TRUE(feed(Writer().option(kOptList).bytes).empty()) << "what comes before TLS is not read";
+    EXPECT_EQ(taken_, 0U);
+    negotiation_.secured();
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptStartTls).bytes)), kInvalid) << "it has begun";
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptList).bytes)), kServer);
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptGo, go_data("data")).bytes)), kInfo);
+    EXPECT_EQ(negotiation_.status(), Status::transmission);
+
+    fresh();
+    EXPECT_TRUE(feed(Writer().option(kOptExportName, Writer().text("data").bytes).bytes).empty());
+    EXPECT_EQ(negotiation_.status(), Status::close);
+    fresh();
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptAbort).bytes)), kAck);
+}
+
+TEST_F(NegotiationTest, WhatWasAgreedBeforeTlsCountsForNothing) {
+    negotiation_ = Negotiation(info(), Negotiation::Tls::offered);
+    greet();
+    feed(Writer().option(kOptStructured).bytes);
+    feed(Writer().option(kOptSetMeta, queries("data", {"base:allocation"})).bytes);
+    EXPECT_TRUE(negotiation_.structured() && negotiation_.allocation());
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptStartTls).bytes)), kAck);
+    negotiation_.secured();
+    EXPECT_FALSE(negotiation_.structured() || negotiation_.allocation());
+    EXPECT_EQ(reply_type(feed(Writer().option(kOptSetMeta, queries("data", {"base:allocation"})).bytes)),
+              kInvalid)
+        << "structured replies come first, again";
+}
+
+/// Data and holes in turn, from data on.
+struct Runs {
+    std::vector<std::uint64_t> lengths;
+    [[nodiscard]] BlockExtent extent_at(std::uint64_t offset, std::uint64_t length) const {
+        bool hole = false;
+        for (const std::uint64_t run : lengths) {
+            if (offset < run) return {std::min(run - offset, length), hole};
+            offset -= run;
+            hole = !hole;
+        }
+        return {length, hole};
+    }
+};
+
+TEST(NbdExtents, CoverWhatWasAskedInWholeSectors) {
+    const Runs runs{{8192, 4096, 1000, 8192}};
+    const auto of = [&runs](std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0,
+                            std::uint32_t sector = 512) {
+        return extents_of({Command::block_status, flags, 1, offset, length}, sector, runs);
+    };
+    EXPECT_EQ(of(0, 12288), (std::vector<Extent>{{8192, false}, {4096, true}}));
+    EXPECT_EQ(of(4096, 6144), (std::vector<Extent>{{4096, false}, {2048, true}}));
+    EXPECT_EQ(of(4096, 6144, kFlagOneExtent), (std::vector<Extent>{{4096, false}}));
+    EXPECT_EQ(of(0, 2048, kFlagOneExtent), (std::vector<Extent>{{2048, false}})) << "not beyond it";
+    // Data that ends within a sector makes the sector data, a hole that does is shorter.
+    EXPECT_EQ(of(12288, 8192), (std::vector<Extent>{{1024, false}, {7168, true}}));
+    EXPECT_EQ(of(8192, 16384, 0, 4096),
+              (std::vector<Extent>{{4096, true}, {4096, false}, {4096, true}, {4096, false}}));
+    Runs many;
+    many.lengths.assign(4 * kMostExtents, 4096);
+    const auto cut = extents_of({Command::block_status, 0, 1, 0, 4 * kMostExtents * 4096}, 4096, many);
+    EXPECT_EQ(cut.size(), kMostExtents);
+    EXPECT_EQ(extents_of({Command::block_status, 0, 1, 0, 4 * kMostExtents * 4096}, 8192, many).size(), 1U)
+        << "every sector is partly data";
 }
 
 TEST(NbdReply, ReadsAreCutIntoDataAndHoles) {

@@ -28,6 +28,12 @@ class RequestGate {
     void completed();
 
     [[nodiscard]] const BlockBackend* backend() const { return backend_; }
+    /// As BlockBackend has it; while requests do not pass, nothing is known.
+    [[nodiscard]] BlockExtent extent_at(std::uint64_t offset, std::uint64_t length) const {
+        const bool known = mode_ == Mode::open && backend_ != nullptr && offset < backend_->size() &&
+                           length <= backend_->size() - offset;
+        return known ? backend_->extent_at(offset, length) : BlockExtent{length, false};
+    }
     [[nodiscard]] std::uint32_t waiting() const { return waiting_; }
     [[nodiscard]] std::uint32_t in_backend() const { return in_backend_; }
 

@@ -59,13 +59,14 @@ Result<std::uint64_t> bytes_of(int fd) {
 class RawFile final : public RawBackend {
   public:
     RawFile(Reactor& reactor, Descriptor file, std::uint64_t size, std::uint32_t sector_size, bool read_only,
-            bool punches)
+            bool punches, bool has_holes)
         : reactor_(reactor),
           file_(std::move(file)),
           size_(size),
           sector_size_(sector_size),
           read_only_(read_only),
-          punches_(punches) {
+          punches_(punches),
+          has_holes_(has_holes) {
         slots_.resize(kMaxInFlight);
         for (auto& slot : slots_) {
             slot.owner = this;
@@ -81,6 +82,20 @@ class RawFile final : public RawBackend {
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] std::uint32_t sector_size() const override { return sector_size_; }
     [[nodiscard]] bool punches() const override { return punches_; }
+    /// A file system knows, a device does not tell.
+    [[nodiscard]] BlockExtent extent_at(std::uint64_t offset, std::uint64_t length) const override {
+        const BlockExtent unknown{length, false};
+        if (!has_holes_) return unknown;
+        const auto at = static_cast<off_t>(offset);
+        // Every access names its place, so where the file stands does not matter.
+        const off_t hole = lseek(file_.get(), at, SEEK_HOLE);
+        if (hole < at) return unknown;
+        if (hole > at) return {std::min(static_cast<std::uint64_t>(hole) - offset, length), false};
+        const off_t data = lseek(file_.get(), at, SEEK_DATA);
+        if (data < 0) return {length, errno == ENXIO};  // a hole to the end
+        if (data == at) return unknown;                 // written in between
+        return {std::min(static_cast<std::uint64_t>(data) - offset, length), true};
+    }
     [[nodiscard]] bool idle() const override { return busy_ == 0; }
     Result<std::uint64_t> measure() override {
         UNDERSTUDY_TRY(const std::uint64_t bytes, bytes_of(file_.get()));
@@ -235,6 +250,7 @@ class RawFile final : public RawBackend {
     std::uint32_t sector_size_;
     bool read_only_;
     bool punches_;
+    bool has_holes_;  // it can be asked where they are
     std::vector<Slot> slots_;
     Slot* free_ = nullptr;
     BlockRequest* first_waiting_ = nullptr;
@@ -329,7 +345,8 @@ Result<std::unique_ptr<RawBackend>> RawBackend::open(Reactor& reactor, RawBacken
     size -= size % sector;
     if (size == 0) return fail(Code::bad_argument, "{} is smaller than one sector", options.path);
     const bool punches = !options.read_only && can_punch(options.path, status);
-    return std::make_unique<RawFile>(reactor, std::move(file), size, sector, options.read_only, punches);
+    return std::make_unique<RawFile>(reactor, std::move(file), size, sector, options.read_only, punches,
+                                     !S_ISBLK(status.st_mode));
 }
 
 }  // namespace understudy::mirror
