@@ -162,6 +162,15 @@ constexpr auto kTable = std::to_array<Setting>({
      "auto|ublk|fuse"},
     {"MirrorProcessors", text, "", 0, 0, "",
      "Processors that the threads of mirrored volumes are kept to, such as 0-3,6; empty: all. Read at start of mirrord."},
+    {"NbdListen", text, "", 0, 0, "",
+     "Volumes exported by NBD that clients on other hosts reach by TCP with TLS, and where: VOLUME=ADDRESS:PORT, "
+     "separated by blanks. Read at start of mirrord, for exports that are made then."},
+    {"NbdClientCa", text, "", 0, 0, "",
+     "PEM file of the authorities that issue certificates to NBD clients; empty: the cluster's own, so that its nodes "
+     "are let in and nobody else. Read at start of mirrord and when the cluster's keys change."},
+    {"NbdPlainTcp", boolean, "0", 0, 1, "",
+     "1: NBD clients by TCP are served without TLS too: whoever reaches the port reads and writes the volume. Read at "
+     "start of mirrord."},
     {"VolumeLockLeaseMs", integer, "6000", 1000, 120000, "ms",
      "How long the owner of a shared volume may use it without having written to the lock area; longer than the "
      "longest pause of the shared storage. Read at start of mirrord."},

@@ -9,6 +9,7 @@
 #include "mirror/control/posix/devices.h"
 #include "mirror/control/posix/file_systems.h"
 #include "mirror/control/posix/keeper_start.h"
+#include "mirror/control/posix/nbd_clients.h"
 #include "mirror/control/posix/reactor_host.h"
 #include "mirror/control/posix/snapshot_tools.h"
 #include "mirror/control/posix/thread_place.h"
@@ -93,8 +94,14 @@ std::string credential_files(const runtime::Files& files, const std::string& pki
     return text;
 }
 
+void reload_for_clients(NbdClients& clients, const runtime::Files& files) {
+    if (auto loaded = clients.reload(files); !loaded)
+        messages::warning("NBD clients by TCP are not served with TLS: {}", loaded.error().text);
+}
+
 /// Serves peers as soon as there is a certificate, and goes on trying until then.
-runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string pki, std::string address) {
+runtime::Task<> serve_peers(runtime::World world, Manager& manager, NbdClients& clients, std::string pki,
+                            std::string address) {
     std::string told;
     for (;;) {
         auto loaded = world.network.reload_credentials();
@@ -112,6 +119,7 @@ runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string 
         co_await runtime::sleep_for(world.tasks, kCredentialsRetry);
     }
     messages::info("peers are served on port {}", manager.options().dispatch_port);
+    reload_for_clients(clients, world.files);
     // understudyd replaces keys and takes out nodes while this process runs.
     for (auto before = credential_files(world.files, pki);;) {
         co_await runtime::sleep_for(world.tasks, kCredentialsPoll);
@@ -121,6 +129,7 @@ runtime::Task<> serve_peers(runtime::World world, Manager& manager, std::string 
         // A moment between two of the files: they fit together the next time.
         if (!loaded) continue;
         before = std::move(now);
+        reload_for_clients(clients, world.files);
         messages::info("the cluster's keys have changed: new connections use them");
     }
 }
@@ -187,6 +196,19 @@ Result<> serve(const Arguments& arguments) {
                 messages::warning("{}", gone.error().text);
     }
 
+    NbdClients::Options nbd;
+    if (auto places = parse_nbd_places(settings.text("NbdListen")))
+        nbd.places = std::move(*places);
+    else
+        messages::warning("{}: NbdListen: {}; no volume is offered by TCP", layout.settings(),
+                          places.error().text);
+    nbd.plain = settings.boolean("NbdPlainTcp");
+    nbd.credentials = {layout.pki() + "/ca.pem", layout.pki() + "/node.pem", layout.pki() + "/node.key"};
+    nbd.credentials.clients = settings.text("NbdClientCa");
+    // Whoever may be removed is a node.
+    if (nbd.credentials.clients.empty()) nbd.credentials.removed = layout.pki() + "/removed";
+    NbdClients nbd_clients(std::move(nbd));
+
     TcpDataLinks links(world, port("TargetPortBase"), port("TargetPortIncr"));
     LinuxDevices devices(log_place(settings, layout.bitmaps()).directory);
     EngineNotes notes(world, layout, node);
@@ -195,8 +217,8 @@ Result<> serve(const Arguments& arguments) {
                                   layout.root + "/dev/understudy");
     std::string no_reactor;
     const auto make_host = [&](const VolumeId& volume, HostEvents& events) -> std::unique_ptr<VolumeHost> {
-        auto host = make_reactor_host(world, {layout, keeper, device, processors}, volume, events,
-                                      kept.erase(volume) > 0);
+        auto host = make_reactor_host(world, {layout, keeper, device, processors, &nbd_clients}, volume,
+                                      events, kept.erase(volume) > 0);
         if (host) return std::move(*host);
         // Without io_uring nothing can work; the service manager tries again.
         messages::log(messages::Severity::critical, "{}", host.error().text);
@@ -224,7 +246,7 @@ Result<> serve(const Arguments& arguments) {
     manager.start();
     service.start();
     tasks.spawn(
-        serve_peers(world, manager, layout.pki(),
+        serve_peers(world, manager, nbd_clients, layout.pki(),
                     arguments.listen.empty() ? settings.text("MirrorListenAddress") : arguments.listen));
     bool stopping = false;
     posix.on_terminate([&] {

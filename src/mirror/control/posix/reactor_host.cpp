@@ -456,6 +456,7 @@ void ReactorHost::make_export(ExportKind way, ExportKind wanted, ExportAbilities
             NbdOptions options;
             options.volume = id_;
             options.socket_path = fmt::format("{}/nbd/{}", places_.layout.run(), id_.str());
+            if (places_.nbd_clients != nullptr) options.tcp = places_.nbd_clients->of(id_);
             return make_nbd_export(*reactor_, *seat_.gate, std::move(options), std::move(ready));
         }
         case ExportKind::ublk: {

@@ -10,6 +10,7 @@
 // taken for that of the new one.
 
 #include "config/layout.h"
+#include "mirror/control/posix/nbd_clients.h"
 #include "mirror/control/volume_host.h"
 #include "runtime/world.h"
 
@@ -23,6 +24,7 @@ struct HostPlaces {
     std::string keeper_socket;                  // empty: no keeper
     ExportKind device = ExportKind::automatic;  // what the host prefers
     std::vector<unsigned> processors;           // of the volume's thread; empty: all
+    NbdClients* nbd_clients = nullptr;          // on other hosts; null: none are served
 };
 
 /// `kept`: an earlier process left the volume's export with the keeper.
