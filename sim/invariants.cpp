@@ -77,18 +77,19 @@ void Invariants::check_together(const Tag& tag, const NodeName& a, const NodeNam
         return violation(
             fmt::format("{} runs on {} and {} at once, with quorum", tag.str(), a.str(), b.str()));
     const auto began = std::max(cluster_.kits().restore_began(a, tag), cluster_.kits().restore_began(b, tag));
-    if (excused(a, b) && !(saw(a, b, began) && saw(b, a, began))) {
+    if (excused(a, b, began) && !(saw(a, b, began) && saw(b, a, began))) {
         split_possible_ = true;
         return;
     }
     violation(fmt::format("{} runs on {} and {} at once", tag.str(), a.str(), b.str()));
 }
 
-// A cut or pause is felt until heartbeats have flowed again for the whole detection time.
-bool Invariants::excused(const NodeName& a, const NodeName& b) const {
+// A cut or pause is felt until heartbeats have flowed again for the whole detection time. A script that hangs
+// may end long after that.
+bool Invariants::excused(const NodeName& a, const NodeName& b, runtime::TimePoint since) const {
     if (cluster_.separated(a, b) || cluster_.host(a).paused() || cluster_.host(b).paused()) return true;
     const auto at = disturbed_at_.find(in_order(a, b));
-    return at != disturbed_at_.end() && cluster_.simulation().now() - at->second <= 2 * cluster_.detection();
+    return at != disturbed_at_.end() && since - at->second <= 2 * cluster_.detection();
 }
 
 void Invariants::peer_event(const NodeName& at, const comm::PeerEvent& event) {
@@ -106,7 +107,7 @@ void Invariants::peer_event(const NodeName& at, const comm::PeerEvent& event) {
     if (started != daemon_started_at_.end() &&
         cluster_.simulation().now() - started->second <= cluster_.detection())
         return;
-    if (!excused(at, event.peer))
+    if (!excused(at, event.peer, cluster_.simulation().now()))
         violation(
             fmt::format("{} takes {} for dead, which lives, without a reason", at.str(), event.peer.str()));
     split_possible_ = true;

@@ -49,7 +49,7 @@ class Invariants {
   private:
     void check_step();
     void peer_event(const NodeName& at, const comm::PeerEvent& event);
-    [[nodiscard]] bool excused(const NodeName& a, const NodeName& b) const;
+    [[nodiscard]] bool excused(const NodeName& a, const NodeName& b, runtime::TimePoint since) const;
     /// Whether `a` has taken `b` for alive since before `when`.
     [[nodiscard]] bool saw(const NodeName& a, const NodeName& b, runtime::TimePoint when) const;
     void check_together(const Tag& tag, const NodeName& a, const NodeName& b);
