@@ -80,8 +80,8 @@ void fit_page(std::uint64_t page, std::uint64_t former, std::uint64_t now, std::
 
 }  // namespace
 
-LogFile::LogFile(Reactor& reactor, std::string path, int fd, IntentLog& log)
-    : reactor_(reactor), path_(std::move(path)), fd_(fd), log_(log) {
+LogFile::LogFile(Reactor& reactor, std::string path, int fd, std::optional<LogRegion> region, IntentLog& log)
+    : reactor_(reactor), path_(std::move(path)), fd_(fd), region_(std::move(region)), log_(log) {
     page_ = static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kPageBytes));
     header_write_.owner = this;
     header_write_.done = [](IoOperation& op, int result) {
@@ -98,12 +98,14 @@ LogFile::~LogFile() {
 Result<std::unique_ptr<LogFile>> LogFile::open(Reactor& reactor, std::string path,
                                                const std::array<std::uint8_t, 16>& uuid,
                                                std::uint64_t volume_bytes, IntentLog& log) {
+    if (auto region = parse_region(path))
+        return open_region(reactor, std::move(path), std::move(*region), uuid, volume_bytes, log);
     int fd = open_direct(path, O_RDWR);
     const bool create = fd < 0 && errno == ENOENT;
     const std::string temporary = path + ".new";
     if (create) fd = open_direct(temporary, O_RDWR | O_CREAT | O_TRUNC);
     if (fd < 0) return fail(Code::failure, "cannot open the intent log {}: {}", path, std::strerror(errno));
-    std::unique_ptr<LogFile> file(new LogFile(reactor, path, fd, log));
+    std::unique_ptr<LogFile> file(new LogFile(reactor, path, fd, std::nullopt, log));
     if (::flock(fd, LOCK_EX | LOCK_NB) != 0)
         return fail(Code::failure, "the intent log {} is in use by another process", path);
     if (!create) {
@@ -125,7 +127,7 @@ Result<std::unique_ptr<LogFile>> LogFile::in_memory(Reactor& reactor, std::strin
                                                     std::uint64_t volume_bytes, IntentLog& log) {
     const int fd = ::memfd_create("intent log", MFD_CLOEXEC);
     if (fd < 0) return fail(Code::failure, "no memory for the intent log {}: {}", path, std::strerror(errno));
-    std::unique_ptr<LogFile> file(new LogFile(reactor, std::move(path), fd, log));
+    std::unique_ptr<LogFile> file(new LogFile(reactor, std::move(path), fd, std::nullopt, log));
     file->header_.uuid = uuid;
     file->header_.volume_bytes = volume_bytes;
     file->header_.generation = 1;
@@ -134,6 +136,36 @@ Result<std::unique_ptr<LogFile>> LogFile::in_memory(Reactor& reactor, std::strin
     UNDERSTUDY_CHECK(file->write_header_now());
     log.fail();
     return file;
+}
+
+Result<std::unique_ptr<LogFile>> LogFile::open_region(Reactor& reactor, std::string path, LogRegion region,
+                                                      const std::array<std::uint8_t, 16>& uuid,
+                                                      std::uint64_t volume_bytes, IntentLog& log) {
+    const int fd = open_direct(region.device, O_RDWR);
+    if (fd < 0)
+        return fail(Code::failure, "cannot open the intent log {}: {}", region.device, std::strerror(errno));
+    std::unique_ptr<LogFile> file(new LogFile(reactor, std::move(path), fd, std::move(region), log));
+    UNDERSTUDY_CHECK(file->check_room());
+    std::unique_ptr<std::byte, decltype(&std::free)> buffer(
+        static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kBitmapOffset)), &std::free);
+    if (const int error = read_fully(fd, buffer.get(), kBitmapOffset, file->base()); error != 0)
+        return fail(Code::failure, "cannot read the intent log {}: {}", file->path_, std::strerror(-error));
+    const std::span<const std::byte> copies(buffer.get(), kBitmapOffset);
+    const auto header = newest(copies.first(kPageBytes), copies.subspan(kPageBytes));
+    const bool damaged =
+        !header && (looks_like_log_header(copies) || looks_like_log_header(copies.subspan(kPageBytes)));
+    if (damaged || (header && header->uuid == uuid))
+        UNDERSTUDY_CHECK(file->load(uuid, volume_bytes));
+    else
+        UNDERSTUDY_CHECK(file->create_content(uuid, volume_bytes));
+    return file;
+}
+
+Result<> LogFile::check_room() const {
+    const std::uint64_t needed = kBitmapOffset + log_.image().size();
+    if (!region_ || needed <= region_->bytes) return {};
+    return fail(Code::failure, "the intent log of {} bytes does not fit into its {} bytes of {}", needed,
+                region_->bytes, region_->device);
 }
 
 /// `temporary` is the log from here on; on an error it is gone and what was there before is the log.
@@ -153,6 +185,8 @@ Result<> LogFile::create_content(const std::array<std::uint8_t, 16>& uuid, std::
     header_.fresh = true;
     found_ = header_;
     UNDERSTUDY_CHECK(write_image());
+    if (region_ && ::fdatasync(fd_) != 0)
+        return fail(Code::failure, "cannot write the intent log {}: {}", path_, std::strerror(errno));
     UNDERSTUDY_CHECK(write_header_now());
     return write_header_now();  // the second copy
 }
@@ -161,9 +195,11 @@ Result<> LogFile::create_content(const std::array<std::uint8_t, 16>& uuid, std::
 /// allocation has to be journalled.
 Result<> LogFile::write_image() {
     const auto image = log_.image();
-    int error = ::fallocate(fd_, 0, 0, static_cast<off_t>(kBitmapOffset + image.size())) == 0 ? 0 : -errno;
+    int error = 0;
+    if (!region_ && ::fallocate(fd_, 0, 0, static_cast<off_t>(kBitmapOffset + image.size())) != 0)
+        error = -errno;
     if (error == 0 || error == -EOPNOTSUPP)
-        error = write_fully(fd_, image.data(), image.size(), kBitmapOffset);
+        error = write_fully(fd_, image.data(), image.size(), base() + kBitmapOffset);
     if (error == 0) return {};
     return fail(Code::failure, "cannot create the intent log {} of {} bytes: {}{}", path_,
                 kBitmapOffset + image.size(), std::strerror(-error),
@@ -173,6 +209,18 @@ Result<> LogFile::write_image() {
 /// The image in a new file, which takes the place of the old one when it is whole: a crash finds one or the
 /// other, and both are right for the data that there was.
 Result<> LogFile::lay_out_anew() {
+    if (region_) {
+        // In place: until it is whole it says that it cannot be trusted.
+        UNDERSTUDY_CHECK(check_room());
+        header_.valid = false;
+        UNDERSTUDY_CHECK(write_header_now());
+        UNDERSTUDY_CHECK(write_header_now());  // the second copy
+        UNDERSTUDY_CHECK(write_image());
+        if (::fdatasync(fd_) != 0)
+            return fail(Code::failure, "cannot write the intent log {}: {}", path_, std::strerror(errno));
+        header_.valid = true;
+        return write_header_now();
+    }
     const std::string temporary = path_ + ".new";
     const int fd = open_direct(temporary, O_RDWR | O_CREAT | O_TRUNC);
     if (fd < 0)
@@ -198,9 +246,10 @@ Result<> LogFile::load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t v
     struct stat status {};
     std::unique_ptr<std::byte, decltype(&std::free)> buffer(
         static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kReadBytes)), &std::free);
-    if (::fstat(fd_, &status) != 0 || static_cast<std::uint64_t>(status.st_size) < kBitmapOffset)
-        return fail(Code::failure, "{} is not an intent log; move it away", path_);
-    if (const int error = read_fully(fd_, buffer.get(), kBitmapOffset, 0); error != 0)
+    std::uint64_t bytes = region_ ? region_->bytes : 0;
+    if (!region_ && ::fstat(fd_, &status) == 0) bytes = static_cast<std::uint64_t>(status.st_size);
+    if (bytes < kBitmapOffset) return fail(Code::failure, "{} is not an intent log; move it away", path_);
+    if (const int error = read_fully(fd_, buffer.get(), kBitmapOffset, base()); error != 0)
         return fail(Code::failure, "cannot read the intent log {}: {}", path_, std::strerror(-error));
     const std::span<const std::byte> copies(buffer.get(), kBitmapOffset);
     const auto header = newest(copies.first(kPageBytes), copies.subspan(kPageBytes));
@@ -219,16 +268,15 @@ Result<> LogFile::load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t v
     const std::uint64_t found_pages =
         std::max<std::uint64_t>(1, (blocks_of(former) + kBlocksPerPage - 1) / kBlocksPerPage);
     const std::uint64_t pages = log_.dirty().pages();
-    header_.valid = header && header->valid &&
-                    static_cast<std::uint64_t>(status.st_size) >= kBitmapOffset + found_pages * kMapPageBytes;
+    header_.valid = header && header->valid && bytes >= kBitmapOffset + found_pages * kMapPageBytes;
     for (std::uint64_t page = 0; header_.valid && page < pages; ++page) {
         const std::uint64_t in_buffer = page % (kReadBytes / kMapPageBytes);
         if (in_buffer == 0) {
             const std::uint64_t count =
                 std::min(kReadBytes / kMapPageBytes, found_pages - std::min(page, found_pages));
             std::memset(buffer.get(), 0, kReadBytes);
-            if (read_fully(fd_, buffer.get(), count * kMapPageBytes, kBitmapOffset + page * kMapPageBytes) !=
-                0)
+            if (read_fully(fd_, buffer.get(), count * kMapPageBytes,
+                           base() + kBitmapOffset + page * kMapPageBytes) != 0)
                 header_.valid = false;
         }
         const std::span<std::uint64_t> words(
@@ -263,7 +311,7 @@ Result<> LogFile::load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t v
 Result<> LogFile::write_header_now() {
     ++header_.serial;
     encode(header_, std::span<std::byte, kPageBytes>(page_, kPageBytes));
-    int error = write_fully(fd_, page_, kPageBytes, log_format::kHeaderOffset[header_.serial % 2]);
+    int error = write_fully(fd_, page_, kPageBytes, base() + log_format::kHeaderOffset[header_.serial % 2]);
     if (error == 0 && ::fdatasync(fd_) != 0) error = -errno;
     if (error != 0)
         return fail(Code::failure, "cannot write the intent log {}: {}", path_, std::strerror(-error));
@@ -290,7 +338,8 @@ void LogFile::commit() {
 }
 
 void LogFile::issue(RunWrite& run) {
-    reactor_.write(run, fd_, log_.image().subspan(run.at, run.end - run.at), kBitmapOffset + run.at, true);
+    reactor_.write(run, fd_, log_.image().subspan(run.at, run.end - run.at), base() + kBitmapOffset + run.at,
+                   true);
 }
 
 void LogFile::run_done(RunWrite& run, int result) {
@@ -315,8 +364,8 @@ void LogFile::next_update() {
     updates_.front().change(header_);
     ++header_.serial;
     encode(header_, std::span<std::byte, kPageBytes>(page_, kPageBytes));
-    reactor_.write(header_write_, fd_, {page_, kPageBytes}, log_format::kHeaderOffset[header_.serial % 2],
-                   true);
+    reactor_.write(header_write_, fd_, {page_, kPageBytes},
+                   base() + log_format::kHeaderOffset[header_.serial % 2], true);
 }
 
 void LogFile::update_done(int result) {

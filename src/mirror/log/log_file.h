@@ -6,12 +6,14 @@
 #include "mirror/io/reactor.h"
 #include "mirror/log/intent_log.h"
 #include "mirror/log/log_header.h"
+#include "mirror/log/log_region.h"
 
 #include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace understudy::mirror {
@@ -23,7 +25,8 @@ class LogFile {
     /// trusted is loaded with every bit set. One of another size is laid out anew, at once or not at all: its
     /// bits stay, those of what the volume has grown by are set. Errors: a log of another mirror (never
     /// overwritten), no space (nothing is left behind, what was there is as it was), no access. Spec:
-    /// REP-055, REP-063, REP-307.
+    /// REP-055, REP-063, REP-307. A part of a device (log_region.h) is written in place: a log of another
+    /// mirror that stands there is of no use to anybody, and who may write there the caller sees to.
     static Result<std::unique_ptr<LogFile>> open(Reactor& reactor, std::string path,
                                                  const std::array<std::uint8_t, 16>& uuid,
                                                  std::uint64_t volume_bytes, IntentLog& log);
@@ -61,7 +64,12 @@ class LogFile {
         std::function<void(int)> done;
     };
 
-    LogFile(Reactor& reactor, std::string path, int fd, IntentLog& log);
+    LogFile(Reactor& reactor, std::string path, int fd, std::optional<LogRegion> region, IntentLog& log);
+    static Result<std::unique_ptr<LogFile>> open_region(Reactor& reactor, std::string path, LogRegion region,
+                                                        const std::array<std::uint8_t, 16>& uuid,
+                                                        std::uint64_t volume_bytes, IntentLog& log);
+    [[nodiscard]] Result<> check_room() const;
+    [[nodiscard]] std::uint64_t base() const { return region_ ? region_->offset : 0; }
     Result<> create_content(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes);
     Result<> load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t volume_bytes);
     Result<> lay_out_anew();
@@ -76,6 +84,7 @@ class LogFile {
     Reactor& reactor_;
     std::string path_;
     int fd_;
+    std::optional<LogRegion> region_;
     IntentLog& log_;
     bool created_ = false;
     LogHeader found_, header_;

@@ -246,5 +246,99 @@ TEST_F(LogFileTest, NoSpaceForTheLogIsSaidAndNothingIsLeftBehind) {
     EXPECT_TRUE(open());
 }
 
+/// Two hosts' regions of one device, with something else before and behind them.
+class LogRegionTest : public LogFileTest {
+  protected:
+    void SetUp() override {
+        LogFileTest::SetUp();
+        device = directory + "/device";
+        std::ofstream(device) << std::string(kEnd, 'x');
+        std::fstream stream(device, std::ios::in | std::ios::out | std::ios::binary);
+        stream.seekp(kFirst);
+        stream << std::string(2 * kBytes, '\0');
+        stream.close();
+        use(kFirst);
+    }
+    void use(std::uint64_t offset) { path = LogRegion{device, offset, kBytes}.path(); }
+    std::string bytes(std::uint64_t from, std::uint64_t count) {
+        std::string out(count, '\0');
+        std::ifstream stream(device, std::ios::binary);
+        stream.seekg(static_cast<std::streamoff>(from));
+        stream.read(out.data(), static_cast<std::streamsize>(count));
+        return out;
+    }
+    void put(std::uint64_t to, const std::string& text) {
+        std::fstream stream(device, std::ios::in | std::ios::out | std::ios::binary);
+        stream.seekp(static_cast<std::streamoff>(to));
+        stream << text;
+    }
+    static constexpr std::uint64_t kFirst = 65536, kBytes = 65536, kEnd = 4 * 65536;
+    std::string device;
+};
+
+// Spec: REP-058, MOP-067
+TEST_F(LogRegionTest, TheNextOwnerFindsTheBitsInACopyAndNothingBesideTheRegionIsTouched) {
+    ASSERT_TRUE(open());
+    EXPECT_TRUE(file->created());
+    log->mark(42 * kBlockBytes, 4096, IntentLog::As::dirty);
+    file->commit();
+    reactor->run();
+    ASSERT_EQ(commit_result, 0);
+    put(kFirst + kBytes, bytes(kFirst, kBytes));
+    use(kFirst + kBytes);
+    ASSERT_TRUE(open());
+    EXPECT_FALSE(file->created());
+    EXPECT_TRUE(file->found().valid);
+    EXPECT_EQ(log->dirty().count(), 1U);
+    EXPECT_TRUE(log->dirty().test(42));
+    EXPECT_EQ(update([](LogHeader& header) { header.clean = true; }), 0);
+    ASSERT_TRUE(open());
+    EXPECT_TRUE(file->found().clean);
+    EXPECT_EQ(bytes(0, kFirst), std::string(kFirst, 'x'));
+    EXPECT_EQ(bytes(kFirst + 2 * kBytes, kFirst), std::string(kFirst, 'x'));
+}
+
+// Spec: REP-055, REP-187
+TEST_F(LogRegionTest, ATornHeaderMakesEverythingDirtyAndAnotherMirrorsLogBeginsAnew) {
+    ASSERT_TRUE(open());
+    file.reset();
+    put(kFirst + log_format::kHeaderOffset[0] + 100, "x");
+    put(kFirst + log_format::kHeaderOffset[1] + 100, "x");
+    ASSERT_TRUE(open());
+    EXPECT_FALSE(file->found().valid);
+    EXPECT_EQ(log->dirty().count(), log->blocks());
+    ASSERT_TRUE(open());  // and it stays so
+    EXPECT_EQ(log->dirty().count(), log->blocks());
+    ASSERT_TRUE(open(kVolume, {1}));
+    EXPECT_TRUE(file->created());
+    EXPECT_EQ(log->dirty().count(), 0U);
+}
+
+// Spec: REP-307
+TEST_F(LogRegionTest, AVolumeMayGrowAsFarAsTheRegionGoes) {
+    ASSERT_TRUE(open());
+    log->mark(42 * kBlockBytes, 4096, IntentLog::As::dirty);
+    file->commit();
+    reactor->run();
+    constexpr std::uint64_t kPages = (kBytes - log_format::kBitmapOffset) / kMapPageBytes;
+    ASSERT_TRUE(open(kPages * kBlocksPerPage * kBlockBytes));
+    EXPECT_TRUE(file->found().valid);
+    EXPECT_TRUE(log->dirty().test(42));
+    EXPECT_FALSE(log->dirty().test(41));
+    EXPECT_EQ(log->dirty().next(43), 100U);
+    const auto refused = open((kPages * kBlocksPerPage + 1) * kBlockBytes);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("does not fit"), std::string::npos) << refused.error().text;
+    EXPECT_EQ(log_bytes(kPages * kBlocksPerPage * kBlockBytes), kBytes);
+}
+
+TEST(LogRegion, PathsOfFilesAreNone) {
+    const LogRegion region{"/dev/disk/by-id/x@1", 1 << 20, 65536};
+    EXPECT_EQ(parse_region(region.path()), region);
+    for (const auto* path : {"/var/lib/understudy/Bitmaps/E@right.bitmap", "/dev/x@4096+0", "/dev/x@1+4096",
+                             "/dev/x@4096+", "@0+4096", "/dev/x+4096@0", ""})
+        EXPECT_FALSE(parse_region(path)) << path;
+}
+
 }  // namespace
 }  // namespace understudy::mirror
