@@ -17,9 +17,15 @@ namespace {
 constexpr runtime::Duration kCreateLimit = std::chrono::seconds(30);
 // Attempts to reach a peer that refuses go on for so long; one that took the request is not asked again.
 constexpr runtime::Duration kJoinedRecently = std::chrono::seconds(2);
+// A volume that was got opens its device, which may be held for a moment, and asks its peers.
+constexpr runtime::Duration kTakeUpLimit = std::chrono::seconds(30);
 
 bool is_v6(const std::string& address) {
     return address.find(':') != std::string::npos;
+}
+
+tl::unexpected<Error> several_targets(const VolumeId& volume) {
+    return fail(Code::failure, "volume {} is shared: it is mirrored to one target", volume.str());
 }
 
 }  // namespace
@@ -166,6 +172,7 @@ Result<> Manager::check_target(const VolumeId& volume, const TargetOptions& targ
 Task<Result<std::string>> Manager::create(CreateOptions options) {
     if (options.targets.empty())
         co_return fail(Code::bad_argument, "volume {} needs a target", options.volume.str());
+    if (!options.shared_log.empty() && options.targets.size() > 1) co_return several_targets(options.volume);
     std::vector<std::string> taken;
     for (const TargetOptions& target : options.targets) {
         auto fits = check_target(options.volume, target, taken);
@@ -204,6 +211,9 @@ Task<Result<>> Manager::make_half(const MirrorRecord& record, TargetOptions targ
     request.create.export_kind = record.export_kind;
     request.create.equal = equal;
     request.create.peers = std::move(others);
+    for (const EndpointPair& pair : target.pairs)
+        request.create.pairs.push_back(
+            {pair.there, pair.here, pair.address, pair.local_address, options_.dispatch_port});
     const PeerAddress peer{target.node, target.address, options_.dispatch_port, target.source_address};
     // A node that has just joined serves peers as soon as its mirrord has seen the certificate.
     const auto patience = world_.clock.now() + kJoinedRecently;
@@ -213,7 +223,18 @@ Task<Result<>> Manager::make_half(const MirrorRecord& record, TargetOptions targ
         co_await runtime::sleep_for(world_.tasks, kStatePoll);
         reply = co_await call_peer(world_, peer, request, limits);
     }
-    if (reply) co_return Result<>{};
+    if (reply && reply->pairs_taken == target.pairs.size()) co_return Result<>{};
+    if (reply) {
+        // It would take no other host of this end for its source.
+        reply = fail(Code::failure,
+                     "{} runs a release that does not know shared volumes: install the same on both",
+                     target.node);
+        PeerRequest undo = request;
+        undo.kind = RequestKind::remove;
+        auto undone = co_await call_peer(world_, peer, undo, limits);
+        (void)undone;  // a half that stays is provisional: the next creation replaces it
+        co_return fail(reply.error());
+    }
     if (reply.error().code == Code::unreachable) {
         // Without an answer the peer may have made its half: it is asked to forget it.
         PeerRequest undo = request;
@@ -253,6 +274,7 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
     while (record.lineage.current == 0)
         world_.random.fill(std::as_writable_bytes(std::span(&record.lineage.current, 1)));
     record.creating = true;
+    record.shared = !options.shared_log.empty();
     for (const TargetOptions& target : options.targets) {
         PeerRecord peer;
         peer.node = target.node;
@@ -261,7 +283,8 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
         peer.port = options_.dispatch_port;
         peer.type = target.type;
         peer.state = MirrorState::pending;
-        peer.log_path = log_path(options.volume, target.node);
+        peer.log_path = record.shared ? options.shared_log : log_path(options.volume, target.node);
+        peer.pairs = target.pairs;
         PeerBase& base = record.lineage.peers[target.node];
         base.may_hold_current = true;
         base.offered = record.lineage.current;
@@ -289,7 +312,7 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
         if (options_.on_event) options_.on_event({Event::target_half_failed, record.volume, {}, text});
         for (const std::string& half : halves)
             co_await forget_half(record, half);
-        (void)records_.remove(record.volume);
+        (void)records_.remove(record);
         co_return fail(made.error());
     }
 
@@ -313,6 +336,7 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
     if (record.role != Role::source)
         co_return fail(Code::failure, "{} is not source of volume {}: add the target on {}", options_.node,
                        volume.str(), record.origin);
+    if (record.shared) co_return several_targets(volume);
     std::vector<std::string> taken;
     for (const PeerRecord& peer : record.peers)
         taken.push_back(peer.node);
@@ -413,7 +437,7 @@ Task<> Manager::undo_creation(MirrorRecord record) {
         auto log_gone = world_.files.remove(peer.log_path);
         if (!log_gone) messages::warning("{}", log_gone.error().text);
     }
-    auto gone = records_.remove(record.volume);
+    auto gone = records_.remove(record);
     if (!gone) messages::error("{}", gone.error().text);
 }
 
@@ -463,6 +487,7 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
     peer.type = request.create.type;
     peer.state = MirrorState::pending;
     peer.log_path = log_path(request.volume, caller);
+    peer.pairs = request.create.pairs;
     record.peers.push_back(peer);
     record.lineage.peers[caller] = {};
     for (const PeerFacts& other : request.create.peers) {
@@ -500,7 +525,46 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
     }
     PeerRequest query;
     query.kind = RequestKind::query;
-    co_return co_await mirror->serve(caller, query);
+    PeerReply reply = co_await mirror->serve(caller, query);
+    reply.pairs_taken = mirror->record().peers.front().pairs.size();
+    co_return reply;
+}
+
+// --- volumes that several hosts of this end share
+
+Task<Result<std::string>> Manager::take_up(MirrorRecord record) {
+    const VolumeId volume = record.volume;
+    if (mirrors_.contains(volume) || being_made_.contains(volume))
+        co_return fail(Code::exists, "volume {} exists already on {}", volume.str(), options_.node);
+    auto mirror = add(std::move(record));
+    mirror->boot();
+    // It has asked its peers then who is source.
+    const auto deadline = world_.clock.now() + kTakeUpLimit;
+    for (;;) {
+        MirrorView now = co_await mirror->view();
+        if (now.exporting) co_return now.device_path;
+        if (now.open && now.record.role == Role::target) co_return std::string();
+        if (world_.clock.now() >= deadline) {
+            auto down = co_await put_down(volume, true);
+            (void)down;  // nothing refuses it
+            co_return fail(Code::failure, "volume {} cannot be used on {}: {}", volume.str(), options_.node,
+                           now.problem.empty() ? "its mirror did not start in time" : now.problem);
+        }
+        co_await runtime::sleep_for(world_.tasks, kStatePoll);
+    }
+}
+
+Task<Result<>> Manager::put_down(VolumeId volume, bool lost) {
+    auto mirror = find(volume);
+    if (!mirror) co_return Result<>{};
+    auto down = co_await mirror->lay_down(lost);
+    if (!down) co_return fail(down.error());
+    forget(volume);
+    co_return Result<>{};
+}
+
+Task<> Manager::undo_shared(MirrorRecord record) {
+    co_await undo_creation(std::move(record));
 }
 
 // --- removal
@@ -515,9 +579,8 @@ Task<Result<>> Manager::remove(VolumeId volume, bool force) {
             query.kind = RequestKind::query;
             query.volume = volume;
             query.uuid = record.uuid;
-            const PeerAddress address{peer.node, peer.address, peer.port, peer.local_address};
-            auto reply =
-                co_await call_peer(world_, address, query, {.connect = kConnectLimit, .answer = kQueryLimit});
+            const CallLimits limits{.connect = kConnectLimit, .answer = kQueryLimit};
+            auto reply = co_await mirror->call(peer.node, query, limits);
             const bool source = reply && reply->summary.uuid == record.uuid &&
                                 (reply->summary.role == Role::source || peer.node == record.origin);
             if (source)
@@ -532,16 +595,19 @@ Task<Result<>> Manager::remove(VolumeId volume, bool force) {
     if (!removed) co_return fail(removed.error());
     forget(volume);
     messages::info("volume {} is not mirrored any more", volume.str());
+    if (record.shared && ended_) ended_(volume);
     co_return Result<>{};
 }
 
 Task<Result<>> Manager::remove_local(VolumeId volume) {
     auto mirror = find(volume);
     if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
+    const bool was_shared = mirror->record().shared;
     auto removed = co_await mirror->remove(false, true);
     if (!removed) co_return fail(removed.error());
     forget(volume);
     messages::info("volume {} is not mirrored any more on {}", volume.str(), options_.node);
+    if (was_shared && ended_) ended_(volume);
     co_return Result<>{};
 }
 
@@ -555,9 +621,11 @@ Task<PeerReply> Manager::remove_half(PeerRequest request) {
         co_return error_reply(
             {Code::failure,
              fmt::format("{} is source of volume {} itself", options_.node, request.volume.str()), 0});
+    const bool was_shared = mirror->record().shared;
     auto removed = co_await mirror->remove(false, true);
     if (!removed) co_return error_reply(removed.error());
     forget(request.volume);
+    if (was_shared && ended_) ended_(request.volume);
     co_return PeerReply{};
 }
 
@@ -597,7 +665,8 @@ Task<> Manager::serve(std::string caller, PeerRequest request, PeerServer::Answe
             {Code::not_found, fmt::format("{} knows no volume {}", options_.node, request.volume.str()), 0}));
         co_return;
     }
-    if (!mirror->record().peer(caller)) {
+    const PeerRecord* const known = mirror->record().peer_of_host(caller);
+    if (known == nullptr) {
         answer(
             error_reply({Code::failure,
                          fmt::format("volume {} of {} is mirrored with {}, not with {}", request.volume.str(),
@@ -605,6 +674,8 @@ Task<> Manager::serve(std::string caller, PeerRequest request, PeerServer::Answe
                          0}));
         co_return;
     }
+    request.host = caller;
+    caller = known->node;
     PeerReply reply;
     if (request.kind == RequestKind::remove)
         reply = co_await remove_half(std::move(request));

@@ -32,6 +32,7 @@ struct TargetOptions {
     std::string source_address;
     std::string address;
     MirrorType type = MirrorType::sync;
+    std::vector<EndpointPair> pairs{};  // of a shared volume: how each of its hosts reaches the target
 };
 
 struct CreateOptions {
@@ -39,7 +40,8 @@ struct CreateOptions {
     std::string device;
     std::vector<TargetOptions> targets;  // at least one
     ExportKind export_kind = ExportKind::automatic;
-    bool resync = true;  // false: the caller warrants that both ends are equal. Spec: REP-154
+    std::string shared_log{};  // of a shared volume: where the intent log is, a path of log_region.h
+    bool resync = true;        // false: the caller warrants that both ends are equal. Spec: REP-154
 };
 
 class Manager {
@@ -77,6 +79,18 @@ class Manager {
     /// All halves from the source; a target's half alone only when its source is gone. Spec: REP-163,
     /// REP-200.
     runtime::Task<Result<>> remove(VolumeId volume, bool force);
+
+    /// --- volumes that several hosts of this end share; see mirror/shared
+    void set_shared_records(SharedRecords* records) { records_.set_shared(records); }
+    /// Goes on with a mirror as its record says, which another host of this end or an earlier life of this
+    /// one has left; this host owns the volume. Gives the device's path, or nothing when it is target.
+    runtime::Task<Result<std::string>> take_up(MirrorRecord record);
+    /// The end of that; see Mirror::lay_down.
+    runtime::Task<Result<>> put_down(VolumeId volume, bool lost);
+    /// Its creation was interrupted: nobody was told that it exists.
+    runtime::Task<> undo_shared(MirrorRecord record);
+    /// Told when a shared volume is not mirrored any more.
+    void set_ended(std::function<void(const VolumeId&)> ended) { ended_ = std::move(ended); }
 
     /// This node's half alone, whatever the other node has. Spec: EMC-160.
     runtime::Task<Result<>> remove_local(VolumeId volume);
@@ -147,6 +161,7 @@ class Manager {
     std::map<std::string, std::string> damaged_;
     std::set<VolumeId> being_made_;
     Service service_;
+    std::function<void(const VolumeId&)> ended_;
     TargetCheck target_check_;
     PeerServer server_;
     runtime::TaskScope tasks_;

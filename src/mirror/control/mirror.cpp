@@ -127,6 +127,7 @@ bool Mirror::holds_for_session() const {
 }
 
 void Mirror::set_gate(GateMode mode) {
+    if (lost_) mode = GateMode::refuse_writes;
     gate_ = mode;
     host_->set_gate(mode == GateMode::open && write_holds_ > 0 ? GateMode::hold_writes : mode);
 }
@@ -417,13 +418,14 @@ Task<> Mirror::boot_task() {
     for (const std::string& peer : names()) {
         if (!source()) break;
         const PeerRecord one = *record_.peer(peer);
-        if (!one.user_requested) {
-            co_await connect_once(peer, kBootCheckLimit);
-        } else if (!one.split_brain) {
-            // A paused mirror makes no session, but the question whether the peer was promoted is asked all
-            // the same.
-            auto reply = co_await call_peer(world_, address_of(peer), request(RequestKind::query, peer),
-                                            {.connect = kBootCheckLimit, .answer = kQueryLimit});
+        if (!one.user_requested) co_await connect_once(peer, kBootCheckLimit);
+        if (!source()) break;
+        const Leg& leg = legs_.at(peer);
+        if (one.user_requested ? !one.split_brain : leg.answered && !leg.linked) {
+            // A paused mirror makes no session, and a peer may be busy, but the question whether the peer was
+            // promoted is asked all the same.
+            auto reply = co_await call(peer, request(RequestKind::query, peer),
+                                       {.connect = kBootCheckLimit, .answer = kQueryLimit});
             if (!reply) continue;
             const EndSummary self = co_await summary(peer);
             const Decision decision = decide(self, reply->summary);

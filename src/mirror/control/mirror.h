@@ -153,6 +153,17 @@ class Mirror : private HostEvents {
     /// Source: new connections to every target, with no change of state where both builds can resume. Spec:
     /// EMC-197.
     runtime::Task<Result<>> restart_links();
+    // mirror_shared.cpp: volumes that hosts share at either end
+    /// This host's part in a shared volume's mirror is over: device and export are let go, the record stays
+    /// for the next owner. `lost`: another host may own it already; users get I/O errors, and nothing is
+    /// recorded any more. Error, not when it is lost: the device is in use, by whom; nothing has changed
+    /// then.
+    runtime::Task<Result<>> lay_down(bool lost);
+    /// In effect when this returns; for good.
+    void refuse_writes();
+    /// Asks the peer: of hosts that share a disk, the one that serves it. Errors as of call_peer(); that none
+    /// of them serves the volume is as if none answered.
+    runtime::Task<Result<PeerReply>> call(std::string peer, PeerRequest request, CallLimits limits);
     /// Gives the device back and forgets logs and record. `peers_too`: the peers forget their halves first.
     runtime::Task<Result<>> remove(bool peers_too, bool even_if_peer_fails);
     runtime::Task<Result<>> wait_in_sync(std::string peer, runtime::Duration limit);
@@ -209,7 +220,8 @@ class Mirror : private HostEvents {
         bool log_in_memory = false;
         bool hold = false;  // writes wait for a session under way, to start it with equal ends
         bool connecting = false;
-        bool asking = false;  // ask_whether_target_died() runs
+        bool answered = false;  // source: the last attempt was refused, so somebody is there
+        bool asking = false;    // ask_whether_target_died() runs
         std::optional<runtime::TimerId> connect_timer, hold_timer;
         runtime::Duration backoff{};
         std::string problem;            // passing: peer unreachable
@@ -403,6 +415,9 @@ class Mirror : private HostEvents {
     [[nodiscard]] bool wants_full_resync(const EndSummary& source) const;
     runtime::Task<> break_for_a_person(std::string peer, std::string text);
 
+    void meet(const std::string& peer, const std::string& host);
+    [[nodiscard]] Result<> check_host(const std::string& peer, const PeerRequest& request) const;
+
     // mirror_lock.cpp: targets opened to local use
     runtime::Task<Result<>> serve_unlocked();
     runtime::Task<Result<>> break_locked(std::string peer);
@@ -418,6 +433,7 @@ class Mirror : private HostEvents {
 
     bool open_ = false;
     bool closing_ = false;
+    bool lost_ = false;  // another host may own the shared volume: no write passes any more
     bool exporting_ = false;
     std::uint64_t device_size_ = 0;  // as it was seen last, bytes
     std::uint64_t volume_size_ = 0;  // that the logs are laid out for, at most the device's

@@ -161,8 +161,7 @@ Task<> Mirror::tell_targets() {
         const std::uint64_t session = leg->session;
         PeerRequest told = request(RequestKind::advance, peer);
         told.summary = co_await summary(peer);
-        auto reply = co_await call_peer(world_, address_of(peer), told,
-                                        {.connect = kConnectLimit, .answer = kAdvanceLimit});
+        auto reply = co_await call(peer, told, {.connect = kConnectLimit, .answer = kAdvanceLimit});
         leg = find(peer);
         if (!leg || !receives(*leg) || leg->session != session) continue;
         if (reply) {
@@ -303,7 +302,9 @@ void Mirror::target_silent(const std::string& peer) {
 
 Task<> Mirror::ask_whether_target_died(std::string peer, std::uint64_t session) {
     if (Leg* leg = find(peer)) leg->asking = true;
-    const bool dead = co_await around_.notes->is_dead(peer);
+    const PeerRecord* one = record_.peer(peer);
+    const std::string node = one ? one->host_name() : peer;
+    const bool dead = co_await around_.notes->is_dead(node);
     Leg* leg = find(peer);
     if (!leg) co_return;
     leg->asking = false;

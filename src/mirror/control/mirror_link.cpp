@@ -12,7 +12,7 @@ using runtime::Task;
 
 PeerAddress Mirror::address_of(const std::string& peer) const {
     const PeerRecord& one = *record_.peer(peer);
-    return {one.node, one.address, one.port, one.local_address};
+    return {one.host_name(), one.address, one.port, one.local_address};
 }
 
 PeerRequest Mirror::request(RequestKind kind, const std::string& peer) const {
@@ -110,7 +110,7 @@ Task<> Mirror::connect_task(std::string peer) {
         const bool resumes = legs_.at(peer).interrupted;
         const auto started = world_.clock.now();
         const CallLimits limits{.connect = resumes ? kResumeLimit : kConnectLimit, .answer = kQueryLimit};
-        auto asked = co_await call_peer(world_, address_of(peer), request(RequestKind::query, peer), limits);
+        auto asked = co_await call(peer, request(RequestKind::query, peer), limits);
         there = asked || asked.error().code != Code::unreachable ||
                 (resumes && !is_silence(asked.error(), world_.clock.now() - started));
         Leg* leg = find(peer);
@@ -143,8 +143,7 @@ Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limi
     PeerRequest hello = request(RequestKind::hello, peer);
     hello.summary = self;
     hello.peers = others(peer);
-    Result<PeerReply> reply = co_await call_peer(world_, address_of(peer), hello,
-                                                 {.connect = connect_limit, .answer = kHelloLimit});
+    Result<PeerReply> reply = co_await call(peer, hello, {.connect = connect_limit, .answer = kHelloLimit});
     Leg* leg = find(peer);
     if (!leg) co_return false;
     bool joined = false;
@@ -152,6 +151,7 @@ Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limi
         if (reply.error().text != leg->problem)
             tell(Event::unreachable, peer, fmt::format("no session with {}: {}", peer, reply.error().text));
         leg->problem = reply.error().text;
+        leg->answered = reply.error().code != Code::unreachable;
         if (reply.error().code == kNoBitmaps) co_await no_bitmaps(peer, reply.error().text);
         if (reply.error().code == kMediaReplaced) co_await break_for_a_person(peer, reply.error().text);
     } else if (source() && record_.generations(peer) == self.generations && !closing_) {
@@ -190,7 +190,7 @@ Task<bool> Mirror::resume_session(std::string peer) {
     hello.peers = others(peer);
     hello.resumes = legs_.at(peer).links_session;
     const CallLimits limits{.connect = kResumeLimit, .answer = kResumeLimit};
-    Result<PeerReply> reply = co_await call_peer(world_, address_of(peer), hello, limits);
+    Result<PeerReply> reply = co_await call(peer, hello, limits);
     Leg* leg = find(peer);
     if (!leg || !leg->interrupted || closing_) co_return false;
     if (!reply && is_silence(reply.error(), world_.clock.now() - started)) co_return false;
@@ -319,8 +319,7 @@ void Mirror::hold_for_session(const std::string& peer) {
 
 Task<> Mirror::notify_task(std::string peer, PeerRequest request) {
     if (!record_.peer(peer)) co_return;
-    auto told = co_await call_peer(world_, address_of(peer), std::move(request),
-                                   {.connect = kNotifyLimit, .answer = kNotifyLimit});
+    auto told = co_await call(peer, std::move(request), {.connect = kNotifyLimit, .answer = kNotifyLimit});
     (void)told;  // the peer finds out at the next handshake
 }
 
@@ -343,6 +342,8 @@ Task<PeerReply> Mirror::on_hello(std::string caller, PeerRequest request) {
                fmt::format("volume {} is not open on {}: {}", record_.volume.str(), around_.node, problem_));
         co_return reply;
     }
+    if (request.uuid == record_.uuid && request.summary.role_epoch >= record_.role_epoch)
+        meet(caller, request.host);
     EndSummary self = co_await summary(caller);
     Decision decision = decide(self, request.summary);
     if (decision.verdict == Verdict::become_target) {

@@ -22,6 +22,7 @@ std::string Mirror::log_path(const std::string& peer) const {
 /// An unmounted disk appears late, or not at all: then the logs begin anew elsewhere, because writes must not
 /// wait for ever. Spec: REP-057, REP-061, REP-062, REP-068.
 Task<> Mirror::find_log_directory() {
+    if (record_.shared) co_return;  // beside the volume
     const LogPlace wanted = log_place(around_.settings, around_.bitmaps);
     std::string directory = wanted.directory;
     const auto deadline = world_.clock.now() + log_directory_wait(around_.settings);

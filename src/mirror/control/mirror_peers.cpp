@@ -199,6 +199,10 @@ Task<Result<>> Mirror::change_endpoints(std::string peer, std::string local_addr
         co_return fail(Code::failure,
                        "volume {} has more than {} hosts: delete and create the mirror instead",
                        record_.volume.str(), kMostHostsToReaddress);
+    if (!one->pairs.empty())
+        co_return fail(Code::failure,
+                       "hosts share the disk of volume {} at one end: delete the mirror and create it anew",
+                       record_.volume.str());
     if (is_v6(local_address) != is_v6(address))
         co_return fail(Code::bad_argument, "{} and {} are of different address families", local_address,
                        address);

@@ -56,7 +56,8 @@ Task<Mirror::Promotion> Mirror::promote_once(PromoteOptions options) {
 Task<runtime::Duration> Mirror::probe_limit(std::string peer, bool all_dead) {
     if (all_dead) co_return kTakeoverProbeDead;
     if (around_.notes && record_.peers.size() > 1) {
-        const bool dead = co_await around_.notes->is_dead(peer);
+        const std::string node = record_.peer(peer)->host_name();
+        const bool dead = co_await around_.notes->is_dead(node);
         if (dead) co_return kTakeoverProbeDead;
     }
     co_return kTakeoverProbe;
@@ -68,8 +69,7 @@ Task<Mirror::Promotion> Mirror::serve_again(PromoteOptions options) {
     for (const std::string& peer : names()) {
         const runtime::Duration limit = co_await probe_limit(peer, options.peer_dead);
         Result<PeerReply> reply =
-            co_await call_peer(world_, address_of(peer), request(RequestKind::query, peer),
-                               {.connect = limit, .answer = kQueryLimit});
+            co_await call(peer, request(RequestKind::query, peer), {.connect = limit, .answer = kQueryLimit});
         if (!reply) continue;
         const EndSummary self = co_await summary(peer);
         const Decision decision = decide(self, reply->summary);
@@ -134,8 +134,7 @@ Task<Result<>> Mirror::check_promotable(PromoteOptions options, Handover* out) {
         PeerRequest demand = request(RequestKind::demote, peer);
         demand.summary = self;
         const runtime::Duration limit = co_await probe_limit(peer, options.peer_dead);
-        Result<PeerReply> reply =
-            co_await call_peer(world_, address_of(peer), demand, {.connect = limit, .answer = kDemoteLimit});
+        Result<PeerReply> reply = co_await call(peer, demand, {.connect = limit, .answer = kDemoteLimit});
         if (!reply && reply.error().code != Code::unreachable) {
             if (last_source)
                 co_return fail(reply.error().code, "{} does not hand over volume {}: {}", peer,
@@ -435,8 +434,8 @@ Task<Result<>> Mirror::remove(bool peers_too, bool even_if_peer_fails) {
     }
     if (peers_too) {
         for (const std::string& peer : names()) {
-            auto reply = co_await call_peer(world_, address_of(peer), request(RequestKind::remove, peer),
-                                            {.connect = kConnectLimit, .answer = kHelloLimit});
+            auto reply = co_await call(peer, request(RequestKind::remove, peer),
+                                       {.connect = kConnectLimit, .answer = kHelloLimit});
             if (reply || reply.error().code == Code::not_found || even_if_peer_fails) continue;
             if (was_exporting) {
                 auto started = co_await start_export();
@@ -476,7 +475,7 @@ Task<Result<>> Mirror::remove(bool peers_too, bool even_if_peer_fails) {
         auto log_gone = world_.files.remove(peer.log_path);
         if (!log_gone) tell(Event::log_not_deleted, peer.node, log_gone.error().text);
     }
-    co_return around_.records.remove(record_.volume);
+    co_return around_.records.remove(record_);
 }
 
 Task<PeerReply> Mirror::serve(std::string caller, PeerRequest request) {
@@ -488,6 +487,7 @@ Task<PeerReply> Mirror::serve(std::string caller, PeerRequest request) {
             fmt::format("volume {} of {} belongs to another mirror", record_.volume.str(), around_.node);
         co_return reply;
     }
+    if (auto serves = check_host(caller, request); !serves) co_return error_reply(serves.error());
     switch (request.kind) {
         case RequestKind::query:
             reply.summary = co_await summary(caller);

@@ -44,6 +44,10 @@ Task<Result<>> Mirror::check_snapshot(bool refresh) {
     if (around_.snapshots == nullptr) co_return no_tools();
     if (record_.role != Role::target)
         co_return fail(Code::failure, "{} is not target of volume {}", around_.node, volume);
+    if (!record_.main().pairs.empty())  // Spec: MOP-190, REP-314, EMC-252
+        co_return fail(Code::failure,
+                       "hosts share the disk of volume {} at one end: no snapshots are taken of its mirror",
+                       volume);
     if (record_.snapshot_location.empty())
         co_return fail(Code::not_found,
                        "volume {} has no snapshot location on {}: set one with \"understudy mirror snapshot "

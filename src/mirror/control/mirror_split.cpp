@@ -65,7 +65,7 @@ Task<Result<std::string>> Mirror::split_view(std::string peer, bool json) {
         if (which->size() > 1 && one.split_brain) peer = one.node;
     SideChanges self = co_await changes(peer);
     const CallLimits limits{.connect = kConnectLimit, .answer = kFilesLimit};
-    auto reply = co_await call_peer(world_, address_of(peer), request(RequestKind::changes, peer), limits);
+    auto reply = co_await call(peer, request(RequestKind::changes, peer), limits);
     if (!reply)
         co_return fail(reply.error().code, "{} does not say what it changed: {}", peer, reply.error().text);
     auto theirs = decode_side(reply->text);

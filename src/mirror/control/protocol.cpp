@@ -204,6 +204,14 @@ std::string encode(const PeerRequest& request) {
         create.set_export_wanted(static_cast<std::uint32_t>(request.create.export_kind));
         create.set_equal(request.create.equal);
         put_peers(*create.mutable_peers(), request.create.peers);
+        for (const EndpointPair& pair : request.create.pairs) {
+            auto& to = *create.add_pairs();
+            to.set_here(pair.here);
+            to.set_there(pair.there);
+            to.set_local_address(pair.local_address);
+            to.set_address(pair.address);
+            to.set_port(pair.port);
+        }
     }
     return out.SerializeAsString();
 }
@@ -226,6 +234,7 @@ std::string encode(const PeerReply& reply) {
     put_peers(*out.mutable_peers(), reply.peers);
     out.set_text(reply.text);
     out.set_resumed(reply.resumed);
+    out.set_pairs_taken(static_cast<std::uint32_t>(reply.pairs_taken));
     return out.SerializeAsString();
 }
 
@@ -281,8 +290,16 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
                       static_cast<MirrorType>(create.type()),
                       wanted,
                       create.equal(),
+                      {},
                       {}};
         if (!get_peers(out.create.peers, create.peers())) return bad("list of peers");
+        if (create.pairs_size() > static_cast<int>(kMostEndpointPairs)) return bad("list of endpoints");
+        for (const auto& pair : create.pairs()) {
+            if (pair.here().empty() || pair.there().empty() || pair.port() == 0 || pair.port() > 65535)
+                return bad("list of endpoints");
+            out.create.pairs.push_back({pair.here(), pair.there(), pair.local_address(), pair.address(),
+                                        static_cast<std::uint16_t>(pair.port())});
+        }
     }
     return out;
 }
@@ -311,6 +328,7 @@ Result<PeerReply> decode_reply(std::span<const std::byte> frame) {
     if (!get_peers(out.peers, in.peers())) return bad("list of peers");
     out.text = in.text();
     out.resumed = in.resumed();
+    out.pairs_taken = in.pairs_taken();
     return out;
 }
 

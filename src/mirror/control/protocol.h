@@ -66,6 +66,7 @@ struct CreateTarget {
     ExportKind export_kind = ExportKind::automatic;
     bool equal = false;
     std::vector<PeerFacts> peers;
+    std::vector<EndpointPair> pairs;  // as the target's record has them
 };
 
 struct PeerRequest {
@@ -81,6 +82,7 @@ struct PeerRequest {
     std::vector<VolumeId> volumes;  // of a snapshot
     std::uint64_t snapshot = 0;     // its number
     bool refresh = false;           // snapshot_take: in the place of an earlier one
+    std::string host;               // not sent: of an end that hosts share, the one that asks
     SessionId resumes{};            // hello: the session whose links broke; zeros: a new one
 };
 
@@ -104,6 +106,7 @@ struct PeerReply {
     std::string payload;           // service only
     std::vector<PeerFacts> peers;  // demote: the source's other targets
     std::string text;              // snapshot_take: the devices, a line each; changes: see split_view.h
+    std::size_t pairs_taken = 0;   // create_target: so many of its pairs are on record now
     bool resumed = false;          // hello: the session goes on over the links of this one
 };
 

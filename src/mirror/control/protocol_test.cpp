@@ -48,6 +48,7 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     request.summary = summary();
     request.create = {"/dev/sdb",        "10.0.0.2",      "10.0.0.1", 9998,
                       MirrorType::async, ExportKind::nbd, true,       {other_peer()}};
+    request.create.pairs = {{"right", "left", "10.0.0.2", "10.0.0.1", 9998}};
     request.peers = {other_peer(), other_peer()};
     request.peers[1].dirty.reset();
     request.offer = {1, 3, 0x8000000000000001};
@@ -65,6 +66,11 @@ TEST(Protocol, ARequestSurvivesTheWire) {
     EXPECT_EQ(read->offer, request.offer);
     EXPECT_EQ(read->resumes, request.resumes);
     EXPECT_EQ(read->create.peers, request.create.peers);
+    EXPECT_EQ(read->create.pairs, request.create.pairs);
+    request.create.pairs[0].port = 0;
+    EXPECT_FALSE(decode_request(frame(encode(request))));
+    request.create.pairs.assign(kMostEndpointPairs + 1, {"right", "left", "10.0.0.2", "10.0.0.1", 9998});
+    EXPECT_FALSE(decode_request(frame(encode(request))));
     EXPECT_EQ(read->peers, request.peers);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace understudy::mirror::control {
@@ -136,8 +137,17 @@ std::optional<ExportKind> parse_export(std::string_view word) {
 namespace {
 
 Json json_of(const PeerRecord& peer, const PeerBase& base) {
+    Json pairs = Json::array();
+    for (const EndpointPair& pair : peer.pairs)
+        pairs.push_back({{"here", pair.here},
+                         {"there", pair.there},
+                         {"local_address", pair.local_address},
+                         {"address", pair.address},
+                         {"port", pair.port}});
     return {
         {"node", peer.node},
+        {"host", peer.host},
+        {"pairs", pairs},
         {"local_address", peer.local_address},
         {"address", peer.address},
         {"port", peer.port},
@@ -202,6 +212,26 @@ void read_old_peer(Reader& reader, const Json& json, MirrorRecord& record) {
 }
 
 /// Empty, or the field that is wrong.
+std::string read_pairs(const Json& json, PeerRecord& peer) {
+    const auto list = json.find("pairs");
+    if (list == json.end()) return {};  // of a build from before shared volumes
+    if (!list->is_array() || list->size() > kMostEndpointPairs) return "pairs";
+    for (const Json& one : *list) {
+        if (!one.is_object()) return "pairs";
+        Reader reader(one);
+        EndpointPair pair;
+        pair.here = reader.text("here");
+        pair.there = reader.text("there");
+        pair.local_address = reader.text("local_address");
+        pair.address = reader.text("address");
+        pair.port = static_cast<std::uint16_t>(reader.number("port", 1, 65535));
+        if (!reader.problem().empty()) return "pairs";
+        peer.pairs.push_back(std::move(pair));
+    }
+    return {};
+}
+
+/// Empty, or the field that is wrong.
 std::string read_peers(const Json& json, MirrorRecord& record) {
     const auto list = json.find("peers");
     if (list == json.end() || !list->is_array() || list->empty() || list->size() > kMaxTargets)
@@ -222,7 +252,9 @@ std::string read_peers(const Json& json, MirrorRecord& record) {
         base.sync_base = reader.id("generation_in_sync");
         base.offered = reader.id("generation_offered");
         base.may_hold_current = reader.flag("may_hold_generation");
+        if (one.contains("host")) peer.host = reader.text("host");
         if (!reader.problem().empty()) return reader.problem();
+        if (std::string problem = read_pairs(one, peer); !problem.empty()) return problem;
         if (peer.node.empty() || record.peer(peer.node) != nullptr) return "peers";
         record.lineage.peers[peer.node] = base;
         record.peers.push_back(std::move(peer));
@@ -231,6 +263,33 @@ std::string read_peers(const Json& json, MirrorRecord& record) {
 }
 
 }  // namespace
+
+std::vector<std::string> PeerRecord::hosts() const {
+    std::vector<std::string> out{host_name()};
+    for (const EndpointPair& pair : pairs)
+        if (std::find(out.begin(), out.end(), pair.there) == out.end()) out.push_back(pair.there);
+    return out;
+}
+
+bool PeerRecord::use(const std::string& here, const std::string& there) {
+    for (const EndpointPair& pair : pairs) {
+        if (pair.here != here || pair.there != there) continue;
+        host = there == node ? std::string() : there;
+        local_address = pair.local_address;
+        address = pair.address;
+        port = pair.port;
+        return true;
+    }
+    return false;
+}
+
+const PeerRecord* MirrorRecord::peer_of_host(const std::string& host) const {
+    if (const PeerRecord* named = peer(host)) return named;
+    for (const PeerRecord& one : peers)
+        for (const EndpointPair& pair : one.pairs)
+            if (pair.there == host) return &one;
+    return nullptr;
+}
 
 PeerRecord* MirrorRecord::peer(const std::string& node) {
     for (PeerRecord& one : peers)
@@ -280,6 +339,7 @@ std::string encode(const MirrorRecord& record) {
         {"generation", fmt::format("{:016x}", record.lineage.current)},
         {"generation_history", ids(record.lineage.history)},
         {"origin", record.origin},
+        {"shared", record.shared},
         {"creating", record.creating},
         {"demoted", record.demoted},
         {"consistent", record.consistent},
@@ -337,6 +397,7 @@ Result<MirrorRecord> decode_record(std::string_view input) {
     if (json.contains("alone_noted")) record.alone_noted = reader.flag("alone_noted");
     if (json.contains("alone_since"))
         record.alone_since_s = static_cast<std::int64_t>(reader.number("alone_since", 0, INT64_MAX));
+    if (json.contains("shared")) record.shared = reader.flag("shared");
     if (json.contains("free_left_out")) record.free_left_out = reader.flag("free_left_out");
     if (json.contains("snapshot_location")) record.snapshot_location = reader.text("snapshot_location");
     if (format == 1) {
@@ -390,6 +451,15 @@ std::vector<RecordStore::Loaded> RecordStore::load_all() const {
 }
 
 Result<> RecordStore::save(const MirrorRecord& record) {
+    if (record.shared) {
+        if (shared_ == nullptr)
+            return fail(Code::internal, "volume {} is shared, and nothing keeps its record",
+                        record.volume.str());
+        if (auto written = shared_->save(record.volume, encode(record)); !written)
+            return with_context(written.error(),
+                                fmt::format("cannot record the state of mirror {}", record.volume.str()));
+        return {};
+    }
     UNDERSTUDY_CHECK(files_.make_directories(directory_, 0700));
     if (auto written = files_.write_atomic(path(record.volume), encode(record), 0600); !written)
         return with_context(written.error(),
@@ -397,8 +467,9 @@ Result<> RecordStore::save(const MirrorRecord& record) {
     return {};
 }
 
-Result<> RecordStore::remove(const VolumeId& volume) {
-    return files_.remove(path(volume));
+Result<> RecordStore::remove(const MirrorRecord& record) {
+    if (record.shared && shared_ != nullptr) return shared_->remove(record.volume);
+    return files_.remove(path(record.volume));
 }
 
 bool RecordStore::exists(const VolumeId& volume) const {

@@ -21,9 +21,22 @@ enum class ExportKind { automatic, nbd, fuse, ublk };
 std::string_view to_string(ExportKind kind);  // "auto", "nbd", "fuse", "ublk"
 std::optional<ExportKind> parse_export(std::string_view word);
 
-/// Another host of the volume, and the mirror with it.
+inline constexpr std::size_t kMostEndpointPairs = 64;
+
+/// How one host of this end reaches one host of the other end. Spec: MOP-018, MOP-070.
+struct EndpointPair {
+    std::string here, there;    // names of hosts
+    std::string local_address;  // numeric
+    std::string address;        // numeric
+    std::uint16_t port = 9999;  // dispatch port of `there`
+
+    friend bool operator==(const EndpointPair&, const EndpointPair&) = default;
+};
+
+/// Another host of the volume, or the hosts that share its disk there, and the mirror with it.
 struct PeerRecord {
-    std::string node;
+    std::string node;           // of hosts that share: the one by which this end knows them, whichever serves
+    std::string host;           // of hosts that share: the one that was met last; empty: `node`
     std::string local_address;  // numeric, of this end
     std::string address;        // numeric, of the peer
     std::uint16_t port = 9999;  // the peer's dispatch port. Spec: REP-042
@@ -43,6 +56,15 @@ struct PeerRecord {
     /// without it after both were equal. 0: they are equal, or nobody knows. Spec: MOP-096.
     std::int64_t alone_since_s = 0;
     std::map<std::string, std::string> parameters;  // this mirror's own; see parameters.h
+    /// When hosts share the disk of either end: each pair of them; else empty.
+    std::vector<EndpointPair> pairs;
+
+    /// The host that is meant by the addresses above.
+    [[nodiscard]] const std::string& host_name() const { return host.empty() ? node : host; }
+    /// Every host that may serve that end: the one met last first.
+    [[nodiscard]] std::vector<std::string> hosts() const;
+    /// Means `there` from here on, as `here` reaches it. False: no such pair.
+    bool use(const std::string& here, const std::string& there);
 
     friend bool operator==(const PeerRecord&, const PeerRecord&) = default;
 };
@@ -68,6 +90,10 @@ struct MirrorRecord {
     /// differs.
     std::string origin;
 
+    /// The device is shared with other hosts, of which one at a time serves it: this record lies beside the
+    /// volume, for the next of them. Spec: MOP-067, REP-058.
+    bool shared = false;
+
     bool creating = false;           // creation has not finished: undone at the next start
     bool demoted = false;            // source that gave up its device
     bool consistent = true;          // target: false from the first block of a resync to its last
@@ -85,6 +111,8 @@ struct MirrorRecord {
     /// nullptr: no such host.
     [[nodiscard]] PeerRecord* peer(const std::string& node);
     [[nodiscard]] const PeerRecord* peer(const std::string& node) const;
+    /// The peer that `host` is, or shares the disk of; nullptr: none.
+    [[nodiscard]] const PeerRecord* peer_of_host(const std::string& host) const;
     /// The one that stands for the volume where one is enough: of a target its source, else the first.
     [[nodiscard]] const PeerRecord& main() const;
     /// The ids as `node` is told them.
@@ -102,10 +130,23 @@ Result<MirrorRecord> decode_record(std::string_view text);
 /// Rules for a volume's name: 1 to 32 of [A-Za-z0-9_-], not starting with '-'. Empty when legal.
 std::string volume_id_problem(const VolumeId& volume);
 
+/// Where the records of shared volumes are: each beside its volume, while this host owns it.
+class SharedRecords {
+  public:
+    virtual ~SharedRecords() = default;
+    /// Durable when it returns success. Blocks for as long as the storage takes. Error: this host does not
+    /// own the volume, or it could not be written.
+    virtual Result<> save(const VolumeId& volume, std::string_view text) = 0;
+    /// The volume is not mirrored any more.
+    virtual Result<> remove(const VolumeId& volume) = 0;
+};
+
 class RecordStore {
   public:
     /// `directory` is made when it is missing. `files` is borrowed.
     RecordStore(runtime::Files& files, std::string directory);
+    /// Before anything of a shared volume is saved; outlives this.
+    void set_shared(SharedRecords* shared) { shared_ = shared; }
 
     struct Loaded {
         std::string file;  // name without directory
@@ -115,13 +156,14 @@ class RecordStore {
     [[nodiscard]] std::vector<Loaded> load_all() const;
     /// Durable when it returns success.
     Result<> save(const MirrorRecord& record);
-    Result<> remove(const VolumeId& volume);
+    Result<> remove(const MirrorRecord& record);
     [[nodiscard]] bool exists(const VolumeId& volume) const;
 
   private:
     [[nodiscard]] std::string path(const VolumeId& volume) const;
     runtime::Files& files_;
     std::string directory_;
+    SharedRecords* shared_ = nullptr;
 };
 
 }  // namespace understudy::mirror::control

@@ -79,6 +79,9 @@ MirrorRecord full_record() {
     peer.node = "third";
     peer.address = "10.0.0.3";
     peer.type = MirrorType::sync;
+    peer.host = "fourth";
+    peer.pairs = {{"left", "third", "10.0.0.1", "10.0.0.3", 9998},
+                  {"left", "fourth", "10.0.0.1", "10.0.0.4", 9999}};
     record.peers.push_back(peer);
     record.lineage.peers = {{"right", {2, 1, true}}, {"third", {1, 1, false}}};
     return record;
@@ -133,6 +136,55 @@ TEST(Record, TheWayOfTheFirstReleaseIsAnyBlockDevice) {
     EXPECT_EQ(decode_record(text)->export_kind, ExportKind::automatic);
 }
 
+// Spec: MOP-018, MOP-019
+TEST(Record, HostsThatShareADiskAreOnePeerWhicheverServes) {
+    MirrorRecord record = full_record();
+    ASSERT_NE(record.peer_of_host("fourth"), nullptr);
+    EXPECT_EQ(record.peer_of_host("fourth")->node, "third");
+    EXPECT_EQ(record.peer_of_host("right")->node, "right");
+    EXPECT_EQ(record.peer_of_host("fifth"), nullptr);
+    PeerRecord& peer = *record.peer("third");
+    EXPECT_EQ(peer.host_name(), "fourth");
+    EXPECT_EQ(peer.hosts(), (std::vector<std::string>{"fourth", "third"}));
+    EXPECT_FALSE(peer.use("left", "fifth"));
+    ASSERT_TRUE(peer.use("left", "third"));
+    EXPECT_EQ(peer.host, "");
+    EXPECT_EQ(peer.host_name(), "third");
+    EXPECT_EQ(peer.address, "10.0.0.3");
+    EXPECT_EQ(peer.port, 9998);
+    EXPECT_EQ(record.peer("right")->hosts(), std::vector<std::string>{"right"});
+}
+
+struct KeptRecords : SharedRecords {
+    Result<> save(const VolumeId&, std::string_view content) override {
+        text = content;
+        return {};
+    }
+    Result<> remove(const VolumeId&) override {
+        text.clear();
+        return {};
+    }
+    std::string text;
+};
+
+// Spec: MOP-067, REP-058
+TEST(Record, ThatOfASharedVolumeLiesBesideItAndNotOnTheHost) {
+    MemoryFiles files;
+    RecordStore store(files, "/m");
+    MirrorRecord record = full_record();
+    record.shared = true;
+    EXPECT_FALSE(store.save(record)) << "nobody keeps it";
+    KeptRecords kept;
+    store.set_shared(&kept);
+    ASSERT_TRUE(store.save(record));
+    EXPECT_TRUE(files.files.empty());
+    const auto read = decode_record(kept.text);
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(*read, record);
+    ASSERT_TRUE(store.remove(record));
+    EXPECT_EQ(kept.text, "");
+}
+
 // Spec: REP-148
 TEST(Record, TheStoreGivesBackWhatWasSaved) {
     MemoryFiles files;
@@ -143,7 +195,7 @@ TEST(Record, TheStoreGivesBackWhatWasSaved) {
     ASSERT_EQ(loaded.size(), 1U);
     ASSERT_TRUE(loaded[0].record);
     EXPECT_EQ(*loaded[0].record, full_record());
-    ASSERT_TRUE(store.remove(VolumeId("data-1")));
+    ASSERT_TRUE(store.remove(full_record()));
     EXPECT_TRUE(store.load_all().empty());
 }
 
