@@ -16,6 +16,7 @@
 #include "mirror/emcmd/posix/linux_facts.h"
 #include "mirror/emcmd/service.h"
 #include "mirror/export/export.h"
+#include "mirror/shared/posix/device_access.h"
 #include "mirror/shared/posix/kernel_fence.h"
 #include "mirror/shared/posix/scsi_reservation.h"
 #include "mirror/shared/shared_volumes.h"
@@ -226,12 +227,14 @@ Result<> serve(const Arguments& arguments) {
     };
     Manager manager(world, options, links, devices, make_host, &notes, &snapshots, &file_systems);
     runtime::PosixSharedDisks disks(world.tasks);
+    shared::LinuxDeviceAccess shared_devices;
     shared::SharedVolumes shared_volumes(
         world,
         {layout, NodeName(node), std::chrono::milliseconds(settings.integer("VolumeLockLeaseMs")),
          std::chrono::milliseconds(settings.integer("VolumeLockMarginMs"))},
         disks, make_host, [&world] { return shared::make_kernel_fence(world.clock); },
         shared::open_reservable_disk);
+    shared_volumes.set_mirrors(manager, shared_devices);
     emcmd::LinuxFacts facts;
     emcmd::Service service(world, manager, facts,
                            {.layout = layout, .node = node, .dispatch_port = options.dispatch_port});

@@ -37,9 +37,9 @@ while True:
 class Storage:
     """What a storage system gives to its hosts: each has devices of its own for the same blocks."""
 
-    def __init__(self, directory: pathlib.Path, *hosts: Host) -> None:
+    def __init__(self, directory: pathlib.Path, *hosts: Host, area_size: int = MIB) -> None:
         self.image, self.area_image = directory / "lun-data", directory / "lun-area"
-        for path, size in ((self.image, 64 * MIB), (self.area_image, MIB)):
+        for path, size in ((self.image, 64 * MIB), (self.area_image, area_size)):
             with open(path, "wb") as file:
                 file.truncate(size)
         self.device = {host: run("losetup", "--find", "--show", str(self.image)).stdout.strip() for host in hosts}
@@ -103,7 +103,7 @@ def test_one_host_owns_the_volume_and_one_that_stood_still_does_not_write_any_mo
 
     assert emcmd(left, "UNLOCKVOLUME", "E") == 0
     assert owner(right) == "left" and shown(left)["open"]
-    assert emcmd(left, "CREATEMIRROR", "E", right.address(2), "S") == 50, "a mirror would take it past the lock"
+    assert emcmd(left, "CREATEMIRROR", "E", right.address(2), "S") == 87, "both have the same disk"
     refused = right.run("emcmd", ".", "UNLOCKVOLUME", "E", code=33)
     assert "owned by left, which is alive" in refused.stderr
     assert not (right.root / "dev/understudy/E").exists()

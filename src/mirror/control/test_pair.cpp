@@ -1,5 +1,7 @@
 #include "mirror/control/test_pair.h"
 
+#include "mirror/log/log_region.h"
+
 #include <algorithm>
 #include <memory>
 
@@ -9,6 +11,8 @@ using namespace std::chrono_literals;
 using runtime::Task;
 
 namespace {
+
+constexpr char kLogMark = 'L';
 
 std::string key_of(const SessionId& session) {
     return {reinterpret_cast<const char*>(session.data()), session.size()};
@@ -48,6 +52,8 @@ Task<LinkResult> ModelLinks::connect(runtime::Endpoint, std::string, SessionId s
 // --- volume
 
 ModelHost::~ModelHost() {
+    disk_.opened.erase(this);
+    if (seat != nullptr && *seat == this) *seat = nullptr;
     for (auto& [number, session] : wire_.sessions) {
         if (session.source != this && session.target != this) continue;
         ModelHost* other = session.source == this ? session.target : session.source;
@@ -89,6 +95,18 @@ Task<Result<VolumeStatus>> ModelHost::add(std::string peer, VolumeOptions option
         Result<VolumeStatus> refused = fail(Code::failure, "no space left on device");
         co_return refused;
     }
+    if (const auto region = parse_region(options.log_path); region && disk_.log_area) {
+        leg.region = region->offset;
+        const std::string bits = disk_.log_area->substr(region->offset, 1 + blocks);
+        leg.created = bits.front() != kLogMark;
+        auto& stored = disk_.dirty[peer];
+        stored.clear();
+        for (std::size_t block = 0; !leg.created && block < blocks; ++block)
+            if (bits[1 + block] != '\0') stored.insert(block);
+        store_logs();
+        Result<VolumeStatus> out = now(peer);
+        co_return out;
+    }
     leg.created = !disk_.dirty.contains(peer) || !world_.files.exists(options.log_path);
     (void)world_.files.write_atomic(options.log_path, "bits");
     auto& dirty = disk_.dirty[peer];
@@ -103,6 +121,17 @@ Task<Result<VolumeStatus>> ModelHost::add(std::string peer, VolumeOptions option
     disk_.blocks.resize(blocks, node_ == "left" ? -1 : -2);
     Result<VolumeStatus> out = now(peer);
     co_return out;
+}
+
+void ModelHost::store_logs() {
+    for (const auto& [peer, leg] : legs_) {
+        if (!leg.region || disk_.log_area == nullptr) continue;
+        std::string bits(1 + disk_.blocks.size(), '\0');
+        bits.front() = kLogMark;
+        for (const std::size_t block : disk_.dirty.at(peer))
+            bits.at(1 + block) = 1;
+        disk_.log_area->replace(*leg.region, bits.size(), bits);
+    }
 }
 
 Task<Result<std::uint64_t>> ModelHost::device_size() {
@@ -487,6 +516,7 @@ void ModelHost::apply(const Waiting& write) {
     std::vector<ModelHost*> got;
     for (auto& [peer, leg] : legs_) {
         disk_.dirty[peer].insert(write.block);
+        store_logs();
         if (leg.written) leg.written->insert(write.block);
         if (leg.suspended) {
             stalled.peers.insert(peer);
@@ -712,8 +742,8 @@ Task<Result<FileNames>> ModelFileSystems::files(Place, BlockRanges) {
 }
 
 Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cluster,
-               const std::string& node, mirror::wire::Offer offer, const std::string& settings,
-               EventListener on_event)
+               const std::string& node, const std::string& end, mirror::wire::Offer offer,
+               const std::string& settings, EventListener on_event)
     : world(world_in),
       links(world_in, wire, node),
       devices(disk),
@@ -730,9 +760,10 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
            offer,
            std::move(on_event)},
           links, devices,
-          [this, &disk, &wire, node](const VolumeId&, HostEvents& events) {
-              auto made = std::make_unique<ModelHost>(world, disk, wire, node, events);
+          [this, &disk, &wire, end](const VolumeId&, HostEvents& events) {
+              auto made = std::make_unique<ModelHost>(world, disk, wire, end, events);
               host = made.get();
+              host->seat = &host;
               return made;
           },
           &notes, &snapshots, &file_systems),
@@ -754,9 +785,9 @@ Pair::Pair(std::uint64_t seed, std::size_t count) : sim(seed) {
 
 void Pair::start(Host& host) {
     host.node->boot([this, &host](runtime::World world) {
-        auto daemon =
-            std::make_shared<Daemon>(world, host.disk, wire, cluster, host.name, host.offer, host.settings,
-                                     [&host](const MirrorEvent& event) { host.events.push_back(event); });
+        auto daemon = std::make_shared<Daemon>(
+            world, host.own_disk(), wire, cluster, host.name, host.end(), host.offer, host.settings,
+            [&host](const MirrorEvent& event) { host.events.push_back(event); });
         host.daemon = daemon.get();
         if (extra) daemon->extra = extra(host, world, *daemon);
         return daemon;

@@ -35,6 +35,8 @@ struct Disk {
     std::uint32_t sector = 512;
     bool missing = false;
     std::string media = "serial:1";
+    std::string* log_area = nullptr;  // where logs are that lie on a device (log_region.h)
+    std::set<ModelHost*> opened;      // who has it in use
     // The file system on it, as far as it tells.
     std::optional<BlockRanges> free;  // nullopt: none that is known
     std::vector<std::string> files;   // that lie in whatever is asked about
@@ -90,8 +92,11 @@ class ModelLinks : public DataLinks {
 
 class ModelHost : public VolumeHost {
   public:
+    /// `node`: by which the other end knows this one.
     ModelHost(runtime::World world, Disk& disk, Wire& wire, std::string node, HostEvents& events)
-        : world_(world), disk_(disk), wire_(wire), node_(std::move(node)), events_(events) {}
+        : world_(world), disk_(disk), wire_(wire), node_(std::move(node)), events_(events) {
+        disk_.opened.insert(this);
+    }
     ~ModelHost() override;
 
     runtime::Task<Result<std::uint64_t>> open(VolumeId, std::string, std::uint64_t) override;
@@ -136,6 +141,9 @@ class ModelHost : public VolumeHost {
     runtime::Task<Result<>> drop_snapshot(std::string peer, bool forced) override;
     runtime::Task<> shutdown() override;
 
+    ModelHost** seat = nullptr;  // who points to it, until it is destroyed
+    /// What its logs hold that lie on a device is written there.
+    void store_logs();
     /// The snapshot's file is full.
     void fail_snapshot();
     /// An application's write; `*acknowledged` becomes true when it is done.
@@ -184,6 +192,7 @@ class ModelHost : public VolumeHost {
         MirrorParameters parameters;
         bool created = false;
         bool log_failed = false;
+        std::optional<std::uint64_t> region;  // the log's offset on its device
         int session = 0;
         bool suspended = false, resumable = false;  // source; target
         int suspensions = 0;
@@ -299,7 +308,8 @@ class ModelFileSystems : public FileSystems {
 /// What runs on a powered host.
 struct Daemon {
     Daemon(runtime::World world, Disk& disk, Wire& wire, ModelCluster& cluster, const std::string& node,
-           mirror::wire::Offer offer, const std::string& settings, EventListener on_event = {});
+           const std::string& end, mirror::wire::Offer offer, const std::string& settings,
+           EventListener on_event = {});
     runtime::World world;
     ModelLinks links;
     ModelDevices devices;
@@ -322,6 +332,9 @@ struct Host {
     mirror::wire::Offer offer = mirror::wire::offer_of_this_build();  // of its next start
     std::string settings;                                             // the same
     std::vector<MirrorEvent> events;                                  // that its daemons told
+    Host* shares_with = nullptr;  // another host, whose disk this one has, and by whose name its end goes
+    [[nodiscard]] Disk& own_disk() { return shares_with ? shares_with->disk : disk; }
+    [[nodiscard]] const std::string& end() const { return shares_with ? shares_with->name : name; }
 };
 
 class Pair {

@@ -154,7 +154,7 @@ void Service::start() {
 }
 
 Result<> Service::may_be_target(const VolumeId& volume) const {
-    UNDERSTUDY_CHECK(may_be_mirrored(volume));
+    UNDERSTUDY_CHECK(may_be_target_disk(volume));
     UNDERSTUDY_TRY(const VolumeSettings settings, settings_.get(volume));
     if (settings.block_target)
         return fail(Code::failure, "{} is ineligible to become a target of volume {} (SETBLOCKTARGET)",
@@ -170,7 +170,7 @@ Result<> Service::may_be_target(const VolumeId& volume) const {
 void Service::record_changed(const control::MirrorRecord& before, const control::MirrorRecord& now) {
     const std::int64_t moment = host_.now_s();
     for (const control::PeerRecord& peer : now.peers)
-        addresses_[text::lower(peer.node)] = peer.address;
+        addresses_[text::lower(peer.host_name())] = peer.address;
     if (before == now) return;
     changed_[now.volume] = modified_ = moment;
     alerts_.send(alerts_of(before, now));

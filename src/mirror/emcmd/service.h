@@ -154,7 +154,11 @@ class Service {
     runtime::Task<Answer> lock_shared(VolumeId volume);
     runtime::Task<Answer> unlock_shared(VolumeId volume);
     void hold_again(const VolumeId& volume);
-    [[nodiscard]] Result<> may_be_mirrored(const VolumeId& volume) const;
+    [[nodiscard]] Result<> may_be_target_disk(const VolumeId& volume) const;
+    [[nodiscard]] Result<std::vector<control::EndpointPair>> shared_pairs(
+        const VolumeId& volume, const control::TargetOptions& target) const;
+    runtime::Task<Result<>> mirror_shared(NewMirror made);
+    runtime::Task<Answer> switch_over_shared(VolumeId volume);
     runtime::Task<Answer> take_snapshot(Call call);
     Answer set_configuration(const Call& call);
     Answer set_snapshot_location(const Call& call);

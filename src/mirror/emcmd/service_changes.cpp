@@ -166,6 +166,8 @@ Task<Answer> Service::switch_over_now(Call call) {
     const VolumeId volume = call.volume;
     const std::string name = volume_letter(volume);
     const MirrorPtr mirror = manager_.find(volume);
+    if (!mirror && is_shared(volume) && !shared_->is_open(volume))
+        co_return co_await switch_over_shared(volume);
     if (!mirror)
         co_return refused(Status::file_not_found,
                           fmt::format("{} has no mirror of volume {}", options_.node, name));
@@ -210,6 +212,7 @@ Task<Answer> Service::switch_over_now(Call call) {
 
 Task<Answer> Service::lock(Call call) {
     const VolumeId volume = call.volume;
+    if (is_shared(volume)) co_return co_await lock_shared(volume);
     if (const MirrorPtr mirror = manager_.find(volume)) {
         Result<> done;
         if (mirror->record().role == Role::source)
@@ -220,7 +223,6 @@ Task<Answer> Service::lock(Call call) {
         co_return refused(is_in_use(done.error()) ? Status::lock_violation : status_of(done.error()),
                           done.error().text);
     }
-    if (is_shared(volume)) co_return co_await lock_shared(volume);
     const auto settings = settings_.get(volume);
     if (!settings) co_return refused(Status::invalid_drive, settings.error().text);
     if (settings->device.empty())

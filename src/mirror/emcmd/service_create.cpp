@@ -111,8 +111,13 @@ Task<Answer> Service::create(Call call) {
     if (mirror && peer_with(mirror->record(), target) != nullptr)
         co_return refused(Status::invalid_function,
                           fmt::format("volume {} is mirrored to {} already", name, target));
-    if (const auto free = may_be_mirrored(volume); !free)
-        co_return refused(Status::not_supported, free.error().text);
+    if (!mirror && is_shared(volume) && !shared_->is_open(volume))
+        co_return refused(
+            Status::invalid_function,
+            fmt::format("volume {} is shared, and {} does not own it: unlock it first", name, options_.node));
+    if (mirror && mirror->record().shared)
+        co_return refused(Status::not_supported,
+                          fmt::format("volume {} is shared: it is mirrored to one target", name));
     const std::string device = device_of(volume);
     if (device.empty())
         co_return refused(
@@ -136,6 +141,9 @@ Task<Answer> Service::create(Call call) {
     made.target.address = target;
     made.target.type = *type;
     made.equal = (static_cast<unsigned>(*bits) & no_resync) != 0;
+    if (!mirror && is_shared(volume))
+        if (const auto pairs = shared_pairs(volume, made.target); !pairs)
+            co_return refused(Status::invalid_parameter, pairs.error().text);
     if (!mirror) host_.release(volume);
     if ((static_cast<unsigned>(*bits) & do_not_wait) != 0) {
         tasks_.spawn(create_task(std::move(made)));
@@ -150,7 +158,9 @@ Task<Answer> Service::create_now(NewMirror made) {
     const std::string node = made.target.node;
     const bool first = manager_.find(volume) == nullptr;
     Result<> done;
-    if (first) {
+    if (first && is_shared(volume)) {
+        done = co_await mirror_shared(made);
+    } else if (first) {
         control::CreateOptions options;
         options.volume = volume;
         options.device = made.device;

@@ -4,6 +4,7 @@
 #include "messages/messages.h"
 #include "mirror/emcmd/service.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace understudy::mirror::emcmd {
@@ -48,8 +49,9 @@ void Service::set_shared(shared::SharedVolumes& volumes) {
 
 /// It is one as long as it is open, whatever was set meanwhile.
 bool Service::is_shared(const VolumeId& volume) const {
-    if (shared_ == nullptr || manager_.find(volume)) return false;
+    if (shared_ == nullptr) return false;
     if (shared_->is_open(volume)) return true;
+    if (manager_.find(volume)) return false;
     const auto settings = settings_.get(volume);
     return settings && (settings->attributes & shared_volume) != 0;
 }
@@ -61,15 +63,88 @@ void Service::hold_again(const VolumeId& volume) {
         messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
 }
 
-/// A mirror would take the device past the lock that keeps the other hosts from it.
-Result<> Service::may_be_mirrored(const VolumeId& volume) const {
+/// A mirror to it would take the device past the lock that keeps the other hosts from it. Spec: MOP-019
+Result<> Service::may_be_target_disk(const VolumeId& volume) const {
     UNDERSTUDY_TRY(const VolumeSettings settings, settings_.get(volume));
     if ((settings.attributes & shared_volume) == 0 || settings.area.empty()) return {};
-    return fail(Code::failure,
-                "volume {} is shared with other hosts of {}: such volumes are not mirrored (understudy "
-                "volume share {} "
-                "--off ends the sharing)",
-                volume.str(), options_.node, volume.str());
+    return fail(
+        Code::failure,
+        "volume {} is shared with other hosts of {}: such a volume can be the source of a mirror, not "
+        "the target (understudy volume share {} --off ends the sharing)",
+        volume.str(), options_.node, volume.str());
+}
+
+/// How each of the hosts that share the volume reaches its target: this one as it was asked, the others as a
+/// job says. Spec: MOP-018, MOP-061, MOP-070, EMC-039.
+Result<std::vector<control::EndpointPair>> Service::shared_pairs(const VolumeId& volume,
+                                                                 const control::TargetOptions& target) const {
+    std::vector<control::EndpointPair> out;
+    const std::vector<NodeName> hosts = shared_->hosts(volume);
+    if (std::find(hosts.begin(), hosts.end(), NodeName(target.node)) != hosts.end())
+        return fail(Code::bad_argument, "{} shares the disk of volume {}: it cannot be its target",
+                    target.node, volume_letter(volume));
+    for (const NodeName& host : hosts) {
+        control::EndpointPair pair;
+        pair.here = host.str();
+        pair.there = target.node;
+        pair.port = options_.dispatch_port;
+        if (pair.here == options_.node) {
+            pair.local_address = target.source_address;
+            pair.address = target.address;
+        }
+        for (const Job& job : jobs_.all()) {
+            if (!pair.address.empty()) break;
+            const JobPair* found = find_pair(job, pair.here, target.node, volume);
+            if (found == nullptr || found->type == 'D') continue;
+            const bool first = same_system(found->first.system, pair.here);
+            pair.local_address = (first ? found->first : found->second).address;
+            pair.address = (first ? found->second : found->first).address;
+        }
+        if (pair.address.empty())
+            return fail(Code::bad_argument,
+                        "{} shares volume {}, and no job of {} has the endpoints between it and {}: create "
+                        "the job first",
+                        pair.here, volume_letter(volume), options_.node, target.node);
+        out.push_back(std::move(pair));
+    }
+    return out;
+}
+
+/// The device is let go, the lock stays: no other host gets in between.
+Task<Result<>> Service::mirror_shared(NewMirror made) {
+    control::CreateOptions options;
+    options.volume = made.volume;
+    options.resync = !made.equal;
+    auto pairs = shared_pairs(made.volume, made.target);
+    if (!pairs) co_return fail(pairs.error());
+    made.target.pairs = std::move(*pairs);
+    options.targets.push_back(made.target);
+    auto path = co_await shared_->mirror(std::move(options));
+    if (!path) co_return fail(path.error());
+    co_return Result<>{};
+}
+
+/// A peer on the same disk may take over at any time; the owner gives the disk up when it lives. Spec:
+/// EMC-240, MOP-075.
+Task<Answer> Service::switch_over_shared(VolumeId volume) {
+    const auto settings = settings_.get(volume);
+    if (!settings) co_return refused(settings.error());
+    if ((settings->attributes & lifekeeper_protected) != 0)  // Spec: EMC-248
+        co_return refused(
+            {Code::failure,
+             fmt::format("the cluster holds volume {}: switch its resource over", volume_letter(volume)), 0});
+    const auto view = co_await shared_->view(settings->area);
+    if (!view) co_return refused(view.error());
+    if (view->owner && view->owner->str() != options_.node) {
+        const std::string owner = view->owner->str();
+        std::vector<std::string> words{owner, "LOCKVOLUME", volume_letter(volume)};
+        Answer given = co_await forward(owner, std::move(words), owner, "");
+        // One that cannot be asked may be dead: its lease tells.
+        if (given.status == Status::lock_violation) co_return given;
+        if (given.status != Status::success)
+            messages::warning("volume {}: {} does not give it up: {}", volume.str(), owner, given.err);
+    }
+    co_return co_await unlock_shared(volume);
 }
 
 /// Spec: EMC-220, CLU-231.
@@ -103,6 +178,12 @@ Task<Answer> Service::unlock_shared(VolumeId volume) {
         hold_again(volume);
         co_return refused(opened.error());
     }
+    if (opened->empty())
+        co_return refused({Code::failure,
+                           fmt::format("{} has become the target of volume {}, whose source is elsewhere: "
+                                       "switch it over to use it here",
+                                       options_.node, volume_letter(volume)),
+                           0});
     co_return update_settings(volume, [](VolumeSettings& s) { s.locked = false; });
 }
 

@@ -1,6 +1,5 @@
-#include "mirror/shared/shared_volumes.h"
-
 #include "messages/messages.h"
+#include "mirror/shared/shared_volumes_impl.h"
 
 #include <charconv>
 
@@ -8,38 +7,6 @@ namespace understudy::mirror::shared {
 
 using control::VolumeHost;
 using runtime::Task;
-
-namespace {
-
-/// An operation waits so long for the one before it.
-constexpr auto kOperationWait = std::chrono::seconds(120);
-
-/// Nothing of a volume without a mirror happens by itself.
-class NoEvents final : public control::HostEvents {
-  public:
-    void state_changed(const std::string&, MirrorState, MirrorState, PauseCause) override {}
-    void link_lost(const std::string&, std::string) override {}
-    void link_interrupted(const std::string&, std::string) override {}
-    void degraded(const std::string&, DegradeAnswer release) override { release(true); }
-    void in_sync(const std::string&) override {}
-    void log_failed(const std::string&, std::string) override {}
-    void first_write() override {}
-    void target_silent(const std::string&) override {}
-};
-
-}  // namespace
-
-struct SharedVolumes::Volume {
-    explicit Volume(runtime::Tasks& tasks) : operations(tasks) {}
-
-    SharedPlace place;
-    control::OperationLock operations;
-    NoEvents events;
-    std::unique_ptr<VolumeLock> lock;  // outlives the host: its fence stands until nothing is written
-    std::unique_ptr<VolumeHost> host;  // while it is open
-    std::string path;                  // of the device that is offered
-    bool reserved = false;             // the disk itself refuses other hosts
-};
 
 SharedVolumes::SharedVolumes(runtime::World world, SharedOptions options, runtime::SharedDisks& disks,
                              MakeHost make_host, MakeFence make_fence, OpenDisk open_disk)
@@ -51,6 +18,10 @@ SharedVolumes::SharedVolumes(runtime::World world, SharedOptions options, runtim
       open_disk_(std::move(open_disk)) {}
 
 SharedVolumes::~SharedVolumes() {
+    if (mirrors_ != nullptr) {
+        mirrors_->set_shared_records(nullptr);
+        mirrors_->set_ended({});
+    }
     tasks_.clear();
 }
 
@@ -66,7 +37,7 @@ SharedVolumes::VolumePtr SharedVolumes::volume_of(const SharedPlace& place) {
 
 bool SharedVolumes::is_open(const VolumeId& volume) const {
     const auto at = volumes_.find(volume);
-    return at != volumes_.end() && !at->second->path.empty();
+    return at != volumes_.end() && (!at->second->path.empty() || at->second->mirrored);
 }
 
 bool SharedVolumes::was_open(const VolumeId& volume) const {
@@ -97,10 +68,30 @@ Task<Result<std::string>> SharedVolumes::open(SharedPlace place) {
     const VolumePtr volume = volume_of(place);
     auto held = co_await volume->operations.acquire(kOperationWait);
     if (!held) co_return fail(Code::failure, "another operation on volume {} still runs", place.volume.str());
-    if (!volume->path.empty() && volume->lock->owns()) co_return volume->path;
-    if (volume->host) co_return fail(Code::failure, "volume {} is being taken away", place.volume.str());
+    if (is_open(place.volume) && volume->lock->owns()) co_return volume->path;
+    if (volume->host || volume->mirrored)
+        co_return fail(Code::failure, "volume {} is being taken away", place.volume.str());
     Result<std::string> opened = co_await open_held(place, volume);
     co_return opened;
+}
+
+/// The device first: while an earlier process still has a write on its way, it cannot be had.
+Task<Result<>> SharedVolumes::open_device(VolumePtr volume) {
+    const SharedPlace place = volume->place;
+    volume->host = make_host_(place.volume, volume->events);
+    auto opened = co_await volume->host->open(place.volume, place.device, 0);
+    if (opened) co_return Result<>{};
+    volume->host.reset();
+    co_return fail(opened.error());
+}
+
+/// Of a volume that this host owns, whose device is open, and that has no mirror.
+Task<Result<std::string>> SharedVolumes::offer(VolumePtr volume) {
+    volume->host->serve_alone();
+    volume->host->set_gate(control::GateMode::open);
+    auto path = co_await volume->host->start_export(control::ExportKind::automatic);
+    if (path) volume->path = *path;
+    co_return path;
 }
 
 Task<Result<std::string>> SharedVolumes::open_held(SharedPlace place, VolumePtr volume) {
@@ -109,13 +100,15 @@ Task<Result<std::string>> SharedVolumes::open_held(SharedPlace place, VolumePtr 
     auto fence = make_fence_();
     if (!fence) co_return fail(fence.error());
     volume->place = place;
-    volume->host = make_host_(place.volume, volume->events);
-    // The device first: while an earlier process still has a write on its way, it cannot be had.
-    auto opened = co_await volume->host->open(place.volume, place.device, 0);
-    if (!opened) {
-        volume->host.reset();
-        co_return fail(opened.error());
-    }
+    auto known = co_await read_state(volume);
+    if (!known) co_return fail(known.error());
+    const bool mirrored = !volume->record().empty();
+    Result<> free;
+    if (mirrored)
+        free = co_await wait_until_free(volume);
+    else
+        free = co_await open_device(volume);
+    if (!free) co_return fail(free.error());
     LockOptions options{place.volume, options_.node, *number, options_.lease, options_.margin};
     std::weak_ptr<Volume> weak = volume;
     volume->lock =
@@ -136,26 +129,40 @@ Task<Result<std::string>> SharedVolumes::open_held(SharedPlace place, VolumePtr 
     }
     if (ready) ready = world_.files.make_directories(options_.layout.run() + "/shared", 0700);
     if (ready) ready = world_.files.write_atomic(mark(place.volume), "", 0600);
+    // As the owner before has left it.
+    if (ready) ready = co_await read_state(volume);
+    if (ready && mirrored == volume->record().empty())
+        ready = fail(Code::failure, "the mirror of volume {} was made or deleted meanwhile: try again",
+                     place.volume.str());
     Result<std::string> path;
     if (ready) {
-        volume->host->serve_alone();
-        volume->host->set_gate(control::GateMode::open);
-        path = co_await volume->host->start_export(control::ExportKind::automatic);
+        if (mirrored)
+            path = co_await take_up(volume);
+        else
+            path = co_await offer(volume);
         if (!path) ready = fail(path.error());
     }
     if (!ready) {
-        volume->host->set_gate(control::GateMode::refuse_writes);
-        if (!claimed) co_await end_kept(place, volume);
-        co_await volume->host->idle();
-        volume->host.reset();
+        if (volume->host) {
+            volume->host->set_gate(control::GateMode::refuse_writes);
+            if (!claimed) co_await end_kept(place, volume);
+            co_await volume->host->idle();
+            volume->host.reset();
+        } else if (mirrored && !claimed) {
+            auto opened = co_await open_device(volume);
+            if (opened) {
+                co_await end_kept(place, volume);
+                co_await volume->host->idle();
+                volume->host.reset();
+            }
+        }
         co_await give_up_lock(volume);
         co_return fail(ready.error());
     }
-    volume->path = *path;
-    messages::info("volume {}: owned by this host, generation {}, {}offered as {}", place.volume.str(),
+    messages::info("volume {}: owned by this host, generation {}, {}{}{}", place.volume.str(),
                    volume->lock->generation(), volume->reserved ? "reserved on its disk, " : "",
-                   volume->path);
-    co_return volume->path;
+                   path->empty() ? "target of its mirror" : "offered as ", *path);
+    co_return path;
 }
 
 Task<Result<bool>> SharedVolumes::with_disk(VolumePtr volume, DiskWork work) {
@@ -226,6 +233,15 @@ Task<Result<>> SharedVolumes::close(VolumeId id) {
     const VolumePtr volume = at->second;
     auto held = co_await volume->operations.acquire(kOperationWait);
     if (!held) co_return fail(Code::failure, "another operation on volume {} still runs", id.str());
+    if (volume->mirrored) {
+        auto down = co_await mirrors_->put_down(id, false);
+        if (!down) co_return down;
+        volume->mirrored = false;
+        volume->path.clear();
+        co_await give_up_lock(volume);
+        messages::info("volume {}: given up, and its mirror with it", id.str());
+        co_return Result<>{};
+    }
     if (!volume->host) co_return Result<>{};
     auto stopped = co_await volume->host->stop_export(false);
     if (!stopped) co_return stopped;
@@ -244,8 +260,22 @@ Task<> SharedVolumes::lose(VolumePtr volume, std::string why) {
     messages::log(messages::Severity::critical,
                   "volume {}: this host does not own it any more ({}): access is blocked", id.str(), why);
     if (volume->host) volume->host->set_gate(control::GateMode::refuse_writes);
+    if (const auto mirror = mirrors_ != nullptr ? mirrors_->find(id) : nullptr; mirror && volume->mirrored)
+        mirror->refuse_writes();
     auto held = co_await volume->operations.acquire(kOperationWait);
-    if (!held || !volume->host || volume->lock->owns()) co_return;
+    if (!held || !volume->lock || volume->lock->owns()) co_return;
+    if (volume->mirrored) {
+        auto down = co_await mirrors_->put_down(id, true);
+        // Another operation of the mirror is stuck: the fence ends this process.
+        if (!down) messages::error("volume {}: {}", id.str(), down.error().text);
+        if (!down) co_return;
+        volume->mirrored = false;
+        volume->path.clear();
+        co_await give_up_lock(volume);
+        if (lost_) lost_(id);
+        co_return;
+    }
+    if (!volume->host) co_return;
     auto stopped = co_await volume->host->stop_export(true);
     if (!stopped) messages::warning("volume {}: its device stays: {}", id.str(), stopped.error().text);
     volume->path.clear();

@@ -1,18 +1,23 @@
 #pragma once
-// The shared volumes of a host that are not mirrored: which of them this host owns, and the devices that it
-// offers.
+// The shared volumes of a host: which of them this host owns, and the devices that it offers.
 //
 //   open:   take the device -> lock (VolumeLock) -> offer /dev/understudy/VOLUME
 //   close:  take /dev/understudy/VOLUME away -> let the device go -> give the lock up
 //   lost:   refuse writes, give users I/O errors, take the device away; then as close
 //
+// The device of one that is mirrored besides is offered by its mirror (mirror/control), which exists on the
+// owner alone. Its record and its intent log lie behind the lock area (mirror_state.h): whoever gets the lock
+// goes on with the mirror as the former owner would have after a crash.
+//
 // Whoever wants to read or write goes through /dev/understudy/VOLUME; this process is the gate. A process
 // that ends while it owns a volume leaves a mark in /run, by which the next one goes on where the device was.
-// Spec: CLU-227, CLU-229, KIT-060, MOP-065, MOP-066. Threading: the control loop's thread.
+// Spec: CLU-227, CLU-229, KIT-060, MOP-018, MOP-065, MOP-066, MOP-067. Threading: the control loop's thread.
 
 #include "config/layout.h"
+#include "mirror/control/manager.h"
 #include "mirror/control/operation_lock.h"
 #include "mirror/control/volume_host.h"
+#include "mirror/shared/mirror_state.h"
 #include "mirror/shared/volume_lock.h"
 
 #include <functional>
@@ -37,7 +42,18 @@ struct SharedPlace {
     std::string area;  // the device of its lock area
 };
 
-class SharedVolumes {
+/// What a mirrored volume needs of this host's devices besides.
+class DeviceAccess {
+  public:
+    virtual ~DeviceAccess() = default;
+    /// Durable when it returns success; blocks meanwhile. Offset and size are multiples of kAreaBlock.
+    virtual Result<> write_now(const std::string& device, std::uint64_t offset, std::string_view bytes) = 0;
+    /// Whether nobody on this host holds the device, not even a process that has ended and whose last writes
+    /// are still under way; waits a while for that. Called on another thread.
+    virtual Result<> wait_until_free(const std::string& device) = 0;
+};
+
+class SharedVolumes : private control::SharedRecords {
   public:
     using MakeHost =
         std::function<std::unique_ptr<control::VolumeHost>(const VolumeId&, control::HostEvents& events)>;
@@ -49,13 +65,16 @@ class SharedVolumes {
                   MakeHost make_host, MakeFence make_fence, OpenDisk open_disk);
     SharedVolumes(const SharedVolumes&) = delete;
     SharedVolumes& operator=(const SharedVolumes&) = delete;
-    ~SharedVolumes();
+    ~SharedVolumes() override;
+    /// Without it a volume that is mirrored cannot be opened. Both outlive this.
+    void set_mirrors(control::Manager& manager, DeviceAccess& devices);
 
     /// Called with a volume when this host has lost it, or could not go on with it.
     void set_lost(std::function<void(const VolumeId&)> lost) { lost_ = std::move(lost); }
 
     /// Makes this host the owner and offers the device; gives its path. Errors: exists (another host owns it
-    /// and is alive), those of VolumeLock::claim() and VolumeHost.
+    /// and is alive), those of VolumeLock::claim() and VolumeHost. Empty: it is mirrored, and this host is
+    /// the target.
     runtime::Task<Result<std::string>> open(SharedPlace place);
     /// Gives it up. Error: in use, by whom; nothing has changed then.
     runtime::Task<Result<>> close(VolumeId volume);
@@ -65,6 +84,15 @@ class SharedVolumes {
     /// Goes on with a volume for which that is so: owns it again, or gives the users of its device I/O
     /// errors.
     void go_on(SharedPlace place);
+
+    /// Mirrors a volume that is open here; see Manager::create(). Of `options` the volume, its one target,
+    /// and whether that is equal. Errors besides: the lock area has no room for the mirror's log, the device
+    /// is in use. The volume is as it was then.
+    runtime::Task<Result<std::string>> mirror(control::CreateOptions options);
+    /// Whether it is open here and has a mirror.
+    [[nodiscard]] bool is_mirrored(const VolumeId& volume) const;
+    /// Of a volume that is open here: the hosts that share it.
+    [[nodiscard]] std::vector<NodeName> hosts(const VolumeId& volume) const;
 
     /// Names the hosts of a volume in its lock area. See make_area().
     runtime::Task<Result<>> share(std::string area, VolumeId volume, std::vector<NodeName> hosts);
@@ -78,7 +106,26 @@ class SharedVolumes {
     struct Volume;
     using VolumePtr = std::shared_ptr<Volume>;
 
+    // control::SharedRecords
+    Result<> save(const VolumeId& volume, std::string_view text) override;
+    Result<> remove(const VolumeId& volume) override;
+
     runtime::Task<Result<std::string>> open_held(SharedPlace place, VolumePtr volume);
+    runtime::Task<Result<>> open_device(VolumePtr volume);
+    runtime::Task<Result<std::string>> offer(VolumePtr volume);
+    // shared_mirrors.cpp
+    using Bytes = Result<std::string>;
+    runtime::Task<Result<>> read_state(VolumePtr volume);
+    runtime::Task<Bytes> read_area(VolumePtr volume, std::uint64_t offset, std::size_t bytes);
+    runtime::Task<Result<>> write_area(VolumePtr volume, std::uint64_t offset, std::string bytes);
+    runtime::Task<Result<>> copy_log(VolumePtr volume, std::uint64_t from, std::uint64_t to,
+                                     std::uint64_t bytes);
+    runtime::Task<Result<std::string>> take_up(VolumePtr volume);
+    runtime::Task<Result<control::MirrorRecord>> adopt(VolumePtr volume, control::MirrorRecord record);
+    runtime::Task<Result<>> wait_until_free(VolumePtr volume);
+    Result<> write_state(Volume& volume, std::string text);
+    void mirror_ended(const VolumeId& volume);
+    runtime::Task<> offer_again(VolumePtr volume);
     runtime::Task<> lose(VolumePtr volume, std::string why);
     runtime::Task<> go_on_task(SharedPlace place);
     /// Runs `work` with the volume's disk on another thread.
@@ -96,6 +143,8 @@ class SharedVolumes {
     MakeHost make_host_;
     MakeFence make_fence_;
     OpenDisk open_disk_;
+    control::Manager* mirrors_ = nullptr;
+    DeviceAccess* devices_ = nullptr;
     std::function<void(const VolumeId&)> lost_;
     std::map<VolumeId, VolumePtr> volumes_;
     runtime::TaskScope tasks_;  // last: what runs in it uses the rest
