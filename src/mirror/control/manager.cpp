@@ -25,7 +25,8 @@ bool is_v6(const std::string& address) {
 }
 
 tl::unexpected<Error> several_targets(const VolumeId& volume) {
-    return fail(Code::failure, "volume {} is shared: it is mirrored to one target", volume.str());
+    return fail(Code::failure, "hosts share the disk of volume {} at one end: it has one target",
+                volume.str());
 }
 
 }  // namespace
@@ -172,7 +173,8 @@ Result<> Manager::check_target(const VolumeId& volume, const TargetOptions& targ
 Task<Result<std::string>> Manager::create(CreateOptions options) {
     if (options.targets.empty())
         co_return fail(Code::bad_argument, "volume {} needs a target", options.volume.str());
-    if (!options.shared_log.empty() && options.targets.size() > 1) co_return several_targets(options.volume);
+    const bool sharing = !options.shared_log.empty() || !options.targets.front().pairs.empty();
+    if (sharing && options.targets.size() > 1) co_return several_targets(options.volume);
     std::vector<std::string> taken;
     for (const TargetOptions& target : options.targets) {
         auto fits = check_target(options.volume, target, taken);
@@ -336,7 +338,7 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
     if (record.role != Role::source)
         co_return fail(Code::failure, "{} is not source of volume {}: add the target on {}", options_.node,
                        volume.str(), record.origin);
-    if (record.shared) co_return several_targets(volume);
+    if (!record.peers.front().pairs.empty() || !target.pairs.empty()) co_return several_targets(volume);
     std::vector<std::string> taken;
     for (const PeerRecord& peer : record.peers)
         taken.push_back(peer.node);
@@ -378,6 +380,7 @@ Task<Result<>> Manager::remake_target(VolumeId volume, std::string node, std::st
     target.source_address = peer.local_address;
     target.address = peer.address;
     target.type = peer.type;
+    target.pairs = peer.pairs;
     auto half = co_await make_half(record, target, others_of(record, target), false);
     co_return half;
 }
@@ -442,18 +445,37 @@ Task<> Manager::undo_creation(MirrorRecord record) {
 }
 
 Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) {
-    const EndSummary& source = request.summary;
     // What an interrupted creation of the same node left here gives way.
     if (auto old = find(request.volume); old && old->record().creating &&
                                          old->record().role == Role::target &&
                                          old->record().origin == caller) {
+        const bool was_shared = old->record().shared;
         auto removed = co_await old->remove(false, true);
         if (!removed) co_return error_reply(removed.error());
         forget(request.volume);
+        if (was_shared && ended_) ended_(request.volume);
     }
     auto checked = check_new(request.volume, request.create.device);
     if (checked && target_check_) checked = target_check_(request.volume);
     if (!checked) co_return error_reply(checked.error());
+    std::string shared_log;
+    if (lend_) {
+        auto lent = co_await lend_(request.volume);
+        if (!lent) co_return error_reply(lent.error());
+        shared_log = *lent;
+    }
+    const VolumeId volume = request.volume;
+    const bool shared = !shared_log.empty();
+    PeerReply reply = co_await make_target(std::move(caller), std::move(request), std::move(shared_log));
+    if (shared && !find(volume) && ended_) ended_(volume);
+    co_return reply;
+}
+
+/// The device is free.
+Task<PeerReply> Manager::make_target(std::string caller, PeerRequest request, std::string shared_log) {
+    const EndSummary& source = request.summary;
+    if (!request.create.pairs.empty() && !request.create.peers.empty())
+        co_return error_reply(several_targets(request.volume).value());
     auto facts = devices_.examine(request.create.device);
     if (!facts) co_return error_reply(facts.error());
     if (facts->sector_size != source.sector_size)  // Spec: REP-023
@@ -486,7 +508,8 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
     peer.port = request.create.remote_port;
     peer.type = request.create.type;
     peer.state = MirrorState::pending;
-    peer.log_path = log_path(request.volume, caller);
+    record.shared = !shared_log.empty();
+    peer.log_path = record.shared ? shared_log : log_path(request.volume, caller);
     peer.pairs = request.create.pairs;
     record.peers.push_back(peer);
     record.lineage.peers[caller] = {};
@@ -544,6 +567,15 @@ Task<Result<std::string>> Manager::take_up(MirrorRecord record) {
         MirrorView now = co_await mirror->view();
         if (now.exporting) co_return now.device_path;
         if (now.open && now.record.role == Role::target) co_return std::string();
+        if (now.open && now.record.demoted) {
+            // The former owner had given the device up to a target that has not taken over.
+            auto served = co_await mirror->promote(PromoteOptions());
+            if (served) co_return served;
+            if (mirror->record().role == Role::target) co_return std::string();
+            auto down = co_await put_down(volume, true);
+            (void)down;  // nothing refuses it
+            co_return served;
+        }
         if (world_.clock.now() >= deadline) {
             auto down = co_await put_down(volume, true);
             (void)down;  // nothing refuses it

@@ -32,7 +32,7 @@ struct TargetOptions {
     std::string source_address;
     std::string address;
     MirrorType type = MirrorType::sync;
-    std::vector<EndpointPair> pairs{};  // of a shared volume: how each of its hosts reaches the target
+    std::vector<EndpointPair> pairs{};  // when hosts share the disk of either end: each pair of them
 };
 
 struct CreateOptions {
@@ -89,6 +89,11 @@ class Manager {
     runtime::Task<Result<>> put_down(VolumeId volume, bool lost);
     /// Its creation was interrupted: nobody was told that it exists.
     runtime::Task<> undo_shared(MirrorRecord record);
+    /// Asked before this node becomes target of a new mirror: of a shared volume that is open here its device
+    /// is let go, and where the intent log lies is given, a path of log_region.h; empty: it is not shared.
+    /// When nothing comes of the mirror, what set_ended() was given is told.
+    using Lend = std::function<runtime::Task<Result<std::string>>(VolumeId volume)>;
+    void set_lend(Lend lend) { lend_ = std::move(lend); }
     /// Told when a shared volume is not mirrored any more.
     void set_ended(std::function<void(const VolumeId&)> ended) { ended_ = std::move(ended); }
 
@@ -135,6 +140,7 @@ class Manager {
     runtime::Task<> undo_creation(MirrorRecord record);
     runtime::Task<> serve(std::string caller, PeerRequest request, PeerServer::Answer answer);
     runtime::Task<PeerReply> create_target(std::string caller, PeerRequest request);
+    runtime::Task<PeerReply> make_target(std::string caller, PeerRequest request, std::string shared_log);
     runtime::Task<PeerReply> remove_half(PeerRequest request);
     using Mirrors = std::vector<std::shared_ptr<Mirror>>;
     [[nodiscard]] Result<Mirrors> find_all(const std::vector<VolumeId>& volumes) const;
@@ -161,6 +167,7 @@ class Manager {
     std::map<std::string, std::string> damaged_;
     std::set<VolumeId> being_made_;
     Service service_;
+    Lend lend_;
     std::function<void(const VolumeId&)> ended_;
     TargetCheck target_check_;
     PeerServer server_;

@@ -416,6 +416,7 @@ class Mirror : private HostEvents {
     runtime::Task<> break_for_a_person(std::string peer, std::string text);
 
     void meet(const std::string& peer, const std::string& host);
+    [[nodiscard]] std::vector<std::string> hosts_of(const std::vector<std::string>& peers) const;
     [[nodiscard]] Result<> check_host(const std::string& peer, const PeerRequest& request) const;
 
     // mirror_lock.cpp: targets opened to local use

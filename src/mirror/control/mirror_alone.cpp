@@ -252,7 +252,7 @@ Task<Result<>> Mirror::post_note() {
     note.since_s = record_.alone_since_s;
     notes_left_ = true;
     Result<bool> posted = true;
-    if (around_.notes) posted = co_await around_.notes->post(note, behind());
+    if (around_.notes) posted = co_await around_.notes->post(note, hosts_of(behind()));
     if (!posted) co_return fail(posted.error());
     if (note.generation != record_.lineage.current || !source()) co_return Result<>{};
     peers_noted_ = *posted;
@@ -284,7 +284,7 @@ Task<> Mirror::keep_notes() {
     auto held = co_await notes_lock_.acquire(kOperationWait);
     // A link may have gone while this waited: the notes are of use again.
     if (!held || !all_mirror()) co_return;
-    Result<bool> gone = co_await around_.notes->withdraw(record_.volume, names());
+    Result<bool> gone = co_await around_.notes->withdraw(record_.volume, hosts_of(names()));
     notes_left_ = !gone || !*gone;
     if (notes_left_) schedule_notes();
 }

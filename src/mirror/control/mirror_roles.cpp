@@ -449,7 +449,7 @@ Task<Result<>> Mirror::remove(bool peers_too, bool even_if_peer_fails) {
         // The loss of the link may just be noted, and that note would outlive the mirror.
         auto no_note = co_await notes_lock_.acquire(kOperationWait);
         closing_ = true;
-        auto gone = co_await around_.notes->withdraw(record_.volume, names());
+        auto gone = co_await around_.notes->withdraw(record_.volume, hosts_of(names()));
         if (!gone)
             messages::info("{}", gone.error().text);  // a note of a mirror that is no more says nothing
     }

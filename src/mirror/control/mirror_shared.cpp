@@ -15,7 +15,11 @@ using runtime::Task;
 
 void Mirror::refuse_writes() {
     lost_ = true;
-    if (host_ && open_) host_->set_gate(GateMode::refuse_writes);
+    if (!host_ || !open_) return;
+    host_->set_gate(GateMode::refuse_writes);
+    // A target's writes come over the link.
+    for (const std::string& peer : names())
+        host_->detach(peer);
 }
 
 Task<Result<>> Mirror::lay_down(bool lost) {
@@ -56,6 +60,16 @@ void Mirror::meet(const std::string& peer, const std::string& host) {
     if (!next.peer(peer)->use(around_.node, host)) return;
     if (auto saved = commit(std::move(next)); !saved) return alarm(saved.error().text);
     messages::info("volume {}: {} serves the disk that it shares with {}", record_.volume.str(), host, peer);
+}
+
+/// Any of which may be asked about its peer's copy, or have it next.
+std::vector<std::string> Mirror::hosts_of(const std::vector<std::string>& peers) const {
+    std::vector<std::string> out;
+    for (const std::string& peer : peers)
+        if (const PeerRecord* one = record_.peer(peer))
+            for (std::string& host : one->hosts())
+                out.push_back(std::move(host));
+    return out;
 }
 
 /// A host that has lost the disk does not know it yet: what it asks for is not for it to ask. A session is

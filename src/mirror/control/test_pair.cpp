@@ -777,6 +777,10 @@ Pair::Pair(std::uint64_t seed, std::size_t count) : sim(seed) {
         hosts.push_back(&third);
         cluster.members.push_back(third.name);
     }
+    if (count > 3) {
+        hosts.push_back(&fourth);
+        cluster.members.push_back(fourth.name);
+    }
     for (Host* host : hosts)
         host->node = &sim.add_node(host->name, {host->address, host->new_address});
     for (Host* host : hosts)

@@ -339,7 +339,7 @@ struct Host {
 
 class Pair {
   public:
-    /// `hosts`: 2, or 3 with `third`.
+    /// `hosts`: 2, 3 with `third`, or 4 with `fourth`.
     explicit Pair(std::uint64_t seed = 1, std::size_t hosts = 2);
 
     void start(Host& host);
@@ -391,6 +391,7 @@ class Pair {
     Host left{"left", "10.0.0.1", "10.9.0.1", {}, nullptr, nullptr};
     Host right{"right", "10.0.0.2", "10.9.0.2", {}, nullptr, nullptr};
     Host third{"third", "10.0.0.3", "10.9.0.3", {}, nullptr, nullptr};
+    Host fourth{"fourth", "10.0.0.4", "10.9.0.4", {}, nullptr, nullptr};
     std::vector<Host*> hosts{&left, &right};
     runtime::Simulation sim;  // last: the programs in it use the rest
 };

@@ -156,7 +156,8 @@ class Service {
     void hold_again(const VolumeId& volume);
     [[nodiscard]] Result<> may_be_target_disk(const VolumeId& volume) const;
     [[nodiscard]] Result<std::vector<control::EndpointPair>> shared_pairs(
-        const VolumeId& volume, const control::TargetOptions& target) const;
+        const VolumeId& volume, const control::TargetOptions& target,
+        const std::vector<std::string>& there) const;
     runtime::Task<Result<>> mirror_shared(NewMirror made);
     runtime::Task<Answer> switch_over_shared(VolumeId volume);
     runtime::Task<Answer> take_snapshot(Call call);

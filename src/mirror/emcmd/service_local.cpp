@@ -93,19 +93,20 @@ Task<Reply> Service::run_volume(Command command) {
             if (!mirror && !locked.empty() && is_shared(facts.volume)) locked = "shared";
             if (command.has("locked") && locked.empty()) continue;
             const std::string device = device_of(facts.volume);
-            list.push_back({{"volume", facts.volume.str()},
-                            {"device", device},
-                            {"mount_point", settings ? settings->mount_point : ""},
-                            {"role", to_string(facts.role)},
-                            {"file_system", facts.file_system},
-                            {"label", facts.label},
-                            {"size", facts.size ? Json(*facts.size) : Json()},
-                            {"attributes", facts.attributes},
-                            {"block_target", settings && settings->block_target},
-                            {"shared", is_shared(facts.volume)},
-                            {"area", settings ? settings->area : ""},
-                            {"open", shared_ != nullptr && shared_->is_open(facts.volume)},
-                            {"locked_by", locked}});
+            list.push_back(
+                {{"volume", facts.volume.str()},
+                 {"device", device},
+                 {"mount_point", settings ? settings->mount_point : ""},
+                 {"role", to_string(facts.role)},
+                 {"file_system", facts.file_system},
+                 {"label", facts.label},
+                 {"size", facts.size ? Json(*facts.size) : Json()},
+                 {"attributes", facts.attributes},
+                 {"block_target", settings && settings->block_target},
+                 {"shared", is_shared(facts.volume)},
+                 {"area", settings ? settings->area : ""},
+                 {"open", shared_ != nullptr && shared_->is_open(facts.volume) && facts.role != Role::target},
+                 {"locked_by", locked}});
             lines += fmt::format("{:<16} {:<7} {:<8} {}\n", facts.volume.str(),
                                  facts.role == Role::none ? "-" : std::string(to_string(facts.role)),
                                  locked.empty() ? "-" : locked, device.empty() ? "-" : device);

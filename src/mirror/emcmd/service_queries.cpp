@@ -129,6 +129,11 @@ Task<Service::Json> Service::describe(VolumeId volume) {
     out["device"] = device_of(volume);
     out["block_target"] = settings && settings->block_target;
     out["switchover"] = settings_.switchover_flag(volume);
+    if (shared_ != nullptr && shared_->is_open(volume)) {
+        out["hosts"] = Json::array();
+        for (const NodeName& host : shared_->hosts(volume))
+            out["hosts"].push_back(host.str());
+    }
     out["role"] = 0;
     out["unlocked"] = false;
     out["targets"] = Json::array();

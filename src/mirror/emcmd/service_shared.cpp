@@ -63,49 +63,59 @@ void Service::hold_again(const VolumeId& volume) {
         messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
 }
 
-/// A mirror to it would take the device past the lock that keeps the other hosts from it. Spec: MOP-019
+/// A mirror to a disk that this host does not own would take it past the lock that keeps the other hosts from
+/// it. Spec: MOP-019
 Result<> Service::may_be_target_disk(const VolumeId& volume) const {
     UNDERSTUDY_TRY(const VolumeSettings settings, settings_.get(volume));
     if ((settings.attributes & shared_volume) == 0 || settings.area.empty()) return {};
-    return fail(
-        Code::failure,
-        "volume {} is shared with other hosts of {}: such a volume can be the source of a mirror, not "
-        "the target (understudy volume share {} --off ends the sharing)",
-        volume.str(), options_.node, volume.str());
+    if (shared_ != nullptr && shared_->is_open(volume)) return {};
+    return fail(Code::failure,
+                "volume {} is shared with other hosts, and {} does not own it: unlock it first", volume.str(),
+                options_.node);
 }
 
-/// How each of the hosts that share the volume reaches its target: this one as it was asked, the others as a
-/// job says. Spec: MOP-018, MOP-061, MOP-070, EMC-039.
-Result<std::vector<control::EndpointPair>> Service::shared_pairs(const VolumeId& volume,
-                                                                 const control::TargetOptions& target) const {
+/// How each host of this end reaches each host of the target's, when hosts share the disk of either: the two
+/// that make the mirror as it was asked, the others as a job says. `there`: the hosts of the target's end.
+/// Spec: MOP-018, MOP-019, MOP-061, MOP-070, EMC-039.
+Result<std::vector<control::EndpointPair>> Service::shared_pairs(
+    const VolumeId& volume, const control::TargetOptions& target,
+    const std::vector<std::string>& there) const {
+    std::vector<std::string> here;
+    if (is_shared(volume))
+        for (const NodeName& host : shared_->hosts(volume))
+            here.push_back(host.str());
+    if (here.empty()) here.push_back(options_.node);
     std::vector<control::EndpointPair> out;
-    const std::vector<NodeName> hosts = shared_->hosts(volume);
-    if (std::find(hosts.begin(), hosts.end(), NodeName(target.node)) != hosts.end())
-        return fail(Code::bad_argument, "{} shares the disk of volume {}: it cannot be its target",
-                    target.node, volume_letter(volume));
-    for (const NodeName& host : hosts) {
-        control::EndpointPair pair;
-        pair.here = host.str();
-        pair.there = target.node;
-        pair.port = options_.dispatch_port;
-        if (pair.here == options_.node) {
-            pair.local_address = target.source_address;
-            pair.address = target.address;
+    if (here.size() == 1 && there.size() == 1) return out;
+    if (here.size() * there.size() > shared::kMostMirrorHosts)
+        return fail(Code::bad_argument, "{} hosts at one end and {} at the other make more than {} pairs",
+                    here.size(), there.size(), shared::kMostMirrorHosts);
+    for (const std::string& one : here) {
+        for (const std::string& other : there) {
+            if (one == other)
+                return fail(Code::bad_argument, "{} shares the disk of volume {}: it cannot be its target",
+                            one, volume_letter(volume));
+            control::EndpointPair pair{one, other, {}, {}, options_.dispatch_port};
+            if (one == options_.node && other == target.node) {
+                pair.local_address = target.source_address;
+                pair.address = target.address;
+            }
+            for (const Job& job : jobs_.all()) {
+                if (!pair.address.empty()) break;
+                const JobPair* found = find_pair(job, one, other, volume);
+                if (found == nullptr || found->type == 'D') continue;
+                const bool first = same_system(found->first.system, one);
+                pair.local_address = (first ? found->first : found->second).address;
+                pair.address = (first ? found->second : found->first).address;
+            }
+            if (pair.address.empty())
+                return fail(
+                    Code::bad_argument,
+                    "volume {} is shared, and no job of {} has the endpoints between {} and {}: create "
+                    "the job first",
+                    volume_letter(volume), options_.node, one, other);
+            out.push_back(std::move(pair));
         }
-        for (const Job& job : jobs_.all()) {
-            if (!pair.address.empty()) break;
-            const JobPair* found = find_pair(job, pair.here, target.node, volume);
-            if (found == nullptr || found->type == 'D') continue;
-            const bool first = same_system(found->first.system, pair.here);
-            pair.local_address = (first ? found->first : found->second).address;
-            pair.address = (first ? found->second : found->first).address;
-        }
-        if (pair.address.empty())
-            return fail(Code::bad_argument,
-                        "{} shares volume {}, and no job of {} has the endpoints between it and {}: create "
-                        "the job first",
-                        pair.here, volume_letter(volume), options_.node, target.node);
-        out.push_back(std::move(pair));
     }
     return out;
 }
@@ -115,9 +125,6 @@ Task<Result<>> Service::mirror_shared(NewMirror made) {
     control::CreateOptions options;
     options.volume = made.volume;
     options.resync = !made.equal;
-    auto pairs = shared_pairs(made.volume, made.target);
-    if (!pairs) co_return fail(pairs.error());
-    made.target.pairs = std::move(*pairs);
     options.targets.push_back(made.target);
     auto path = co_await shared_->mirror(std::move(options));
     if (!path) co_return fail(path.error());
@@ -133,6 +140,15 @@ Task<Answer> Service::switch_over_shared(VolumeId volume) {
         co_return refused(
             {Code::failure,
              fmt::format("the cluster holds volume {}: switch its resource over", volume_letter(volume)), 0});
+    shared::SharedPlace place{volume, settings->device, settings->area};
+    const auto role = co_await shared_->role(std::move(place));
+    if (!role) co_return refused(role.error());
+    if (*role == Role::target)
+        co_return refused(Error{Code::bad_argument,
+                                fmt::format("volume {} is the target of a mirror on the host that owns its "
+                                            "disk: {}, which shares it, cannot become the source",
+                                            volume_letter(volume), options_.node),
+                                0});
     const auto view = co_await shared_->view(settings->area);
     if (!view) co_return refused(view.error());
     if (view->owner && view->owner->str() != options_.node) {

@@ -15,6 +15,8 @@ namespace {
 
 /// Logs are copied in pieces of this size.
 constexpr std::uint64_t kPiece = 65536;
+/// So long an access to the area may take.
+constexpr auto kAreaLimit = std::chrono::seconds(30);
 
 }  // namespace
 
@@ -23,6 +25,7 @@ void SharedVolumes::set_mirrors(control::Manager& manager, DeviceAccess& devices
     devices_ = &devices;
     manager.set_shared_records(this);
     manager.set_ended([this](const VolumeId& volume) { mirror_ended(volume); });
+    manager.set_lend([this](VolumeId volume) { return lend(std::move(volume)); });
 }
 
 bool SharedVolumes::is_mirrored(const VolumeId& volume) const {
@@ -41,16 +44,22 @@ Task<SharedVolumes::Bytes> SharedVolumes::read_area(VolumePtr volume, std::uint6
                                                     std::size_t bytes) {
     const auto disk = disks_.open(volume->place.area, runtime::SharedDisks::Use::heartbeats);
     runtime::OneShot<Bytes> done(world_.tasks);
+    const auto timer =
+        world_.tasks.after(kAreaLimit, [done] { done.set(fail(Code::failure, "it does not answer")); });
     disk->read(offset, bytes, [done](Bytes read) { done.set(std::move(read)); });
     Bytes read = co_await done;
+    world_.tasks.cancel(timer);
     co_return read;
 }
 
 Task<Result<>> SharedVolumes::write_area(VolumePtr volume, std::uint64_t offset, std::string bytes) {
     const auto disk = disks_.open(volume->place.area, runtime::SharedDisks::Use::heartbeats);
     runtime::OneShot<Result<>> done(world_.tasks);
+    const auto timer =
+        world_.tasks.after(kAreaLimit, [done] { done.set(fail(Code::failure, "it does not answer")); });
     disk->write(offset, std::move(bytes), [done](Result<> written) { done.set(std::move(written)); });
     Result<> written = co_await done;
+    world_.tasks.cancel(timer);
     co_return written;
 }
 
@@ -176,7 +185,7 @@ Task<Result<std::string>> SharedVolumes::take_up(VolumePtr volume) {
     const std::string text = control::encode(*adopted);
     auto written = write_state(*volume, text);
     if (!written) co_return fail(written.error());
-    if (adopted->creating) {
+    if (adopted->creating && adopted->role == Role::source) {
         co_await mirrors_->undo_shared(std::move(*adopted));
         auto opened = co_await open_device(volume);
         if (!opened) co_return fail(opened.error());
@@ -193,15 +202,10 @@ Task<Result<std::string>> SharedVolumes::take_up(VolumePtr volume) {
 
 // --- creation and deletion
 
-Task<Result<std::string>> SharedVolumes::mirror(control::CreateOptions options) {
-    const VolumeId id = options.volume;
-    const auto at = volumes_.find(id);
-    if (at == volumes_.end() || mirrors_ == nullptr)
-        co_return fail(Code::failure, "volume {} is shared and not open here: unlock it first", id.str());
-    const VolumePtr volume = at->second;
-    auto held = co_await volume->operations.acquire(kOperationWait);
-    if (!held) co_return fail(Code::failure, "another operation on volume {} still runs", id.str());
-    if (volume->mirrored) co_return fail(Code::exists, "volume {} is mirrored already", id.str());
+/// The device of a volume that is open and not mirrored is a mirror's from here on, the lock stays. Gives
+/// where the mirror's log is to be.
+Task<Result<std::string>> SharedVolumes::let_go(VolumePtr volume) {
+    const VolumeId id = volume->place.volume;
     if (!volume->host || volume->path.empty() || !volume->lock->owns())
         co_return fail(Code::failure, "volume {} is shared and not open here: unlock it first", id.str());
     if (volume->header.hosts.size() > kMostMirrorHosts)
@@ -226,8 +230,22 @@ Task<Result<std::string>> SharedVolumes::mirror(control::CreateOptions options) 
     co_await volume->host->idle();
     volume->host.reset();
     volume->mirrored = true;
+    co_return LogRegion{volume->place.area, offset_of_log(volume->slot, room), room}.path();
+}
+
+Task<Result<std::string>> SharedVolumes::mirror(control::CreateOptions options) {
+    const VolumeId id = options.volume;
+    const auto at = volumes_.find(id);
+    if (at == volumes_.end() || mirrors_ == nullptr)
+        co_return fail(Code::failure, "volume {} is shared and not open here: unlock it first", id.str());
+    const VolumePtr volume = at->second;
+    auto held = co_await volume->operations.acquire(kOperationWait);
+    if (!held) co_return fail(Code::failure, "another operation on volume {} still runs", id.str());
+    if (volume->mirrored) co_return fail(Code::exists, "volume {} is mirrored already", id.str());
+    auto log = co_await let_go(volume);
+    if (!log) co_return log;
     options.device = volume->place.device;
-    options.shared_log = LogRegion{volume->place.area, offset_of_log(volume->slot, room), room}.path();
+    options.shared_log = *log;
     auto path = co_await mirrors_->create(std::move(options));
     if (path) {
         volume->path = *path;
@@ -240,6 +258,28 @@ Task<Result<std::string>> SharedVolumes::mirror(control::CreateOptions options) 
     if (!opened || !again)
         messages::error("volume {}: {}", id.str(), (opened ? again.error() : opened.error()).text);
     co_return path;
+}
+
+/// To a mirror that another host makes, whose target this one is to be.
+Task<Result<std::string>> SharedVolumes::lend(VolumeId id) {
+    const auto at = volumes_.find(id);
+    if (at == volumes_.end() || !is_open(id)) co_return std::string();
+    const VolumePtr volume = at->second;
+    auto held = co_await volume->operations.acquire(kOperationWait);
+    if (!held) co_return fail(Code::failure, "another operation on volume {} still runs", id.str());
+    if (volume->mirrored) co_return fail(Code::exists, "volume {} is mirrored already", id.str());
+    co_return co_await let_go(volume);
+}
+
+Task<Result<Role>> SharedVolumes::role(SharedPlace place) {
+    const auto volume = std::make_shared<Volume>(world_.tasks);
+    volume->place = std::move(place);
+    auto read = co_await read_state(volume);
+    if (!read) co_return fail(read.error());
+    if (volume->record().empty()) co_return Role::none;
+    auto record = control::decode_record(volume->record());
+    if (!record) co_return fail(record.error());
+    co_return record->role;
 }
 
 void SharedVolumes::mirror_ended(const VolumeId& id) {

@@ -21,6 +21,7 @@ SharedVolumes::~SharedVolumes() {
     if (mirrors_ != nullptr) {
         mirrors_->set_shared_records(nullptr);
         mirrors_->set_ended({});
+        mirrors_->set_lend({});
     }
     tasks_.clear();
 }

@@ -89,6 +89,9 @@ class SharedVolumes : private control::SharedRecords {
     /// and whether that is equal. Errors besides: the lock area has no room for the mirror's log, the device
     /// is in use. The volume is as it was then.
     runtime::Task<Result<std::string>> mirror(control::CreateOptions options);
+    /// What the mirror of a volume makes of this end's hosts, whoever of them has it; none: it is not
+    /// mirrored.
+    runtime::Task<Result<Role>> role(SharedPlace place);
     /// Whether it is open here and has a mirror.
     [[nodiscard]] bool is_mirrored(const VolumeId& volume) const;
     /// Of a volume that is open here: the hosts that share it.
@@ -126,6 +129,8 @@ class SharedVolumes : private control::SharedRecords {
     Result<> write_state(Volume& volume, std::string text);
     void mirror_ended(const VolumeId& volume);
     runtime::Task<> offer_again(VolumePtr volume);
+    runtime::Task<Result<std::string>> lend(VolumeId volume);
+    runtime::Task<Result<std::string>> let_go(VolumePtr volume);
     runtime::Task<> lose(VolumePtr volume, std::string why);
     runtime::Task<> go_on_task(SharedPlace place);
     /// Runs `work` with the volume's disk on another thread.
