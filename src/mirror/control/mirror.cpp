@@ -258,7 +258,11 @@ void Mirror::log_failed(const std::string& peer, std::string why) {
          fmt::format("the intent log is not used any more: {}; a crash now needs a full resync", why));
     MirrorRecord next = record_;
     next.peer(peer)->log_valid = false;
-    if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
+    const auto saved = commit(std::move(next));
+    if (saved) return;
+    alarm(saved.error().text);
+    // Spec: REP-064. The next owner would trust what the log has.
+    if (record_.shared) refuse_writes();
 }
 
 // --- start

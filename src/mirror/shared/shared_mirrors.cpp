@@ -168,6 +168,9 @@ Task<Result<MirrorRecord>> SharedVolumes::adopt(VolumePtr volume, MirrorRecord r
         }
         peer.log_path = mine.path();
     }
+    // What tells a disk from another may look different on another host; the area says that it is this
+    // volume.
+    if (from != volume->slot) record.media.clear();
     // The target must not take the former owner for its source again. A target has its source's epoch.
     if (from != volume->slot && record.role == Role::source) ++record.role_epoch;
     co_return record;
