@@ -32,7 +32,7 @@ def datapath_vm(rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         disks = [Disk(pathlib.Path(directory, f"{name}.img"), DISK) for name in ("left", "right", "state")]
         script = "/usr/bin/python3 -B tests/vm/inside/side_by_side.py"
-        with Machine("bench", script, disks, processors=PROCESSORS) as machine:
+        with Machine("bench", script, disks, processors=PROCESSORS, fast_clock=True) as machine:
             code, output = machine.wait(LIMIT)
             if code != 0:
                 raise RuntimeError(output)
