@@ -109,6 +109,18 @@ Result<> can_extend_mirrored(const Instance& instance, const Words& words, const
                     "{} has a mirror of {} already; leave device, source_address and target_address out to "
                     "use it",
                     instance.node, volume);
+    UNDERSTUDY_TRY(const auto origin, parse_info(from.info));
+    if (is_shared(origin) != is_mixed(words) && !is_mixed(origin))
+        return fail(Code::bad_argument,
+                    "volume_type: {} has {} as {}; a host to which a shared volume is mirrored gets "
+                    "volume_type=mixed, and no other host does",
+                    from.node.str(), volume, word(origin, "volume_type", "mirror"));
+    if (is_mixed(words)) {
+        if (there) return {};  // with whichever host of the shared disk serves
+        return fail(Code::not_found,
+                    "{} has no mirror of the volume {}; its owner makes it first (emcmd CREATEMIRROR)",
+                    instance.node, volume);
+    }
     if (there) {
         if (there->has(from.node.str())) return {};
         return fail(Code::bad_argument, "the mirror of {} on {} is not one with {}, but with {}", volume,
@@ -162,6 +174,11 @@ Result<> create_volume(const Instance& instance) {
 Result<> can_extend_volume(const Instance& instance) {
     Template from;
     UNDERSTUDY_TRY(const auto words, words_for_here(instance, &from));
+    UNDERSTUDY_TRY(const auto origin, parse_info(from.info));
+    if (is_shared(words) && !is_shared(origin))
+        return fail(Code::bad_argument,
+                    "volume_type=shared: {} does not share the volume; extend from a host that does (--from)",
+                    from.node.str());
     if (is_shared(words))
         UNDERSTUDY_CHECK(can_extend_shared(instance, words, from.node, from.id.str()));
     else
@@ -225,7 +242,10 @@ Result<> can_unextend_volume(const Instance& instance) {
 }
 
 Result<> unextend_volume(const Instance& instance) {
-    if (is_shared(instance)) return release_shared(instance);
+    if (is_shared(instance)) {
+        UNDERSTUDY_CHECK(leave_shared(instance));
+        return release_shared(instance);
+    }
     const auto volume = instance.id.str();
     if (deletes_mirror(instance)) {
         UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
@@ -239,7 +259,7 @@ Result<> unextend_volume(const Instance& instance) {
 }
 
 Result<> can_delete_volume(const Instance& instance) {
-    if (is_shared(instance) || !deletes_mirror(instance)) return {};
+    if (!deletes_mirror(instance)) return {};
     const auto volume = instance.id.str();
     UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
     if (!here || !here->source) return {};
@@ -252,7 +272,6 @@ Result<> can_delete_volume(const Instance& instance) {
 }
 
 Result<> delete_volume(const Instance& instance) {
-    if (is_shared(instance)) return release_shared(instance);
     const auto volume = instance.id.str();
     if (deletes_mirror(instance)) {
         UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
@@ -261,6 +280,7 @@ Result<> delete_volume(const Instance& instance) {
         else if (here && here->peers.size() > 1)  // the last one ends with its source
             UNDERSTUDY_CHECK(leave_mirror(instance, volume, *here));
     }
+    if (is_shared(instance)) return release_shared(instance);
     mark_protected(instance, volume, false);
     return {};
 }

@@ -56,15 +56,22 @@ Result<> check_fields(const Words& words) {
     if (!type.empty() && type != "ext4" && type != "xfs")  // Spec: KIT-059
         return fail(Code::bad_argument, "fs: the file system is {}; ext4 and xfs can be protected", type);
     UNDERSTUDY_CHECK(check_mirror_types(words));
-    UNDERSTUDY_CHECK(check_choice(words, "volume_type", {"mirror", "shared"}));
+    UNDERSTUDY_CHECK(check_choice(words, "volume_type", {"mirror", "shared", "mixed"}));
     UNDERSTUDY_CHECK(check_choice(words, "delete_mirror", {"no", "yes"}));
     if (word(words, "volume_type") != "shared" && !word(words, "area").empty())
         return fail(Code::bad_argument, "area: the lock area is one of volume_type=shared");
     if (word(words, "volume_type") == "shared" &&
         any_of(words, {"target", "target_device", "source_address", "target_address", "mirror_type"}))
-        return fail(Code::bad_argument,
-                    "volume_type=shared: such a volume has no mirror (target, target_device, source_address, "
-                    "target_address and mirror_type are of one)");
+        return fail(
+            Code::bad_argument,
+            "volume_type=shared: a mirror of such a volume is made by its owner (emcmd CREATEMIRROR), not "
+            "with target, target_device, source_address, target_address and mirror_type");
+    if (word(words, "volume_type") == "mixed" && any_of(words, kOnce))
+        return fail(
+            Code::bad_argument,
+            "volume_type=mixed: the mirror of a shared volume is there before (emcmd CREATEMIRROR on its "
+            "owner); leave {} out",
+            text::join(kOnce, ", "));
     return {};
 }
 
@@ -132,6 +139,7 @@ Result<std::optional<MirrorView>> parse_status(std::string_view json, const std:
         if (!one.is_object() || one.value("volume", "") != volume) continue;
         MirrorView view;
         view.source = one.value("role", "") == "source";
+        view.mirroring = one.value("state", "") == "mirroring";
         view.source_node = view.source ? node : one.value("peer", "");
         for (const auto& peer : one.value("peers", Json::array()))
             view.peers.push_back(peer.value("node", ""));

@@ -51,6 +51,7 @@ Result<std::string> information(const Words& words);
 /// What a host knows of a mirrored volume.
 struct MirrorView {
     bool source = false;             // this host is
+    bool mirroring = false;          // with its source, or its first target
     std::string source_node;         // as far as it knows
     std::vector<std::string> peers;  // the volume's other hosts
 

@@ -39,10 +39,14 @@ TEST(VolumeFields, AWrongWordIsNamed) {
                 HasSubstr("mirror_type=fast is not one of sync, async"));
     EXPECT_TRUE(check_fields(with({{"mirror_type", "sync,async"}})));
     EXPECT_THAT(refusal(with({{"mirror_type", "sync,"}})), HasSubstr("mirror_type= is not one of"));
-    EXPECT_THAT(refusal(with({{"volume_type", "disk"}})), HasSubstr("not one of mirror, shared"));
+    EXPECT_THAT(refusal(with({{"volume_type", "disk"}})), HasSubstr("not one of mirror, shared, mixed"));
     EXPECT_THAT(refusal(with({{"delete_mirror", "maybe"}})), HasSubstr("not one of no, yes"));
     EXPECT_THAT(refusal(with({{"area", "/dev/sdc"}})), HasSubstr("volume_type=shared"));
-    EXPECT_THAT(refusal(with({{"volume_type", "shared"}, {"target", "right"}})), HasSubstr("has no mirror"));
+    EXPECT_THAT(refusal(with({{"volume_type", "shared"}, {"target", "right"}})),
+                HasSubstr("is made by its owner"));
+    EXPECT_TRUE(check_fields(with({{"volume_type", "mixed"}})));
+    EXPECT_THAT(refusal(with({{"volume_type", "mixed"}, {"device", "/dev/sdb"}})),
+                HasSubstr("is there before"));
 }
 
 // Spec: KIT-068
@@ -96,7 +100,7 @@ TEST(VolumeFields, WhatIsSaidOnceIsNotKeptAndTheKitsOwnMirrorIsDeletedUnlessTold
 TEST(VolumeFields, TheStatusOfAMirrorIsRead) {
     constexpr std::string_view kStatus = R"({"node": "left", "mirrors": [
         {"volume": "logs", "role": "source", "peer": "right", "peers": [{"node": "right"}, {"node": "third"}]},
-        {"volume": "data", "role": "target", "peer": "third", "peers": [{"node": "third"}]}]})";
+        {"volume": "data", "role": "target", "state": "mirroring", "peer": "third", "peers": [{"node": "third"}]}]})";
     const auto logs = *parse_status(kStatus, "logs");
     ASSERT_TRUE(logs);
     EXPECT_TRUE(logs->source);
@@ -107,6 +111,7 @@ TEST(VolumeFields, TheStatusOfAMirrorIsRead) {
     const auto data = *parse_status(kStatus, "data");
     ASSERT_TRUE(data);
     EXPECT_FALSE(data->source);
+    EXPECT_TRUE(data->mirroring && !logs->mirroring);
     EXPECT_EQ(data->source_node, "third");
     EXPECT_EQ(*parse_status(kStatus, "dat"), std::nullopt);
     for (const auto* text : {"", "no mirrors\n", "{}", R"({"mirrors": 1})"})

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace understudy::kits {
@@ -94,6 +95,19 @@ Result<> end_mirrors(const Instance& instance, const std::string& volume, const 
         say(fmt::format("{} had no part in it and keeps its half: understudy mirror delete {} --force there",
                         text::join(dead, ", "), volume));
     return {};
+}
+
+Result<> promote(const Instance& instance, bool peers_are_dead) {
+    std::vector<std::string> words{instance.id.str()};
+    if (peers_are_dead) words.emplace_back("--peer-dead");
+    UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "understudy mirror promote", words));
+    if (reply.exit_code != 0) return fail(Code::failure, "{}", reply.err);
+    return {};
+}
+
+bool are_dead(const Instance& instance, const std::vector<std::string>& nodes) {
+    return !nodes.empty() && std::all_of(nodes.begin(), nodes.end(),
+                                         [&](const std::string& node) { return is_dead(instance, node); });
 }
 
 Result<> leave_mirror(const Instance& instance, const std::string& volume, const MirrorView& here) {

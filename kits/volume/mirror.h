@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace understudy::kits {
 
@@ -29,6 +30,11 @@ Result<> join_mirror(const Instance& instance, const NodeName& source, const std
 Result<> end_mirrors(const Instance& instance, const std::string& volume, const MirrorView& here);
 /// This node is a target of the volume no more; its source has others. Spec: KIT-072.
 Result<> leave_mirror(const Instance& instance, const std::string& volume, const MirrorView& here);
+
+/// Makes this node the source. `peers_are_dead`: nobody need be waited for. Spec: KIT-074
+Result<> promote(const Instance& instance, bool peers_are_dead);
+/// Whether the cluster knows that all of these nodes are dead; of none: no.
+bool are_dead(const Instance& instance, const std::vector<std::string>& nodes);
 
 /// Whether what lies on a device of this node can be protected. Spec: KIT-059.
 Result<> check_file_system(const std::string& device, const std::string& wanted);

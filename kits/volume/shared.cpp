@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "cli/client.h"
 #include "kits/volume/attributes.h"
+#include "kits/volume/mirror.h"
 #include "mirror/shared/owner_format.h"
 
 #include <fmt/format.h>
@@ -16,6 +17,7 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr auto kSessionLimit = std::chrono::seconds(60);  // and what the target lacks is sent
 constexpr unsigned kShared = 256;
 constexpr unsigned kSharedProtected = 800;  // shared, and the cluster's. Spec: EMC-181, EMC-299
 
@@ -80,6 +82,38 @@ Result<> make_shared_here(const Instance& instance, const Words& words, const st
     return run_command(instance, "understudy volume share", {volume, "--area", place.area});
 }
 
+Result<> open_here(const Instance& instance, const std::string& volume) {
+    return run_command(instance, "understudy volume unlock", {volume, "--cluster"});
+}
+
+/// The owner of a volume that is mirrored besides keeps it when it is out of service there. True when it has
+/// given it up now.
+Result<bool> idle_owner_gives_up(const Instance& instance, const std::string& volume) {
+    UNDERSTUDY_TRY(const auto out, command(instance.layout, "understudy volume owner", {volume}));
+    const NodeName owner(std::string(text::trim(out)));
+    if (owner.str() == "-" || owner.str() == instance.node || are_dead(instance, {owner.str()})) return false;
+    const auto there = mirror_on(instance, owner, volume);
+    if (!there || !*there) return false;
+    UNDERSTUDY_CHECK(on_node(instance.layout, owner,
+                             fmt::format("understudy volume lock {} --cluster", shell_quoted(volume))));
+    say(fmt::format("{} has given {} up", owner.str(), volume));
+    return true;
+}
+
+/// The other nodes of the resource that are there and share its disk.
+Result<std::vector<NodeName>> living_sharers(const Instance& instance) {
+    UNDERSTUDY_TRY(const auto peers, peers_of(instance));
+    std::vector<NodeName> out;
+    for (const auto& peer : peers) {
+        if (are_dead(instance, {peer.node.str()})) continue;
+        const auto line = command(instance.layout, "ins_list", {"-d", peer.node.str(), "-t", peer.tag.str()});
+        const auto fields = line ? text::split(text::trim(*line), '\x01') : std::vector<std::string>();
+        const auto info = fields.size() > 5 ? parse_info(fields[5]) : Result<Words>(Words());
+        if (info && is_shared(*info)) out.push_back(peer.node);
+    }
+    return out;
+}
+
 }  // namespace
 
 bool is_shared(const Words& words) {
@@ -88,6 +122,14 @@ bool is_shared(const Words& words) {
 
 bool is_shared(const Instance& instance) {
     return instance.optional("volume_type", "") == "shared";
+}
+
+bool is_mixed(const Words& words) {
+    return word(words, "volume_type") == "mixed";
+}
+
+bool is_mixed(const Instance& instance) {
+    return instance.optional("volume_type", "") == "mixed";
 }
 
 Result<> create_shared(const Instance& instance, const Words& words, const std::string& volume) {
@@ -116,16 +158,63 @@ Result<> can_extend_shared(const Instance& instance, const Words& words, const N
     return {};
 }
 
+Result<> leave_shared(const Instance& instance) {
+    const auto volume = instance.id.str();
+    UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+    return here ? run_command(instance, "understudy volume lock", {volume, "--cluster"}) : Result<>{};
+}
+
 Result<> release_shared(const Instance& instance) {
     return set_attributes(instance, instance.id.str(), kShared);
 }
 
 Result<> take_shared(const Instance& instance) {
-    return run_command(instance, "understudy volume unlock", {instance.id.str(), "--cluster"});
+    const auto volume = instance.id.str();
+    auto opened = open_here(instance, volume);
+    if (!opened) {
+        UNDERSTUDY_TRY(const bool given, idle_owner_gives_up(instance, volume));
+        if (given) opened = open_here(instance, volume);
+    }
+    UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+    // The owner has become the mirror's target, which is an error of that command alone.
+    if (!here || (!opened && here->source)) return opened;
+    const bool dead = are_dead(instance, here->peers);
+    // Its source hands over to the host that it knows as the target: after the first session.
+    if (!here->source && !dead)
+        (void)wait_until(kSessionLimit, [&] {
+            const auto now = mirror_here(instance, volume);
+            return !now || !*now || (*now)->source || (*now)->mirroring;
+        });
+    return promote(instance, dead);
 }
 
 Result<> give_up_shared(const Instance& instance) {
-    return run_command(instance, "understudy volume lock", {instance.id.str(), "--cluster"});
+    const auto volume = instance.id.str();
+    UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+    if (here) return run_command(instance, "understudy mirror demote", {volume});
+    return run_command(instance, "understudy volume lock", {volume, "--cluster"});
+}
+
+void let_sharing_hosts_follow(const Instance& instance) {
+    const auto volume = instance.id.str();
+    const auto done = [&]() -> Result<> {
+        UNDERSTUDY_TRY(const auto sharing, living_sharers(instance));
+        for (const auto& node : sharing) {
+            UNDERSTUDY_TRY(const auto there, mirror_on(instance, node, volume));
+            if (there) return {};
+        }
+        if (sharing.empty()) return {};
+        // It becomes the target, with which the command ends as an error; nobody may use it there. It waits
+        // for the end of a dead owner's lease, for which nothing waits here.
+        const auto take =
+            fmt::format("understudy volume unlock {0} --cluster && understudy volume lock {0} --cluster",
+                        shell_quoted(volume));
+        UNDERSTUDY_CHECK(
+            on_node(instance.layout, sharing.front(),
+                    fmt::format("setsid sh -c {} </dev/null >/dev/null 2>&1 &", shell_quoted(take))));
+        return {};
+    }();
+    if (!done) say(fmt::format("no host that shares {} follows: {}", volume, done.error().text));
 }
 
 }  // namespace understudy::kits

@@ -7,8 +7,10 @@
 
 #include "base/text.h"
 #include "cli/client.h"
+#include "kits/sdk/cluster.h"
 #include "kits/sdk/kit.h"
 #include "kits/volume/configure.h"
+#include "kits/volume/mirror.h"
 #include "kits/volume/shared.h"
 #include "messages/messages.h"
 
@@ -41,24 +43,14 @@ bool mounted(const std::string& directory) {
     return false;
 }
 
-Result<> mirror(const Instance& instance, const std::string& verb, std::vector<std::string> words = {}) {
-    words.push_back(instance.id.str());
-    UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "understudy mirror " + verb, words));
-    if (reply.exit_code != 0) return fail(Code::failure, "{}", reply.err);
-    return {};
-}
-
 /// Whether the cluster knows that every other node of this volume is dead: then nobody need be waited for.
 bool peers_are_dead(const Instance& instance) {
-    const auto pairs = cli::run(instance.layout, "eqv_list", {"-t", instance.tag.str()});
-    if (!pairs || pairs->exit_code != 0 || pairs->out.empty()) return false;
-    for (const auto& line : text::split(text::trim(pairs->out), '\n')) {
-        const auto fields = text::split(line, '\x01');
-        if (fields.size() < 3) return false;
-        const auto state = cli::run(instance.layout, "sys_getst", {"-s", fields[2]});
-        if (!state || text::trim(state->out) != "DEAD") return false;
-    }
-    return true;
+    const auto peers = peers_of(instance);
+    if (!peers) return false;
+    std::vector<std::string> nodes;
+    for (const auto& peer : *peers)
+        nodes.push_back(peer.node.str());
+    return are_dead(instance, nodes);
 }
 
 Result<> bring_up(const Instance& instance) {
@@ -69,9 +61,7 @@ Result<> bring_up(const Instance& instance) {
             UNDERSTUDY_CHECK(must_run({{"umount", directory}, "", "/", kUnmountLimit}));
         UNDERSTUDY_CHECK(take_shared(instance));
     } else {
-        std::vector<std::string> words;
-        if (peers_are_dead(instance)) words.emplace_back("--peer-dead");
-        UNDERSTUDY_CHECK(mirror(instance, "promote", words));
+        UNDERSTUDY_CHECK(promote(instance, peers_are_dead(instance)));
     }
     if (mounted(directory)) return {};  // restore must not disturb what runs. Spec: CLU-149
     const auto device = device_of(instance);
@@ -96,6 +86,7 @@ Result<> bring_up(const Instance& instance) {
 
 Result<> restore(const Instance& instance) {
     const auto done = bring_up(instance);
+    if (done && is_mixed(instance)) let_sharing_hosts_follow(instance);
     if (done) return {};
     return fail(Code::failure, "{} {}", messages::text(messages::volume_restore_failed, instance.id.str()),
                 done.error().text);
@@ -113,7 +104,9 @@ Result<> remove(const Instance& instance) {
         }
         say(fmt::format("{} is unmounted", directory));
     }
-    return is_shared(instance) ? give_up_shared(instance) : mirror(instance, "demote");
+    if (is_shared(instance)) return give_up_shared(instance);
+    UNDERSTUDY_CHECK(command(instance.layout, "understudy mirror demote", {instance.id.str()}));
+    return {};
 }
 
 Result<> quick_check(const Instance& instance) {
@@ -136,12 +129,19 @@ Result<> quick_check(const Instance& instance) {
     return {};
 }
 
+/// Besides: who shares the disk to which this volume is mirrored has one that follows. Spec: KIT-058
+Result<> deep_check(const Instance& instance) {
+    UNDERSTUDY_CHECK(quick_check(instance));
+    if (is_mixed(instance)) let_sharing_hosts_follow(instance);
+    return {};
+}
+
 int run_kit(int argc, char** argv) {
     return run(argc, argv,
                {{"restore", restore},
                 {"remove", remove},
                 {"quickchk", quick_check},
-                {"deepchk", quick_check},
+                {"deepchk", deep_check},
                 {"create", create_volume},
                 {"canextend", can_extend_volume},
                 {"extend", extend_volume},
