@@ -4,13 +4,14 @@ third takes over for both."""
 from __future__ import annotations
 
 import hashlib
+import json
 import pathlib
 from collections.abc import Iterator
 
 import pytest
 
 from lab import Host, Lab, wait_until
-from test_shared_volume import MIB, Storage, emcmd, owner
+from test_shared_volume import MIB, TAG, Storage, emcmd, owner
 
 Site = tuple[Host, Host, Host, Storage]
 
@@ -84,3 +85,50 @@ def test_the_sharers_mirror_by_turns_and_the_third_takes_over_for_both(site: Sit
     mounted(left, "grep -q four /mnt/four")
     mirrors(left)
     wait_until(lambda: content(disk) == content(storage.image), 30, "the target is equal", 0.2)
+
+
+# Spec: KIT-058, KIT-068, CLU-227, MOP-018, MOP-067
+def test_a_resource_on_a_shared_disk_with_a_mirror_elsewhere_moves_between_all_hosts(site: Site) -> None:
+    left, right, third, _ = site
+    ends = {host: (host.name, "E", host.address(2)) for host in (left, right, third)}
+    assert emcmd(left, "UNLOCKVOLUME", "E") == 0
+    left.run("mkfs.ext4", "-q", str(left.root / "dev/understudy/E"))
+    assert emcmd(left, "CREATEJOB", "site", "", *ends[left], *ends[third], "S", *ends[right], *ends[third], "S",
+                 "left", "E", "0.0.0.0", "right", "E", "0.0.0.0", "D") == 0
+    left.command("emcmd", left.address(2), "CREATEMIRROR", "E", third.address(2), "S", timeout=120)
+
+    left.command("understudy", "resource", "create", "filesys", "volume", TAG, "--id", "E", "volume_type=shared", "mount=/mnt", "fs=ext4",
+                 timeout=120)
+    left.command("understudy", "resource", "extend", TAG, "--to", "right", timeout=120)
+    refused = left.run("understudy", "resource", "extend", TAG, "--to", "third", "volume_type=mirror", code=1, timeout=120).stderr
+    assert "left has E as shared" in refused
+    left.command("understudy", "resource", "extend", TAG, "--to", "third", "volume_type=mixed", timeout=120)
+
+    def followed(source: Host, target: Host) -> bool:
+        known = [one for host in (source, target)
+                 for one in json.loads(host.command("understudy", "mirror", "status", "--json"))["mirrors"]]
+        return [(one["role"], one["state"]) for one in known] == [("source", "mirroring"), ("target", "mirroring")]
+
+    def moved(destination: Host, target: Host, *names: str) -> None:
+        destination.command("understudy", "switchover", TAG, "--to", destination.name, timeout=120)
+        wait_until(lambda: destination.state(TAG) == "ISP", 60, f"it runs on {destination.name}")
+        destination.run("bash", "-c", " && ".join(f"test -e /mnt/{name}" for name in names) + f" && touch /mnt/{destination.name} && sync")
+        wait_until(lambda: followed(destination, target), 60, f"{target.name} follows {destination.name}")
+
+    left.run("touch", "/mnt/left")
+    wait_until(lambda: followed(left, third), 60, "third follows")
+    moved(right, third, "left")  # the neighbour on the same disk
+    moved(third, right, "left", "right")  # the other site; whoever owned the disk follows
+    moved(left, third, "left", "right", "third")  # home, on the other host of the disk
+
+    # Out of service the owner keeps the disk; when it dies, its neighbour has the volume. Then the other site, for a whole dead one.
+    left.command("perform_action", "-t", TAG, "-a", "remove")
+    assert owner(right) == "left"
+    left.power_off()
+    wait_until(lambda: right.state(TAG) == "ISP", 90, "right has it after the lease")
+    right.run("bash", "-c", "test -e /mnt/left && test -e /mnt/third && touch /mnt/last && sync")
+    wait_until(lambda: followed(right, third), 60, "the mirror goes on")
+    right.power_off()
+    wait_until(lambda: third.state(TAG) == "ISP", 60, "third has it")
+    third.run("test", "-e", "/mnt/last")
+    third.command("perform_action", "-t", TAG, "-a", "remove")

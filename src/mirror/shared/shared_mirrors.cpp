@@ -149,6 +149,7 @@ Task<Result<>> SharedVolumes::wait_until_free(VolumePtr volume) {
 Task<Result<MirrorRecord>> SharedVolumes::adopt(VolumePtr volume, MirrorRecord record) {
     const std::uint32_t from = *volume->states.newest;
     record.device = volume->place.device;
+    record.demoted = false;  // who opens it wants to use it
     for (PeerRecord& peer : record.peers) {
         const std::string there = peer.host_name();
         if (!peer.use(options_.node.str(), there))
