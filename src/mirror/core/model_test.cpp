@@ -298,6 +298,7 @@ TEST_F(Lives, APowerCutAmongAllOtherFaultsLosesNothingThatWasPromised) {
 // Spec: REP-096, REP-164
 TEST_F(Lives, ShortCutsLoseNothingAndNeedNoResync) {
     each(150, [](World& world) -> std::string {
+        world.usual_tick = std::chrono::milliseconds(100);  // or no cut would be short
         world.start(ResyncKind::none);
         if (!world.run_until([&] { return mirrored(world); }, 60000)) return "did not become mirroring";
         const bool limited = world.parameters.write_queue_high_water < 100 ||
