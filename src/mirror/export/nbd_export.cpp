@@ -26,7 +26,10 @@ namespace {
 constexpr int kBacklog = 16;
 // A client's host that is gone is noticed after about this time, and its connection is given up.
 constexpr int kKeepIdle = 30, kKeepInterval = 10, kKeepCount = 3;  // seconds, seconds, probes
-constexpr auto kAcceptRetry = std::chrono::milliseconds(100);      // out of descriptors
+// Refused clients that are named in such a time.
+constexpr unsigned kMostReports = 20;
+constexpr auto kReportsTime = std::chrono::minutes(1);
+constexpr auto kAcceptRetry = std::chrono::milliseconds(100);  // out of descriptors
 
 class NbdExport final : public Export {
   public:
@@ -151,10 +154,20 @@ class NbdExport final : public Export {
         prepare_client(socket);
         terms.tls = tcp.plain ? nbd::Negotiation::Tls::offered : nbd::Negotiation::Tls::required;
         terms.begin_tls = tcp.begin_tls;
-        terms.refused = [report = tcp.report, name = info_.name, peer = peer_of(socket)](std::string why) {
-            report(fmt::format("volume {}: NBD client {} is refused: {}", name, peer, why));
-        };
+        terms.refused = [this, peer = peer_of(socket)](std::string why) { report_refused(peer, why); };
         return terms;
+    }
+    /// Whoever reaches the port can be refused as often as he likes, and is not to fill the log.
+    void report_refused(const std::string& peer, const std::string& why) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - reports_since_ >= kReportsTime) {
+            reports_since_ = now;
+            reports_ = 0;
+        }
+        if (++reports_ > kMostReports) return;
+        options_.tcp->report(
+            fmt::format("volume {}: NBD client {} is refused: {}{}", info_.name, peer, why,
+                        reports_ == kMostReports ? "; others are not named for a minute" : ""));
     }
     /// An answer is sent when it is ready.
     static void prepare_client(int socket) {
@@ -202,6 +215,8 @@ class NbdExport final : public Export {
     nbd::ExportInfo info_;
     RequestGate gate_;
     Door local_, remote_;
+    unsigned reports_ = 0;
+    std::chrono::steady_clock::time_point reports_since_;
     std::map<std::uint64_t, std::unique_ptr<NbdConnection>> connections_;
     std::uint64_t next_id_ = 0;
     ExportStatistics statistics_;

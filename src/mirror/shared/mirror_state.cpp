@@ -2,8 +2,8 @@
 
 #include "base/checksum.h"
 #include "mirror/log/log_region.h"
+#include "mirror/shared/fields.h"
 
-#include <bit>
 #include <cassert>
 #include <cstring>
 #include <span>
@@ -12,24 +12,10 @@
 namespace understudy::mirror::shared {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "formats are little-endian; add byte swaps here");
-
 constexpr std::uint32_t kStateVersion = 1;
 constexpr std::size_t kChecksumAt = 40;
 /// Logs begin and end at multiples of this.
 constexpr std::uint64_t kLogGrain = 65536;
-
-template <class T>
-void put(std::string& block, std::size_t at, T value) {
-    std::memcpy(block.data() + at, &value, sizeof value);
-}
-
-template <class T>
-T get(std::string_view block, std::size_t at) {
-    T value;
-    std::memcpy(&value, block.data() + at, sizeof value);
-    return value;
-}
 
 std::uint32_t checksum(std::string_view block, std::size_t text) {
     const auto head = crc32c(std::as_bytes(std::span(block.data(), kChecksumAt)));

@@ -1,9 +1,9 @@
 #include "mirror/shared/owner_format.h"
 
 #include "base/checksum.h"
+#include "mirror/shared/fields.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 #include <cstring>
 #include <set>
@@ -11,24 +11,10 @@
 namespace understudy::mirror::shared {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "formats are little-endian; add byte swaps here");
-
 constexpr std::size_t kHeaderChecksum = kAreaBlock - 4;
 constexpr std::size_t kSlotChecksum = 508;
 constexpr std::size_t kNames = 96;
 static_assert(kNames + kMostHosts * kNameBytes <= kHeaderChecksum);
-
-template <class T>
-void put(std::string& block, std::size_t at, T value) {
-    std::memcpy(block.data() + at, &value, sizeof value);
-}
-
-template <class T>
-T get(std::string_view block, std::size_t at) {
-    T value;
-    std::memcpy(&value, block.data() + at, sizeof value);
-    return value;
-}
 
 void put_name(std::string& block, std::size_t at, const std::string& name) {
     assert(name.size() < kNameBytes);
