@@ -15,6 +15,8 @@ inline constexpr runtime::Duration kConnectLimit = std::chrono::seconds(3);
 // Links that broke are replaced within moments or not at all.
 inline constexpr runtime::Duration kResumeLimit = std::chrono::seconds(2);
 inline constexpr runtime::Duration kHelloLimit = std::chrono::seconds(15);
+// A peer that makes its half of a mirror and serves several roots opens devices, which may take a while.
+inline constexpr runtime::Duration kCreateLimit = std::chrono::seconds(30);
 inline constexpr runtime::Duration kQueryLimit = std::chrono::seconds(2);
 // What a side of a split brain has changed, with the names of files, which take time to find.
 inline constexpr runtime::Duration kFilesLimit = std::chrono::seconds(15);
