@@ -127,6 +127,7 @@ class SimulatedCluster {
     [[nodiscard]] bool all_in_service();
     bool wait_in_service(runtime::Duration limit);
     /// The time after which a silent peer is taken for dead.
+    [[nodiscard]] int misses() const { return options_.misses; }
     [[nodiscard]] runtime::Duration detection() const { return options_.interval * options_.misses; }
 
     /// Whether every network between the two is cut, one way or both, and no disk joins them.

@@ -26,6 +26,8 @@ bool NetworkCore::send(Connection& connection, int from, std::span<const std::by
     if (bytes.size() > kMaxFrameBytes || theirs.queued_bytes + bytes.size() > kMaxQueuedBytes) return false;
     if (!connection.local && random_.chance(loss_)) {
         if (trace_) trace_(ours.host->name, fmt::format("loses connection {}", connection.id));
+        losses_.push_back({queue_.now(), ours.host, theirs.host});
+        if (losses_.size() > kLossesKept) losses_.pop_front();
         break_now(connection);
         return true;  // as with real TCP the sender learns it later
     }
@@ -36,6 +38,13 @@ bool NetworkCore::send(Connection& connection, int from, std::span<const std::by
     theirs.queued_bytes += bytes.size();
     schedule_pump(connection, 1 - from);
     return true;
+}
+
+int NetworkCore::losses(const NetworkHost& a, const NetworkHost& b, TimePoint from, TimePoint to) const {
+    return static_cast<int>(std::ranges::count_if(losses_, [&](const Loss& loss) {
+        return from <= loss.at && loss.at <= to &&
+               ((loss.one == &a && loss.other == &b) || (loss.one == &b && loss.other == &a));
+    }));
 }
 
 void NetworkCore::schedule_pump(Connection& connection, int to) {

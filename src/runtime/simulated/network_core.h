@@ -63,6 +63,8 @@ class NetworkCore {
     void set_delay(Duration least, Duration most);
     void set_loss(double probability) { loss_ = probability; }
     void break_connections(const NetworkHost& a, const NetworkHost& b);
+    /// How many connections of the two were lost by chance (set_loss) between these; of the last kLossesKept.
+    [[nodiscard]] int losses(const NetworkHost& a, const NetworkHost& b, TimePoint from, TimePoint to) const;
 
     /// A host got or lost power, froze or thawed.
     void reachability_changed() { reassess(); }
@@ -109,6 +111,13 @@ class NetworkCore {
     Duration least_delay_ = std::chrono::microseconds(100);
     Duration most_delay_ = std::chrono::milliseconds(1);
     double loss_ = 0;
+    struct Loss {
+        TimePoint at;
+        const NetworkHost* one;
+        const NetworkHost* other;
+    };
+    static constexpr std::size_t kLossesKept = 256;
+    std::deque<Loss> losses_;
     std::uint64_t next_id_ = 1;
 };
 

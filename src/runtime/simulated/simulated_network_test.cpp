@@ -276,11 +276,15 @@ TEST_F(SimulatedNetworkTest, RebootedPeerResetsTheConnectionOfItsFormerLife) {
 TEST_F(SimulatedNetworkTest, LostConnectionIsSeenByBothEnds) {
     connect();
     sim.set_connection_loss(1);
+    const auto before = sim.now();
+    EXPECT_EQ(sim.connections_lost("A", "B", before, sim.now()), 0);
     EXPECT_TRUE(left->send("breaks it"));
     sim.run_for(1s);
     EXPECT_NE(left->closed, "");
     EXPECT_NE(right->closed, "");
     EXPECT_TRUE(right->got.empty());
+    EXPECT_EQ(sim.connections_lost("B", "A", before, sim.now()), 1);
+    EXPECT_EQ(sim.connections_lost("A", "B", sim.now(), sim.now()), 0);
 }
 
 TEST_F(SimulatedNetworkTest, StoppedReceiverGetsItsFramesAtResumeAndFloodingItIsRefused) {

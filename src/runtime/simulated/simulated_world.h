@@ -90,6 +90,10 @@ class Simulation {
     void set_delay(Duration least, Duration most);
     /// Probability that a frame breaks its connection (both ends see it closed). Default 0.
     void set_connection_loss(double probability);
+    /// How many connections between the two nodes were lost that way between these moments (of the last 256
+    /// of all nodes).
+    [[nodiscard]] int connections_lost(const std::string& node_a, const std::string& node_b, TimePoint from,
+                                       TimePoint to) const;
     /// Breaks every connection between the two nodes now; both ends see it closed, each at its own time.
     void break_connections(const std::string& node_a, const std::string& node_b);
 

@@ -268,6 +268,11 @@ void Simulation::set_connection_loss(double probability) {
     impl_->network.set_loss(probability);
 }
 
+int Simulation::connections_lost(const std::string& node_a, const std::string& node_b, TimePoint from,
+                                 TimePoint to) const {
+    return impl_->network.losses(impl_->node(node_a).net, impl_->node(node_b).net, from, to);
+}
+
 void Simulation::break_connections(const std::string& node_a, const std::string& node_b) {
     impl_->note("network", fmt::format("breaks the connections of {} and {}", node_a, node_b));
     impl_->network.break_connections(impl_->node(node_a).net, impl_->node(node_b).net);
