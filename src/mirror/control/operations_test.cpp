@@ -3,12 +3,12 @@
 // emcmd/sequences_test.cpp does it with three hosts and jobs. UNDERSTUDY_SEEDS=n runs n sequences,
 // UNDERSTUDY_SEED=s the one that failed.
 
+#include "base/test_seeds.h"
 #include "mirror/control/test_pair.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <random>
 
 namespace understudy::mirror::control::testing_pair {
@@ -165,13 +165,8 @@ class Life {
 
 // Spec: EMC-067, EMC-070, EMC-086, MOP-003, MOP-006, MOP-075, MOP-076
 TEST(Operations, RandomSequencesEndAsTheModelSays) {
-    const char* only = std::getenv("UNDERSTUDY_SEED");
-    const char* count = std::getenv("UNDERSTUDY_SEEDS");
-    const unsigned first = only != nullptr ? static_cast<unsigned>(std::strtoul(only, nullptr, 10)) : 1;
-    const unsigned seeds = only != nullptr    ? 1
-                           : count != nullptr ? static_cast<unsigned>(std::strtoul(count, nullptr, 10))
-                                              : kSeeds;
-    for (unsigned seed = first; seed < first + seeds; ++seed) {
+    const auto [first, end] = test_seeds(kSeeds);
+    for (std::uint64_t seed = first; seed < end; ++seed) {
         const std::string wrong = Life(seed).live();
         ASSERT_EQ(wrong, "") << "UNDERSTUDY_SEED=" << seed;
     }

@@ -1,11 +1,11 @@
 // Volumes whose devices grow and shrink, on two hosts and three, in the simulated world.
 
+#include "base/test_seeds.h"
 #include "mirror/control/test_pair.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <random>
 
 namespace understudy::mirror::control::testing_pair {
@@ -507,13 +507,8 @@ class Life {
 
 // Spec: REP-304, REP-307, REP-308, MOP-136
 TEST(ResizeLife, RandomSizesEndInSyncWithNothingLost) {
-    const char* only = std::getenv("UNDERSTUDY_SEED");
-    const char* count = std::getenv("UNDERSTUDY_SEEDS");
-    const unsigned first = only != nullptr ? static_cast<unsigned>(std::strtoul(only, nullptr, 10)) : 1;
-    const unsigned seeds = only != nullptr    ? 1
-                           : count != nullptr ? static_cast<unsigned>(std::strtoul(count, nullptr, 10))
-                                              : 60;
-    for (unsigned seed = first; seed < first + seeds; ++seed) {
+    const auto [first, end] = test_seeds(60);
+    for (std::uint64_t seed = first; seed < end; ++seed) {
         const std::string wrong = Life(seed).live();
         ASSERT_EQ(wrong, "") << "UNDERSTUDY_SEED=" << seed;
     }

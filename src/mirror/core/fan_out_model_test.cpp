@@ -1,6 +1,7 @@
 // Random lives of a volume with two or three targets: each target has its own links, log and state, all have
 // one source device behind a FanOut. UNDERSTUDY_SEEDS=n runs n seeds, UNDERSTUDY_SEED=s runs one.
 
+#include "base/test_seeds.h"
 #include "mirror/core/fan_out.h"
 #include "mirror/core/model_world.h"
 
@@ -190,16 +191,8 @@ class Fan {
 
 template <class Function>
 void each(std::uint64_t usual, Function&& life) {
-    std::uint64_t first = 1;
-#ifdef __SANITIZE_ADDRESS__
-    usual /= 20;
-#endif
-    if (const char* many = std::getenv("UNDERSTUDY_SEEDS")) usual = std::strtoull(many, nullptr, 10);
-    if (const char* one = std::getenv("UNDERSTUDY_SEED")) {
-        first = std::strtoull(one, nullptr, 10);
-        usual = 1;
-    }
-    for (std::uint64_t seed = first; seed < first + usual; ++seed) {
+    const auto [first, end] = test_seeds(usual, 20);
+    for (std::uint64_t seed = first; seed < end; ++seed) {
         Fan fan(seed);
         const std::string problem = life(fan);
         ASSERT_EQ(problem, "") << "seed " << seed;

@@ -1,11 +1,11 @@
 // Random lives of a mirror whose first copy leaves out what the file system does not use. UNDERSTUDY_SEEDS=n
 // runs n seeds, UNDERSTUDY_SEED=s runs one.
 
+#include "base/test_seeds.h"
 #include "mirror/core/model_world.h"
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <set>
 #include <string>
@@ -99,13 +99,9 @@ class LeftOutLife {
 
 // Spec: REP-029, REP-110
 TEST(LeftOutLives, EverythingUsedOrWrittenIsEqualAndNothingElseIsCopied) {
-    std::uint64_t usual = 200, first = 1, spared = 0;
-#ifdef __SANITIZE_ADDRESS__
-    usual /= 10;
-#endif
-    if (const char* many = std::getenv("UNDERSTUDY_SEEDS")) usual = std::strtoull(many, nullptr, 10);
-    if (const char* one = std::getenv("UNDERSTUDY_SEED")) first = std::strtoull(one, nullptr, 10), usual = 1;
-    for (std::uint64_t seed = first; seed < first + usual; ++seed) {
+    std::uint64_t spared = 0;
+    const auto [first, end] = test_seeds(200, 10);
+    for (std::uint64_t seed = first; seed < end; ++seed) {
         LeftOutLife life(seed);
         World& world = life.world;
         life.begin();
@@ -135,7 +131,7 @@ TEST(LeftOutLives, EverythingUsedOrWrittenIsEqualAndNothingElseIsCopied) {
         world.settle();
         ASSERT_EQ(life.difference(), "") << "seed " << seed;
     }
-    if (usual > 1) {
+    if (end - first > 1) {
         EXPECT_GT(spared, 0U);
     }
 }

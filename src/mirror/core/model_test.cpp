@@ -1,29 +1,16 @@
 // Thousands of short random lives of a mirror, one per seed: writes, flushes, cuts, pauses, crashes of either
 // end or both, take-overs. UNDERSTUDY_SEEDS=n runs n seeds, UNDERSTUDY_SEED=s runs one.
 
+#include "base/test_seeds.h"
 #include "mirror/core/model_world.h"
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 
 namespace understudy::mirror::model {
 namespace {
-
-struct Seeds {
-    std::uint64_t first, count;
-};
-
-Seeds seeds(std::uint64_t usual) {
-    if (const char* one = std::getenv("UNDERSTUDY_SEED")) return {std::strtoull(one, nullptr, 10), 1};
-    if (const char* many = std::getenv("UNDERSTUDY_SEEDS")) return {1, std::strtoull(many, nullptr, 10)};
-#ifdef __SANITIZE_ADDRESS__
-    usual /= 20;  // about as much slower
-#endif
-    return {1, usual};
-}
 
 void choose(World& world, std::uint64_t seed) {
     world.type = seed % 2 == 0 ? MirrorType::sync : MirrorType::async;
@@ -95,8 +82,8 @@ class Lives : public ::testing::Test {
   protected:
     template <class Function>
     void each(std::uint64_t usual, Function&& life) {
-        const auto [first, count] = seeds(usual);
-        for (std::uint64_t seed = first; seed < first + count; ++seed) {
+        const auto [first, end] = test_seeds(usual, 20);
+        for (std::uint64_t seed = first; seed < end; ++seed) {
             World world(seed);
             choose(world, seed);
             const std::string problem = life(world);

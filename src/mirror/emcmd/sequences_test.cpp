@@ -3,12 +3,12 @@
 // the job on every host; and at no moment two sides that can be written to, but for one that was unlocked.
 // UNDERSTUDY_SEEDS=n runs n sequences, UNDERSTUDY_SEED=s the one that failed.
 
+#include "base/test_seeds.h"
 #include "mirror/emcmd/test_lab.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <random>
 
 namespace understudy::mirror::emcmd::testing_lab {
@@ -286,13 +286,8 @@ struct Life : Emcmd {
 
 // Spec: EMC-067, EMC-070, EMC-086, EMC-014, EMC-240, MOP-003, MOP-006, MOP-016, MOP-033
 TEST(Sequences, OfCommandsOnTwoTargetsAndAJobEndAsTheModelSays) {
-    const char* only = std::getenv("UNDERSTUDY_SEED");
-    const char* count = std::getenv("UNDERSTUDY_SEEDS");
-    const unsigned first = only != nullptr ? static_cast<unsigned>(std::strtoul(only, nullptr, 10)) : 1;
-    const unsigned seeds = only != nullptr    ? 1
-                           : count != nullptr ? static_cast<unsigned>(std::strtoul(count, nullptr, 10))
-                                              : kSeeds;
-    for (unsigned seed = first; seed < first + seeds; ++seed) {
+    const auto [first, end] = test_seeds(kSeeds);
+    for (std::uint64_t seed = first; seed < end; ++seed) {
         const std::string wrong = Life(seed).live();
         ASSERT_EQ(wrong, "") << "UNDERSTUDY_SEED=" << seed;
     }

@@ -1,9 +1,9 @@
 // Two hosts share a disk that is mirrored to a third: what becomes of the mirror when the disk's owner
 // changes.
 
+#include "base/test_seeds.h"
 #include "mirror/emcmd/shared_lab.h"
 
-#include <cstdlib>
 #include <random>
 
 namespace understudy::mirror::emcmd::testing_lab {
@@ -240,11 +240,6 @@ TEST_F(SharedMirror, WithoutItsMirrorTheVolumeIsSharedAsBefore) {
     EXPECT_EQ(sent(), kBlocks);
 }
 
-std::uint64_t number(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 /// Lives of the three hosts by seed: whatever becomes of them, what was acknowledged is on the disk, the
 /// target is equal to it in the end, and never was everything sent again.
 void live(std::uint64_t seed) {
@@ -334,9 +329,8 @@ void live(std::uint64_t seed) {
 
 // Spec: MOP-018, MOP-067, REP-058, REP-237
 TEST(SharedLives, NoAcknowledgedWriteIsMissingOnTheTarget) {
-    const std::uint64_t first = number("UNDERSTUDY_SEED", 1);
-    const std::uint64_t count = number("UNDERSTUDY_SEEDS", std::getenv("UNDERSTUDY_SEED") ? 1 : 30);
-    for (std::uint64_t seed = first; seed < first + count && !::testing::Test::HasFailure(); ++seed)
+    const auto [first, end] = test_seeds(30);
+    for (std::uint64_t seed = first; seed < end && !::testing::Test::HasFailure(); ++seed)
         live(seed);
 }
 

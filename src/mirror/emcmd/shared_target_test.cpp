@@ -1,9 +1,9 @@
 // Shared disks at both ends of a mirror: left and right have the one by turns, third and fourth the other. Of
 // each end the owner of the disk is source or target.
 
+#include "base/test_seeds.h"
 #include "mirror/emcmd/shared_lab.h"
 
-#include <cstdlib>
 #include <random>
 
 namespace understudy::mirror::emcmd::testing_lab {
@@ -220,11 +220,8 @@ TEST(BothSharedLives, NoAcknowledgedWriteIsMissingOnTheTarget) {
             }
         }
     };
-    const char* const one = std::getenv("UNDERSTUDY_SEED");
-    const char* const many = std::getenv("UNDERSTUDY_SEEDS");
-    const std::uint64_t first = one ? std::strtoull(one, nullptr, 10) : 1;
-    const std::uint64_t count = many ? std::strtoull(many, nullptr, 10) : one ? 1 : 30;
-    for (std::uint64_t seed = first; seed < first + count && !::testing::Test::HasFailure(); ++seed)
+    const auto [first, end] = test_seeds(30);
+    for (std::uint64_t seed = first; seed < end && !::testing::Test::HasFailure(); ++seed)
         live(seed);
 }
 

@@ -3,9 +3,9 @@
 
 #include "mirror/shared/ownership_model.h"
 
-#include <gtest/gtest.h>
+#include "base/test_seeds.h"
 
-#include <cstdlib>
+#include <gtest/gtest.h>
 
 namespace understudy::mirror::shared::model {
 namespace {
@@ -13,24 +13,12 @@ namespace {
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-struct Seeds {
-    std::uint64_t first, count;
-};
-
-Seeds seeds(std::uint64_t usual) {
-    if (const char* one = std::getenv("UNDERSTUDY_SEED")) return {std::strtoull(one, nullptr, 10), 1};
-    if (const char* many = std::getenv("UNDERSTUDY_SEEDS")) return {1, std::strtoull(many, nullptr, 10)};
-#ifdef __SANITIZE_ADDRESS__
-    usual /= 20;
-#endif
-    return {1, usual};
-}
-
 // Spec: CLU-217, KIT-060, MOP-066, EMC-262
 TEST(OwnershipModel, NeverTwoOwners) {
     ModelReport all;
-    const auto [first, count] = seeds(150);
-    for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    const auto [first, end] = test_seeds(150, 20);
+    const std::uint64_t count = end - first;
+    for (std::uint64_t seed = first; seed < end; ++seed) {
         ModelOptions options;
         options.seed = seed;
         options.hosts = 2 + static_cast<unsigned>(seed % 4);
