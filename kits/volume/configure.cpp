@@ -4,6 +4,7 @@
 #include "kits/sdk/cluster.h"
 #include "kits/volume/attributes.h"
 #include "kits/volume/fields.h"
+#include "kits/volume/identity.h"
 #include "kits/volume/mirror.h"
 #include "kits/volume/shared.h"
 
@@ -74,6 +75,12 @@ std::string to_keep_it(const Instance& instance, std::string_view option) {
                        instance.tag.str(), option);
 }
 
+/// Which mirror the resource is of is remembered here, in the place of what was there. Spec: CLU-087
+Result<> remember(const Instance& instance, const std::string& volume) {
+    UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+    return here ? keep_identity(instance.layout, volume, here->id) : Result<>();
+}
+
 /// The mirror that is there, or the one that the words say. Spec: KIT-067, KIT-072.
 Result<> create_mirrored(const Instance& instance, const Words& words, const std::string& volume) {
     UNDERSTUDY_TRY(const auto wanted, first_mirror(words));
@@ -121,11 +128,18 @@ Result<> can_extend_mirrored(const Instance& instance, const Words& words, const
                     "{} has no mirror of the volume {}; its owner makes it first (emcmd CREATEMIRROR)",
                     instance.node, volume);
     }
-    if (there) {
-        if (there->has(from.node.str())) return {};
+    if (there && there->has(from.node.str())) {
+        UNDERSTUDY_TRY(const auto known, mirror_on(instance, from.node, volume));
+        if (!known || known->id.empty() || there->id.empty() || known->id == there->id) return {};
+        return fail(Code::bad_argument,
+                    "{} of {} is left from another mirror than that of {} now; delete it there "
+                    "(understudy mirror delete {} --force) and extend again with device=PATH "
+                    "source_address=A target_address=A",
+                    volume, instance.node, from.node.str(), volume);
+    }
+    if (there)
         return fail(Code::bad_argument, "the mirror of {} on {} is not one with {}, but with {}", volume,
                     instance.node, from.node.str(), text::join(there->peers, ", "));
-    }
     if (!wanted)
         return fail(Code::not_found,
                     "{} has no mirror of the volume {}; say what it is made of: device=PATH "
@@ -165,6 +179,7 @@ Result<> create_volume(const Instance& instance) {
         UNDERSTUDY_CHECK(keep(instance, lasting(words)));
     } else {
         UNDERSTUDY_CHECK(create_mirrored(instance, words, volume));
+        UNDERSTUDY_CHECK(remember(instance, volume));
         mark_protected(instance, volume, true);
     }
     warn_about_fstab(mount);
@@ -204,6 +219,7 @@ Result<> extend_volume(const Instance& instance) {
         return keep(instance, lasting(words));
     }
     UNDERSTUDY_CHECK(extend_mirrored(instance, words, from));
+    UNDERSTUDY_CHECK(remember(instance, from.id.str()));
     mark_protected(instance, from.id.str(), true);
     return {};
 }
@@ -219,7 +235,7 @@ Result<> take_back_volume(const Instance& instance) {
             UNDERSTUDY_CHECK(leave_mirror(instance, volume, *here));
     }
     mark_protected(instance, volume, false);
-    return {};
+    return forget_identity(instance.layout, volume);
 }
 
 Result<> can_unextend_volume(const Instance& instance) {
@@ -255,7 +271,7 @@ Result<> unextend_volume(const Instance& instance) {
         }
     }
     mark_protected(instance, volume, false);
-    return {};
+    return forget_identity(instance.layout, volume);
 }
 
 Result<> can_delete_volume(const Instance& instance) {
@@ -282,7 +298,7 @@ Result<> delete_volume(const Instance& instance) {
     }
     if (is_shared(instance)) return release_shared(instance);
     mark_protected(instance, volume, false);
-    return {};
+    return forget_identity(instance.layout, volume);
 }
 
 }  // namespace understudy::kits

@@ -139,6 +139,7 @@ Result<std::optional<MirrorView>> parse_status(std::string_view json, const std:
         if (!one.is_object() || one.value("volume", "") != volume) continue;
         MirrorView view;
         view.source = one.value("role", "") == "source";
+        view.id = one.value("id", "");
         view.mirroring = one.value("state", "") == "mirroring";
         view.source_node = view.source ? node : one.value("peer", "");
         for (const auto& peer : one.value("peers", Json::array()))

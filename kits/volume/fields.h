@@ -54,6 +54,7 @@ struct MirrorView {
     bool mirroring = false;          // with its source, or its first target
     std::string source_node;         // as far as it knows
     std::vector<std::string> peers;  // the volume's other hosts
+    std::string id = {};             // of the mirror; empty: mirrord is older than that
 
     [[nodiscard]] bool has(const std::string& node) const;
     friend bool operator==(const MirrorView&, const MirrorView&) = default;

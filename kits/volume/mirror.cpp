@@ -2,6 +2,8 @@
 
 #include "base/text.h"
 #include "cli/client.h"
+#include "kits/volume/identity.h"
+#include "kits/volume/shared.h"
 
 #include <fmt/format.h>
 
@@ -12,6 +14,7 @@ namespace understudy::kits {
 namespace {
 
 constexpr auto kLookLimit = std::chrono::seconds(20);
+constexpr auto kTellLimit = std::chrono::seconds(10);  // a hung peer must not make a check fail here
 constexpr int kNotFound = static_cast<int>(Code::not_found);
 constexpr int kUnreachable = static_cast<int>(Code::unreachable);
 
@@ -95,6 +98,31 @@ Result<> end_mirrors(const Instance& instance, const std::string& volume, const 
         say(fmt::format("{} had no part in it and keeps its half: understudy mirror delete {} --force there",
                         text::join(dead, ", "), volume));
     return {};
+}
+
+Result<> check_mirror_identity(const Instance& instance) {
+    if (is_shared(instance) || is_mixed(instance)) return {};
+    UNDERSTUDY_TRY(const auto here, mirror_here(instance, instance.id.str()));
+    return here ? check_identity(instance.layout, instance.id.str(), here->id) : Result<>();
+}
+
+void tell_mirror_identity(const Instance& instance) {
+    if (is_shared(instance) || is_mixed(instance)) return;
+    const auto& volume = instance.id.str();
+    const auto here = mirror_here(instance, volume);
+    const auto peers = peers_of(instance);
+    if (!here || !*here || !(*here)->source || !peers) return;
+    if (const auto kept = keep_identity(instance.layout, volume, (*here)->id); !kept)
+        say("warning: " + kept.error().text);
+    const auto line = line_to_keep_identity(volume, (*here)->id);
+    for (const auto& peer : *peers) {
+        if (line.empty() || is_dead(instance, peer.node.str())) continue;
+        const auto told =
+            must_run({{"lcdremexec", "-e", "-d", peer.node.str(), "--", line}, "", "/", kTellLimit});
+        if (!told)
+            say(fmt::format("warning: {} was not told which mirror {} is: {}", peer.node.str(), volume,
+                            told.error().text));
+    }
 }
 
 Result<> promote(const Instance& instance, bool peers_are_dead) {

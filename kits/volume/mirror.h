@@ -31,6 +31,13 @@ Result<> end_mirrors(const Instance& instance, const std::string& volume, const 
 /// This node is a target of the volume no more; its source has others. Spec: KIT-072.
 Result<> leave_mirror(const Instance& instance, const std::string& volume, const MirrorView& here);
 
+/// Whether the mirror here is the one that the resource is of. A host that shares a disk has no mirror of its
+/// own, and what is mirrored from such hosts is theirs: of them it is not asked. Spec: CLU-087
+Result<> check_mirror_identity(const Instance& instance);
+/// The node that has the volume in service tells the others that can be reached which mirror that is. What
+/// goes wrong is told, and the volume is in service all the same. Spec: CLU-087, CLU-161
+void tell_mirror_identity(const Instance& instance);
+
 /// Makes this node the source. `peers_are_dead`: nobody need be waited for. Spec: KIT-074
 Result<> promote(const Instance& instance, bool peers_are_dead);
 /// Whether the cluster knows that all of these nodes are dead; of none: no.

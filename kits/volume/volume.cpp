@@ -61,6 +61,7 @@ Result<> bring_up(const Instance& instance) {
             UNDERSTUDY_CHECK(must_run({{"umount", directory}, "", "/", kUnmountLimit}));
         UNDERSTUDY_CHECK(take_shared(instance));
     } else {
+        UNDERSTUDY_CHECK(check_mirror_identity(instance));
         UNDERSTUDY_CHECK(promote(instance, peers_are_dead(instance)));
     }
     if (mounted(directory)) return {};  // restore must not disturb what runs. Spec: CLU-149
@@ -129,10 +130,12 @@ Result<> quick_check(const Instance& instance) {
     return {};
 }
 
-/// Besides: who shares the disk to which this volume is mirrored has one that follows. Spec: KIT-058
+/// Besides: who shares the disk to which this volume is mirrored has one that follows, and the other nodes
+/// know which mirror this is. Spec: KIT-058, CLU-161
 Result<> deep_check(const Instance& instance) {
     UNDERSTUDY_CHECK(quick_check(instance));
     if (is_mixed(instance)) let_sharing_hosts_follow(instance);
+    tell_mirror_identity(instance);
     return {};
 }
 

@@ -130,6 +130,7 @@ Json json_of(const MirrorView& view) {
     Json json = json_of(view, main);
     json.update({
         {"volume", record.volume.str()},
+        {"id", text::hex(std::as_bytes(std::span(record.uuid)))},  // the same at all ends
         {"role", to_string(record.role)},
         {"role_number", static_cast<int>(record.role)},
         {"device", view.device_path},
