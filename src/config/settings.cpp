@@ -29,6 +29,8 @@ constexpr auto kTable = std::to_array<Setting>({
     {"SAFETY_CHECK_MODE", text, "off", 0, 0, "",
      "off: no safety check; strict: a node that answered a probe is left alone while its paths stay DEAD; recheck: "
      "probing goes on. Read at start.", "off|strict|recheck"},
+    {"WARN_NOT_REDUNDANT", boolean, "1", 0, 1, "",
+     "1: status warns of a node to which fewer than two paths are defined; 0: only of paths that are DEAD. Read at use."},
     {"INIT_PEER_WAIT", integer, "auto", 0, 3600, "s",
      "How long a starting node waits for its paths before it brings resources in service; auto: the longest "
      "interval x misses over all paths. Read at start.", "auto"},

@@ -135,7 +135,7 @@ struct Node::Impl {
           path_commands(
               world, *database, cluster, [this] { return live_view(); },
               [this](const Command& command, const PathCommands::Done& done) { execute(command, {}, done); }),
-          status(world, *database, cluster, engine, quorum, options),
+          status(world, *database, cluster, engine, quorum, options, settings),
           incidents(world, *database, cluster,
                     [this](std::function<void(Result<std::string>)> answer) {
                         status.ask_mirrors(std::move(answer));

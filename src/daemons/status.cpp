@@ -71,6 +71,21 @@ std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeN
     return dead > 0 ? "Degraded" : "Normal";
 }
 
+std::string path_warning(const std::vector<comm::PathStatus>& paths, const NodeName& peer,
+                         comm::PeerState state, bool redundant) {
+    if (state == comm::PeerState::dead) return {};
+    int defined = 0;
+    std::vector<std::string> dead;
+    for (const auto& path : paths) {
+        if (path.path.remote != peer) continue;
+        ++defined;
+        if (path.state == comm::PathState::dead) dead.push_back(path.path.device);
+    }
+    if (!dead.empty()) return fmt::format("{} DEAD", text::join(dead, ", "));
+    if (!redundant || defined > 1) return {};
+    return defined == 0 ? "no path is defined" : "not redundant: one path";
+}
+
 struct StatusService::Impl {
     runtime::World world;
     config::Database& database;
@@ -78,6 +93,7 @@ struct StatusService::Impl {
     const recovery::Engine& engine;
     QuorumService& quorum;
     const NodeOptions& options;
+    config::SettingsFile& settings;
     std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
     /// Asks every living node, ourselves included, for `method`.
@@ -175,7 +191,7 @@ struct StatusService::Impl {
                                       comm::Cluster::Answer answer) { answer_local(name, payload, answer); });
     }
 
-    json nodes() {
+    json nodes(bool redundant) {
         const auto paths = cluster.paths();
         json list = json::array();
         for (const auto& system : database.own().systems) {
@@ -184,7 +200,10 @@ struct StatusService::Impl {
             node["state"] = self ? "ALIVE" : std::string(comm::to_string(cluster.peer_state(system)));
             node["this_node"] = self;
             node["paths"] = json::array();
-            if (!self) node["summary"] = path_summary(paths, system);
+            if (!self) {
+                node["summary"] = path_summary(paths, system);
+                node["warning"] = path_warning(paths, system, cluster.peer_state(system), redundant);
+            }
             for (const auto& path : paths)
                 if (path.path.remote == system)
                     node["paths"].push_back({{"device", path.path.device},
@@ -270,6 +289,8 @@ struct StatusService::Impl {
                 if (const auto problem = path["problem"].get<std::string>(); !problem.empty())
                     out += fmt::format(" ({})", problem);
             }
+            if (const auto warning = node["warning"].get<std::string>(); !warning.empty())
+                out += fmt::format("; WARNING: {}", warning);
             out += "\n";
         }
         out += fmt::format("\nQuorum\n  {}\n", status["quorum"]["summary"].get<std::string>());
@@ -317,12 +338,14 @@ struct StatusService::Impl {
     }
 
     void status(const Command& command, const Done& done) {
+        const bool redundant =
+            !command.has("ignore-redundancy") && settings.now().boolean("WARN_NOT_REDUNDANT");
         ask_all("status.mirrors", {},
-                [this, as_json = command.has("json"), done, life = alive](const Answers& answers) {
+                [this, redundant, as_json = command.has("json"), done, life = alive](const Answers& answers) {
                     if (!*life) return;
                     json status{{"node", database.self().str()},
                                 {"time", local_time(now_us())},
-                                {"nodes", nodes()},
+                                {"nodes", nodes(redundant)},
                                 {"quorum", json::parse(quorum.json())},
                                 {"resources", resources()},
                                 {"mirrors", json::object()},
@@ -383,8 +406,8 @@ struct StatusService::Impl {
 
 StatusService::StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
                              const recovery::Engine& engine, QuorumService& quorum,
-                             const NodeOptions& options)
-    : impl_(new Impl{world, database, cluster, engine, quorum, options}) {}
+                             const NodeOptions& options, config::SettingsFile& settings)
+    : impl_(new Impl{world, database, cluster, engine, quorum, options, settings}) {}
 StatusService::~StatusService() {
     *impl_->alive = false;
 }

@@ -4,6 +4,7 @@
 #include "comm/cluster.h"
 #include "config/command.h"
 #include "config/database.h"
+#include "config/settings_file.h"
 #include "daemons/node.h"
 #include "recovery/engine.h"
 
@@ -18,7 +19,8 @@ class StatusService {
   public:
     using Done = std::function<void(config::Reply)>;
     StatusService(runtime::World world, config::Database& database, comm::Cluster& cluster,
-                  const recovery::Engine& engine, QuorumService& quorum, const NodeOptions& options);
+                  const recovery::Engine& engine, QuorumService& quorum, const NodeOptions& options,
+                  config::SettingsFile& settings);
     ~StatusService();
     StatusService(const StatusService&) = delete;
     StatusService& operator=(const StatusService&) = delete;
@@ -38,5 +40,11 @@ std::string local_time(std::int64_t wall_us);
 
 /// Summary of the paths to one system. Spec: CLU-063.
 std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeName& peer);
+
+/// What is wrong with the paths to one system, for people; empty when nothing is. That a pair of systems has
+/// fewer than two paths is wrong only when `redundant` is wanted; a path that is DEAD always is, unless the
+/// system itself is known to be DEAD, which its state says. Spec: CLU-064.
+std::string path_warning(const std::vector<comm::PathStatus>& paths, const NodeName& peer,
+                         comm::PeerState state, bool redundant);
 
 }  // namespace understudy::daemons
