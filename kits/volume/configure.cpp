@@ -6,6 +6,7 @@
 #include "kits/volume/fields.h"
 #include "kits/volume/identity.h"
 #include "kits/volume/mirror.h"
+#include "kits/volume/mount_point.h"
 #include "kits/volume/shared.h"
 
 #include <algorithm>
@@ -38,13 +39,6 @@ void warn_about_fstab(const std::string& mount) {
         if (std::find(options.begin(), options.end(), "noauto") == options.end())
             say(fmt::format("warning: /etc/fstab mounts {} at boot; make it noauto with fsck pass 0", mount));
     }
-}
-
-bool is_mount_point(const std::string& directory) {
-    std::ifstream table("/proc/self/mountinfo");
-    for (std::string line; std::getline(table, line);)
-        if (const auto fields = text::words(line); fields.size() > 4 && fields[4] == directory) return true;
-    return false;
 }
 
 /// The information becomes these words.

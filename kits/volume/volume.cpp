@@ -11,6 +11,7 @@
 #include "kits/sdk/kit.h"
 #include "kits/volume/configure.h"
 #include "kits/volume/mirror.h"
+#include "kits/volume/mount_point.h"
 #include "kits/volume/shared.h"
 #include "messages/messages.h"
 
@@ -34,15 +35,6 @@ std::string device_of(const Instance& instance) {
     return instance.layout.root + "/dev/understudy/" + instance.id.str();
 }
 
-bool mounted(const std::string& directory) {
-    std::ifstream table("/proc/self/mountinfo");
-    for (std::string line; std::getline(table, line);) {
-        const auto fields = text::words(line);
-        if (fields.size() > 4 && fields[4] == directory) return true;
-    }
-    return false;
-}
-
 /// Whether the cluster knows that every other node of this volume is dead: then nobody need be waited for.
 bool peers_are_dead(const Instance& instance) {
     const auto peers = peers_of(instance);
@@ -57,14 +49,14 @@ Result<> bring_up(const Instance& instance) {
     UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
     if (is_shared(instance)) {
         // What is mounted without a device is left from before this host lost the volume.
-        if (mounted(directory) && access(device_of(instance).c_str(), F_OK) != 0)
+        if (is_mount_point(directory) && access(device_of(instance).c_str(), F_OK) != 0)
             UNDERSTUDY_CHECK(must_run({{"umount", directory}, "", "/", kUnmountLimit}));
         UNDERSTUDY_CHECK(take_shared(instance));
     } else {
         UNDERSTUDY_CHECK(check_mirror_identity(instance));
         UNDERSTUDY_CHECK(promote(instance, peers_are_dead(instance)));
     }
-    if (mounted(directory)) return {};  // restore must not disturb what runs. Spec: CLU-149
+    if (is_mount_point(directory)) return {};  // restore must not disturb what runs. Spec: CLU-149
     const auto device = device_of(instance);
     if (!wait_until(kDeviceLimit, [&] { return access(device.c_str(), R_OK | W_OK) == 0; }))
         return fail(Code::failure, "{} did not appear within {} s", device, kDeviceLimit.count());
@@ -95,7 +87,7 @@ Result<> restore(const Instance& instance) {
 
 Result<> remove(const Instance& instance) {
     UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
-    if (mounted(directory)) {
+    if (is_mount_point(directory)) {
         UNDERSTUDY_TRY(const auto unmounted, run_program({{"umount", directory}, "", "/", kUnmountLimit}));
         if (unmounted.exit_code != 0 || unmounted.timed_out) {
             const auto holders = holders_of(directory);
@@ -120,7 +112,7 @@ Result<> quick_check(const Instance& instance) {
     // A file system that is mounted still answers from memory when its device was taken away.
     if (is_shared(instance) && access(device_of(instance).c_str(), F_OK) != 0)
         return fail(Code::failure, "{} does not own {} any more", instance.node, instance.id.str());
-    if (!mounted(directory))
+    if (!is_mount_point(directory))
         return fail(Code::failure, "{} is not mounted on {}", instance.id.str(), directory);
     struct statvfs status {};
     if (statvfs(directory.c_str(), &status) != 0)

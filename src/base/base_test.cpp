@@ -1,4 +1,5 @@
 #include "base/checksum.h"
+#include "base/mount_table.h"
 #include "base/result.h"
 #include "base/text.h"
 #include "base/types.h"
@@ -6,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <sstream>
 
 namespace understudy {
 namespace {
@@ -81,6 +83,25 @@ TEST(Result, TryPassesTheErrorOn) {
     ASSERT_FALSE(caller());
     EXPECT_EQ(caller().error().code, Code::not_found);
     EXPECT_EQ(caller().error().text, "no resource \"x\"");
+}
+
+TEST(Mounts, AreReadWithTheirNamesAsTheyAre) {
+    std::istringstream table(
+        "25 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro\n"
+        "90 25 7:3 /part /srv/my\\040data\\134x rw master:2 propagate_from:1 - xfs /dev/understudy/a rw\n"
+        "91 25 0:50 / /run/user rw - tmpfs tmpfs rw\n"
+        "92 25 0:51 / /cut/off rw - tmpfs\n"
+        "93 25 0:52 / /ends\\04 rw - proc proc rw\n");
+    const auto mounts = read_mounts(table);
+    ASSERT_EQ(mounts.size(), 4U);
+    EXPECT_EQ(mounts[0].device, "8:1");
+    EXPECT_EQ(mounts[0].directory, "/");
+    EXPECT_EQ(mounts[0].options, "rw,errors=remount-ro");
+    EXPECT_EQ(mounts[1].root, "/part");
+    EXPECT_EQ(mounts[1].directory, "/srv/my data\\x");
+    EXPECT_EQ(mounts[1].type, "xfs");
+    EXPECT_EQ(mounts[2].type, "tmpfs");  // no tags
+    EXPECT_EQ(mounts[3].directory, "/ends\\04");
 }
 
 }  // namespace

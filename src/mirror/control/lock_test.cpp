@@ -1,6 +1,6 @@
 // Targets opened to local use, broken mirrors, full resyncs.
 
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -9,25 +9,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct LockTest : testing::Test {
-    Pair pair;
-    Host& left = pair.left;
-    Host& right = pair.right;
-
+struct LockTest : HostsTest {
     LockTest() {
         const auto made = pair.create();
         EXPECT_EQ(made.exit_code, 0) << made.err;
         EXPECT_TRUE(pair.wait_in_sync());
         pair.wire.blocks_sent = 0;
-    }
-    void ok(Host& host, std::vector<std::string> words) {
-        const auto reply = pair.run(host, std::move(words));
-        EXPECT_EQ(reply.exit_code, 0) << reply.err;
-    }
-    void refused(Host& host, std::vector<std::string> words, const char* says) {
-        const auto reply = pair.run(host, std::move(words));
-        EXPECT_NE(reply.exit_code, 0) << reply.out;
-        EXPECT_NE(reply.err.find(says), std::string::npos) << reply.err;
     }
 };
 

@@ -1,6 +1,6 @@
 // Disks that are replaced under a mirror.
 
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -9,11 +9,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct MediaTest : testing::Test {
-    Pair pair;
-    Host& left = pair.left;
-    Host& right = pair.right;
-
+struct MediaTest : HostsTest {
     MediaTest() {
         const auto made = pair.create();
         EXPECT_EQ(made.exit_code, 0) << made.err;
@@ -29,10 +25,6 @@ struct MediaTest : testing::Test {
         pair.wire.blocks_sent = 0;
         pair.start(host);
         ASSERT_TRUE(pair.until([&] { return host.daemon->manager.find(VolumeId("R")) != nullptr; }));
-    }
-    void ok(Host& host, std::vector<std::string> words) {
-        const auto reply = pair.run(host, std::move(words));
-        EXPECT_EQ(reply.exit_code, 0) << reply.err;
     }
     bool waits_for_a_person() {
         return pair.until([&] {

@@ -1,5 +1,5 @@
 #pragma once
-// Two hosts with one mirror; the model of the data path is in test_pair.h.
+// Hosts with a mirror between them; the model of the data path is in test_pair.h.
 
 #include "mirror/control/test_pair.h"
 
@@ -7,20 +7,30 @@
 
 namespace understudy::mirror::control::testing_pair {
 
-struct PairTest : testing::Test {
+/// Hosts, and what a test says to them.
+struct HostsTest : testing::Test {
+    explicit HostsTest(std::size_t hosts = 2) : pair(1, hosts) {}
     Pair pair;
     Host& left = pair.left;
     Host& right = pair.right;
+    Host& third = pair.third;
 
-    void create(std::map<std::string, std::string> more = {}) {
-        const auto made = pair.create(std::move(more));
-        ASSERT_EQ(made.exit_code, 0) << made.err;
-        ASSERT_TRUE(pair.wait_in_sync());
-    }
     void expect_ok(const config::Reply& reply) { EXPECT_EQ(reply.exit_code, 0) << reply.err; }
     void expect_error(const config::Reply& reply, const char* says) {
         EXPECT_NE(reply.exit_code, 0) << reply.out;
         EXPECT_NE(reply.err.find(says), std::string::npos) << reply.err;
+    }
+    void ok(Host& host, std::vector<std::string> words) { expect_ok(pair.run(host, std::move(words))); }
+    void refused(Host& host, std::vector<std::string> words, const char* says) {
+        expect_error(pair.run(host, std::move(words)), says);
+    }
+};
+
+struct PairTest : HostsTest {
+    void create(std::map<std::string, std::string> more = {}) {
+        const auto made = pair.create(std::move(more));
+        ASSERT_EQ(made.exit_code, 0) << made.err;
+        ASSERT_TRUE(pair.wait_in_sync());
     }
     /// As after a loss of the mirror's network only: the cluster sees both nodes.
     void expect_right_refused_as_behind() {

@@ -1,7 +1,7 @@
 // Volumes whose devices grow and shrink, on two hosts and three, in the simulated world.
 
 #include "base/test_seeds.h"
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -17,11 +17,7 @@ constexpr std::uint64_t kBlock = 65536;
 constexpr std::size_t kLarger = 24;
 constexpr std::size_t kSmaller = 10;
 
-struct ResizeTest : testing::Test {
-    Pair pair;
-    Host& left = pair.left;
-    Host& right = pair.right;
-
+struct ResizeTest : HostsTest {
     ResizeTest() {
         const auto made = pair.create();
         EXPECT_EQ(made.exit_code, 0) << made.err;
@@ -29,15 +25,6 @@ struct ResizeTest : testing::Test {
         for (std::size_t block = 0; block < kBlocks; ++block)
             EXPECT_TRUE(pair.write(left, block, static_cast<int>(block) + 100));
         pair.wire.blocks_sent = 0;
-    }
-    void ok(Host& host, std::vector<std::string> words) {
-        const auto reply = pair.run(host, std::move(words));
-        EXPECT_EQ(reply.exit_code, 0) << reply.err;
-    }
-    void refused(Host& host, std::vector<std::string> words, const char* says) {
-        const auto reply = pair.run(host, std::move(words));
-        EXPECT_NE(reply.exit_code, 0) << reply.out;
-        EXPECT_NE(reply.err.find(says), std::string::npos) << reply.err;
     }
     static void resize(Host& host, std::size_t blocks) { host.disk.size = blocks * kBlock; }
     bool waits_for_a_person(const char* event) {

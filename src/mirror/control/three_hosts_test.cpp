@@ -1,7 +1,7 @@
 // What three hosts do with one volume, in the simulated world: two targets, switchover and failover between
 // all of them. The model of the data path is in test_pair.h.
 
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -12,11 +12,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct ThreeHosts : testing::Test {
-    Pair pair{1, 3};
-    Host& left = pair.left;
-    Host& right = pair.right;
-    Host& third = pair.third;
+struct ThreeHosts : HostsTest {
+    ThreeHosts() : HostsTest(3) {}
 
     void create(std::map<std::string, std::string> more = {}) {
         more["target"] = "right,third";
@@ -27,11 +24,6 @@ struct ThreeHosts : testing::Test {
     }
     bool wait(Host& source, std::vector<Host*> targets) {
         return pair.until([&] { return pair.in_sync(source, targets); });
-    }
-    void expect_ok(const config::Reply& reply) { EXPECT_EQ(reply.exit_code, 0) << reply.err; }
-    void expect_error(const config::Reply& reply, const char* says) {
-        EXPECT_NE(reply.exit_code, 0) << reply.out;
-        EXPECT_NE(reply.err.find(says), std::string::npos) << reply.err;
     }
     void power_off(Host& host) {
         pair.power_off(host);

@@ -1,5 +1,6 @@
 #include "mirror/export/loop_device.h"
 
+#include "base/mount_table.h"
 #include "base/text.h"
 #include "mirror/export/descriptor.h"
 #include "mirror/export/fuse_protocol.h"
@@ -109,12 +110,9 @@ Result<> make_node(const std::string& path, int number) {
 /// The mount point of loop device `number`, for the error that says who uses it.
 std::string mount_point_of(int number) {
     std::ifstream mounts("/proc/self/mountinfo");
-    std::string line;
     const std::string wanted = fmt::format("{}:{}", kLoopMajor, number);
-    while (std::getline(mounts, line)) {
-        const auto fields = text::words(line);
-        if (fields.size() > 4 && fields[2] == wanted) return fields[4];
-    }
+    for (const Mount& mount : read_mounts(mounts))
+        if (mount.device == wanted) return mount.directory;
     return {};
 }
 
@@ -134,21 +132,6 @@ void forget_limits(int control, int number) {
 void clear(const std::string& device_directory, int number) {
     const Descriptor device = open_loop(device_directory, number, O_RDONLY);
     if (device.valid()) ioctl(device.get(), LOOP_CLR_FD, 0);
-}
-
-/// mountinfo writes space, tab, newline and backslash as octal.
-std::string unescape(std::string_view field) {
-    std::string result;
-    for (std::size_t i = 0; i < field.size(); ++i) {
-        if (field[i] == '\\' && i + 3 < field.size()) {
-            result += static_cast<char>((field[i + 1] - '0') * 64 + (field[i + 2] - '0') * 8 +
-                                        (field[i + 3] - '0'));
-            i += 3;
-        } else {
-            result += field[i];
-        }
-    }
-    return result;
 }
 
 }  // namespace
@@ -295,22 +278,16 @@ Result<> detach_loop(const LoopPlace& place, bool forced, std::chrono::milliseco
 
 std::optional<MountedAt> mounted_at(const std::string& directory) {
     std::ifstream mounts("/proc/self/mountinfo");
-    std::string line;
     std::optional<MountedAt> found;
-    while (std::getline(mounts, line)) {
-        const auto fields = text::words(line);
-        if (fields.size() < 7 || unescape(fields[4]) != directory) continue;
-        const auto numbers = text::split(fields[2], ':');
+    for (const Mount& mount : read_mounts(mounts)) {
+        if (mount.directory != directory) continue;
+        const auto numbers = text::split(mount.device, ':');
         if (numbers.size() != 2) continue;
         const auto major_number = text::to_int(numbers[0]), minor_number = text::to_int(numbers[1]);
         if (!major_number || !minor_number) continue;
         MountedAt at;
         at.device = makedev(static_cast<unsigned>(*major_number), static_cast<unsigned>(*minor_number));
-        for (std::size_t i = 6; i + 1 < fields.size(); ++i)
-            if (fields[i] == "-") {
-                at.type = fields[i + 1];
-                break;
-            }
+        at.type = mount.type;
         found = at;  // the last one is on top
     }
     return found;

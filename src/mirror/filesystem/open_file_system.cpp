@@ -1,5 +1,6 @@
 #include "mirror/filesystem/open_file_system.h"
 
+#include "base/mount_table.h"
 #include "base/text.h"
 
 #include <fcntl.h>
@@ -38,21 +39,6 @@ std::string system_text() {
 
 unsigned le16(const unsigned char* at) {
     return at[0] | unsigned{at[1]} << 8;
-}
-
-/// mountinfo writes space, tab, newline and backslash as octal.
-std::string unescaped(std::string_view field) {
-    std::string out;
-    for (std::size_t i = 0; i < field.size(); ++i) {
-        if (field[i] == '\\' && i + 3 < field.size()) {
-            out += static_cast<char>((field[i + 1] - '0') * 64 + (field[i + 2] - '0') * 8 +
-                                     (field[i + 3] - '0'));
-            i += 3;
-        } else {
-            out += field[i];
-        }
-    }
-    return out;
 }
 
 /// The kernel's encoding of a device number in 32 bits.
@@ -154,18 +140,13 @@ Result<OpenFileSystem> open_mounted(const std::string& device) {
     const std::string number = fmt::format("{}:{}", major(status.st_rdev), minor(status.st_rdev));
     std::ifstream table("/proc/self/mountinfo");
     std::string found, type, options;
-    for (std::string line; std::getline(table, line);) {
-        const auto fields = text::words(line);
-        if (fields.size() <= 5 || fields[2] != number) continue;
-        std::size_t dash = 6;
-        while (dash < fields.size() && fields[dash] != "-")
-            ++dash;
-        if (dash + 3 >= fields.size()) continue;
+    for (const Mount& mount : read_mounts(table)) {
+        if (mount.device != number) continue;
         // A mount of a part of it serves as well, but for a walk through all.
-        if (!found.empty() && fields[3] != "/") continue;
-        found = unescaped(fields[4]);
-        type = fields[dash + 1];
-        options = "," + fields[dash + 3] + ",";
+        if (!found.empty() && mount.root != "/") continue;
+        found = mount.directory;
+        type = mount.type;
+        options = "," + mount.options + ",";
     }
     if (found.empty()) return fail(Code::not_found, "{} is not mounted", device);
     if (type != "xfs" && type != "ext4" && type != "ext3" && type != "ext2")

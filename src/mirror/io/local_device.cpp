@@ -1,5 +1,6 @@
 #include "mirror/io/local_device.h"
 
+#include "base/mount_table.h"
 #include "base/text.h"
 
 #include <fcntl.h>
@@ -53,10 +54,8 @@ std::string holders_of(const std::string& path) {
     if (S_ISBLK(wanted.st_mode)) {
         const std::string number = fmt::format("{}:{}", major(wanted.st_rdev), minor(wanted.st_rdev));
         std::ifstream mounts("/proc/self/mountinfo");
-        for (std::string line; std::getline(mounts, line);) {
-            const auto fields = text::words(line);
-            if (fields.size() > 4 && fields[2] == number) found.push_back("mounted on " + fields[4]);
-        }
+        for (const Mount& mount : read_mounts(mounts))
+            if (mount.device == number) found.push_back("mounted on " + mount.directory);
         for (const auto& holder : fs::directory_iterator("/sys/dev/block/" + number + "/holders", ignored))
             found.push_back("part of " + holder.path().filename().string());
     }

@@ -1,5 +1,6 @@
 #include "mirror/control/posix/devices.h"
 
+#include "base/mount_table.h"
 #include "base/text.h"
 #include "mirror/control/posix/socket_io.h"
 
@@ -40,27 +41,10 @@ std::string number_of(dev_t device) {
 std::vector<std::string> mounts_of(const std::vector<std::string>& numbers) {
     std::vector<std::string> out;
     std::ifstream table("/proc/self/mountinfo");
-    for (std::string line; std::getline(table, line);) {
-        const auto fields = text::words(line);
-        if (fields.size() > 4 && std::find(numbers.begin(), numbers.end(), fields[2]) != numbers.end())
-            out.push_back(fields[4]);
-    }
+    for (const Mount& mount : read_mounts(table))
+        if (std::find(numbers.begin(), numbers.end(), mount.device) != numbers.end())
+            out.push_back(mount.directory);
     return out;
-}
-
-bool is_swap(const struct stat& wanted) {
-    std::ifstream table("/proc/swaps");
-    std::string line;
-    std::getline(table, line);
-    while (std::getline(table, line)) {
-        const auto fields = text::words(line);
-        struct stat status {};
-        if (fields.empty() || stat(fields[0].c_str(), &status) != 0) continue;
-        if (S_ISBLK(wanted.st_mode) ? S_ISBLK(status.st_mode) && status.st_rdev == wanted.st_rdev
-                                    : status.st_dev == wanted.st_dev && status.st_ino == wanted.st_ino)
-            return true;
-    }
-    return false;
 }
 
 /// The device's number and those of its partitions.
@@ -170,6 +154,21 @@ std::string LinuxDevices::media(const std::string& device) const {
 
 std::string open_by(const std::string& path) {
     return open_by(path, 0);
+}
+
+bool is_swap(const struct stat& wanted) {
+    std::ifstream table("/proc/swaps");
+    std::string line;
+    std::getline(table, line);
+    while (std::getline(table, line)) {
+        const auto fields = text::words(line);
+        struct stat status {};
+        if (fields.empty() || stat(fields[0].c_str(), &status) != 0) continue;
+        if (S_ISBLK(wanted.st_mode) ? S_ISBLK(status.st_mode) && status.st_rdev == wanted.st_rdev
+                                    : status.st_dev == wanted.st_dev && status.st_ino == wanted.st_ino)
+            return true;
+    }
+    return false;
 }
 
 std::string used_by(const std::string& device) {

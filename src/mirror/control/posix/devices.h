@@ -4,6 +4,8 @@
 
 #include "mirror/control/volume_host.h"
 
+#include <sys/stat.h>
+
 #include <string>
 #include <vector>
 
@@ -26,6 +28,8 @@ class LinuxDevices : public Devices {
 
 /// "postgres (pid 12), ...": processes that have the file or device open. Empty when nobody visible does.
 std::string open_by(const std::string& path);
+/// Whether this file or device is in use as swap.
+bool is_swap(const struct stat& wanted);
 /// Who uses a volume's device: where it is mounted, and other processes that have it open.
 std::string used_by(const std::string& device);
 

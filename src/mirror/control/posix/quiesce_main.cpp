@@ -6,6 +6,7 @@
 //
 // Spec: REP-326.
 
+#include "base/mount_table.h"
 #include "base/text.h"
 #include "mirror/control/posix/quiesce_protocol.h"
 
@@ -57,21 +58,6 @@ void say(const std::string& text) {
     std::fflush(stdout);
 }
 
-/// mountinfo writes space, tab, newline and backslash as octal.
-std::string unescaped(std::string_view field) {
-    std::string out;
-    for (std::size_t i = 0; i < field.size(); ++i) {
-        if (field[i] == '\\' && i + 3 < field.size()) {
-            out += static_cast<char>((field[i + 1] - '0') * 64 + (field[i + 2] - '0') * 8 +
-                                     (field[i + 3] - '0'));
-            i += 3;
-        } else {
-            out += field[i];
-        }
-    }
-    return out;
-}
-
 /// One place where the device, or a partition of it, is mounted, for each file system on it.
 std::vector<std::string> mounts_of(const std::string& device) {
     struct stat status {};
@@ -88,12 +74,9 @@ std::vector<std::string> mounts_of(const std::string& device) {
     std::vector<std::string> out;
     for (const std::string& number : numbers) {
         std::ifstream table("/proc/self/mountinfo");
-        for (std::string line; std::getline(table, line);) {
-            const auto fields = text::words(line);
-            if (fields.size() <= 4 || fields[2] != number) continue;
-            out.push_back(unescaped(fields[4]));
-            break;
-        }
+        const auto mounts = read_mounts(table);
+        const auto at = std::ranges::find(mounts, number, &Mount::device);
+        if (at != mounts.end()) out.push_back(at->directory);
     }
     return out;
 }

@@ -57,21 +57,6 @@ bool holds_path(const struct stat& device, const std::string& path) {
     return S_ISBLK(device.st_mode) ? status.st_dev == device.st_rdev : false;
 }
 
-bool is_swap(const struct stat& wanted) {
-    std::ifstream table("/proc/swaps");
-    std::string line;
-    std::getline(table, line);
-    while (std::getline(table, line)) {
-        const auto fields = text::words(line);
-        struct stat status {};
-        if (fields.empty() || stat(fields[0].c_str(), &status) != 0) continue;
-        if (S_ISBLK(wanted.st_mode) ? S_ISBLK(status.st_mode) && status.st_rdev == wanted.st_rdev
-                                    : status.st_dev == wanted.st_dev && status.st_ino == wanted.st_ino)
-            return true;
-    }
-    return false;
-}
-
 std::string guid(std::string_view hex) {
     std::string out(hex);
     for (const std::size_t at : {8UL, 13UL, 18UL, 23UL})
@@ -200,7 +185,7 @@ DeviceLook LinuxFacts::look(const std::string& device, const std::string& bitmap
     const std::string& type = out.file_system.type;
     found.raw = type.empty();
     found.fat = type == "vfat" || type == "exfat" || type == "ntfs";
-    found.swap = type == "swap" || is_swap(status);
+    found.swap = type == "swap" || control::is_swap(status);
     for (const char* path : {"/", "/boot", "/boot/efi", "/usr", "/var"})
         if (holds_path(status, path)) found.system_drive = true;
     found.bitmaps = holds_path(status, bitmaps);
