@@ -104,9 +104,13 @@ class Host:
         shutil.rmtree(self.root / "run", ignore_errors=True)
         (self.root / "run").mkdir()
         self.lab.plug(self)
+        memory = ["/tmp"]
+        if not self.lab.directory.is_relative_to("/dev/shm"):
+            memory.append("/dev/shm")  # what a database shares there goes with its host's power
         # The init of the host: waits for ever and reaps what it inherits. Its death is the host's.
         script = (
-            f"hostname {self.name}; mount -t tmpfs -o mode=755 none /run; mount -t tmpfs -o mode=1777 none /tmp; ip link set lo up; "
+            f"hostname {self.name}; mount -t tmpfs -o mode=755 none /run; "
+            + "".join(f"mount -t tmpfs -o mode=1777 none {place}; " for place in memory) + "ip link set lo up; "
             "echo up >&3; exec 3>&-; while :; do sleep 1000000 & wait $!; done"
         )
         read_end, write_end = os.pipe()

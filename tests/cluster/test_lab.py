@@ -17,3 +17,13 @@ def test_a_host_that_stands_still_loses_its_power_at_once(lab: Lab) -> None:
     host.power_off()
     assert not host.running
     assert spawned.wait(10) != 0
+
+
+def test_memory_that_a_host_shares_goes_with_its_power(lab: Lab) -> None:
+    host = lab.host("left")
+    host.power_on()
+    host.run("touch", "/dev/shm/of-the-host")
+    assert not pathlib.Path("/dev/shm/of-the-host").exists()
+    host.power_off()
+    host.power_on()
+    assert not host.run("ls", "/dev/shm").stdout
