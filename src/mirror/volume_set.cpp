@@ -97,6 +97,7 @@ Volume* VolumeSet::find(const std::string& peer) const {
 void VolumeSet::become_source(const std::string& peer, MirrorState state, PauseCause cause,
                               bool mark_all_dirty) {
     Leg& leg = *legs_.at(peer);
+    alone_ = false;
     if (!std::exchange(leg.source, true)) {
         front_.join(leg.device, leg);
         ++sources_;
@@ -107,6 +108,7 @@ void VolumeSet::become_source(const std::string& peer, MirrorState state, PauseC
 
 void VolumeSet::become_target(const std::string& peer) {
     Leg& leg = *legs_.at(peer);
+    alone_ = false;
     leave(leg);
     leg.volume->become_target();
 }
@@ -130,7 +132,7 @@ void VolumeSet::look_whether_idle() {
 }
 
 void VolumeSet::submit(BlockRequest& request) {
-    if (alone_) return device_.backend->submit(request);
+    if (alone_ && sources_ == 0) return device_.backend->submit(request);
     if (sources_ > 0 && request.op != BlockOp::read) return front_.submit(request);
     for (auto& [peer, leg] : legs_)
         if (sources_ == 0 || leg->source) return leg->volume->submit(request);
@@ -150,6 +152,7 @@ void VolumeSet::quiesce(std::function<void(Result<>)> done) {
     };
     auto waiting = std::make_shared<Waiting>();
     waiting->done = std::move(done);
+    if (sources_ == 0 && std::exchange(alone_, false)) return when_idle([waiting] { waiting->one({}); });
     if (sources_ == 0) return waiting->one(fail(Code::failure, "volume {} is not a source", id_.str()));
     for (auto& [peer, leg] : legs_) {
         if (!leg->source) continue;

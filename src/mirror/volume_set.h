@@ -45,7 +45,8 @@ class VolumeSet : public BlockBackend {
     /// Refuses new requests and waits until all have been completed, here and on every mirroring target.
     void quiesce(std::function<void(Result<>)> done);
     void shutdown(std::function<void()> done);
-    /// From now on requests go to the device, which nobody mirrors. For a set without targets.
+    /// Requests go to the device, which nobody mirrors, while no target takes part: from now on, or when the
+    /// last one has been removed. Ends with become_source(), become_target() and quiesce().
     void serve_alone() { alone_ = true; }
     /// `done` when nothing of serve_alone() is in the device any more. One at a time.
     void when_idle(std::function<void()> done);

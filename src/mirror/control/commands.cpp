@@ -197,6 +197,12 @@ std::string line_of(const MirrorView& view, const PeerView& peer) {
     return line;
 }
 
+std::string line_without_target(const MirrorView& view) {
+    return fmt::format("{:<16} {:<7} no target {:<13} {}{}\n", view.record.volume.str(),
+                       to_string(view.record.role), "", view.device_path.empty() ? "-" : view.device_path,
+                       view.record.demoted ? " device given up" : "");
+}
+
 std::string dump(const Json& json) {
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -211,6 +217,7 @@ std::string view_json(const MirrorView& view, const std::string& node) {
 
 std::string view_line(const MirrorView& view) {
     std::string out, told;
+    if (view.peers.empty()) out = line_without_target(view);
     for (std::size_t i = 0; i < view.peers.size(); ++i) {
         if (view.record.role != Role::source && i != view.main) continue;
         out += line_of(view, view.peers[i]);
@@ -292,7 +299,15 @@ std::string nth(const Command& command, const char* name, std::size_t index) {
     return values.empty() ? std::string() : values[std::min(index, values.size() - 1)];
 }
 
-Result<std::vector<TargetOptions>> targets_of(const Command& command) {
+/// None of a volume that gets its first target later. Spec: KIT-068
+Result<std::vector<TargetOptions>> targets_of(const Command& command, bool needs_one) {
+    const std::vector<const char*> options{"target", "target-device", "source-address", "target-address"};
+    if (!needs_one && std::none_of(options.begin(), options.end(),
+                                   [&](const char* option) { return command.has(option); })) {
+        for (const char* option : {"type", "no-resync", "job"})
+            if (command.has(option)) return fail(Code::syntax, "--{} goes with --target", option);
+        return std::vector<TargetOptions>();
+    }
     for (const char* needed : {"target", "target-device", "source-address", "target-address"})
         if (command.get(needed).empty()) return fail(Code::syntax, "--{} is missing", needed);
     const std::size_t count = text::split(command.get("target"), ',').size();
@@ -319,7 +334,7 @@ Result<std::vector<TargetOptions>> targets_of(const Command& command) {
 Task<Reply> CommandService::create(Command command) {
     if (command.arguments.size() != 1) co_return wrong("mirror create takes one volume");
     if (command.get("device").empty()) co_return wrong("--device is missing");
-    auto targets = targets_of(command);
+    auto targets = targets_of(command, false);
     if (!targets) co_return config::failure(targets.error());
     CreateOptions options;
     options.volume = VolumeId(command.arguments.front());
@@ -498,7 +513,7 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         auto resized = co_await mirror->resize();
         co_return reply_of(resized);
     } else if (verb == "add") {
-        auto targets = targets_of(command);
+        auto targets = targets_of(command, true);
         if (!targets) co_return config::failure(targets.error());
         if (targets->size() != 1) co_return wrong("mirror add takes one target at a time");
         done = co_await manager_.add_target(volume, targets->front(), command.has("no-resync"));

@@ -30,6 +30,8 @@ class CommandService {
     runtime::Task<config::Reply> run(config::Command command);
     /// "mirror create" by itself, whoever else answers that name.
     runtime::Task<config::Reply> create(config::Command command);
+    /// Likewise "mirror VERB VOL ...", of a verb that needs a volume.
+    runtime::Task<config::Reply> on_volume(std::string verb, config::Command command);
 
   private:
     void accept(std::unique_ptr<runtime::Channel> channel);
@@ -38,7 +40,6 @@ class CommandService {
     runtime::Task<config::Reply> verify(std::shared_ptr<Mirror> mirror, config::Command command);
     runtime::Task<config::Reply> snapshot(config::Command command);
     runtime::Task<config::Reply> snapshot_status(config::Command command);
-    runtime::Task<config::Reply> on_volume(std::string verb, config::Command command);
 
     runtime::World world_;
     Manager& manager_;

@@ -18,6 +18,7 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
       records_(world.files, options_.layout.mirrors()),
       devices_(devices),
       make_host_(std::move(make_host)),
+      resizes_(world.tasks),
       surroundings_{world,
                     records_,
                     links,
@@ -31,7 +32,8 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
                     file_systems,
                     &devices,
                     {},
-                    options_.on_event},
+                    options_.on_event,
+                    &resizes_},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}

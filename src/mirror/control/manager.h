@@ -38,7 +38,7 @@ struct TargetOptions {
 struct CreateOptions {
     VolumeId volume;
     std::string device;
-    std::vector<TargetOptions> targets;  // at least one
+    std::vector<TargetOptions> targets;  // none: the volume is served, and mirrored once a target is added
     ExportKind export_kind = ExportKind::automatic;
     std::string shared_log{};  // of a shared volume: where the intent log is, a path of log_region.h
     bool resync = true;        // false: the caller warrants that both ends are equal. Spec: REP-154
@@ -74,7 +74,8 @@ class Manager {
     /// The half of a target that has lost it, from the source; it gets everything when the mirror is
     /// continued. `device`: the target's. Spec: MOP-118.
     runtime::Task<Result<>> remake_target(VolumeId volume, std::string node, std::string device);
-    /// One target less, from the source. `force`: also when the target does not answer. Spec: MOP-155.
+    /// One target less, from the source; without the last one the volume is served as before. `force`: also
+    /// when the target does not answer. Spec: MOP-155, KIT-072.
     runtime::Task<Result<>> remove_target(VolumeId volume, std::string node, bool force);
     /// All halves from the source; a target's half alone only when its source is gone. Spec: REP-163,
     /// REP-200.
@@ -160,6 +161,7 @@ class Manager {
     RecordStore records_;
     Devices& devices_;
     MakeHost make_host_;
+    OperationLock resizes_;
     Surroundings surroundings_;
     using Graveyard = std::vector<std::shared_ptr<Mirror>>;
     std::shared_ptr<Graveyard> graveyard_ = std::make_shared<Graveyard>();

@@ -61,9 +61,10 @@ Result<> Manager::check_target(const VolumeId& volume, const TargetOptions& targ
 }
 
 Task<Result<std::string>> Manager::create(CreateOptions options) {
-    if (options.targets.empty())
+    if (options.targets.empty() && !options.shared_log.empty())
         co_return fail(Code::bad_argument, "volume {} needs a target", options.volume.str());
-    const bool sharing = !options.shared_log.empty() || !options.targets.front().pairs.empty();
+    const bool sharing =
+        !options.shared_log.empty() || (!options.targets.empty() && !options.targets.front().pairs.empty());
     if (sharing && options.targets.size() > 1) co_return several_targets(options.volume);
     std::vector<std::string> taken;
     for (const TargetOptions& target : options.targets) {
@@ -216,7 +217,8 @@ Task<Result<std::string>> Manager::create_checked(CreateOptions options) {
         forget(record.volume);
         co_return fail(started.error());
     }
-    messages::info("volume {} is mirrored to {}", record.volume.str(), record.peer_names());
+    if (!record.peers.empty())
+        messages::info("volume {} is mirrored to {}", record.volume.str(), record.peer_names());
     MirrorView view = co_await mirror->view();
     co_return view.device_path;
 }
@@ -228,7 +230,7 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
     if (record.role != Role::source)
         co_return fail(Code::failure, "{} is not source of volume {}: add the target on {}", options_.node,
                        volume.str(), record.origin);
-    if (!record.peers.front().pairs.empty() || !target.pairs.empty()) co_return several_targets(volume);
+    if (!record.main().pairs.empty() || !target.pairs.empty()) co_return several_targets(volume);
     std::vector<std::string> taken;
     for (const PeerRecord& peer : record.peers)
         taken.push_back(peer.node);
@@ -305,7 +307,7 @@ Task<Result<>> Manager::remove_target(VolumeId volume, std::string node, bool fo
     auto mirror = find(volume);
     if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
     const MirrorRecord record = mirror->record();
-    if (record.role == Role::source && record.peer(node) && record.peers.size() > 1) {
+    if (record.role == Role::source && record.peer(node) && record.peer(node)->pairs.empty()) {
         PeerRequest request;
         request.kind = RequestKind::remove;
         request.volume = volume;

@@ -421,6 +421,8 @@ Task<Result<>> Mirror::wait_in_sync(std::string peer, runtime::Duration limit) {
     const auto deadline = world_.clock.now() + limit;
     for (;;) {
         if (closing_) co_return fail(Code::failure, "volume {} is being closed", record_.volume.str());
+        if (record_.peers.empty())
+            co_return fail(Code::failure, "volume {} has no target", record_.volume.str());
         MirrorView now = co_await view();
         // A target that has not met its source yet follows nobody.
         bool all = now.open && !now.peers.empty() && (source() || !record_.origin.empty());

@@ -58,6 +58,7 @@ struct Surroundings {
     /// Told of each change of a record, after it is durable; must return quickly.
     std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
     EventListener on_event{};
+    OperationLock* resizes = nullptr;  // of the host's volumes one at a time is laid out anew. Spec: MOP-243
 };
 
 struct PromoteOptions {
@@ -89,7 +90,6 @@ struct MirrorView {
     /// The one that stands for the volume: of a target its source, of a source the first that does not
     /// mirror.
     std::size_t main = 0;
-    [[nodiscard]] const PeerView& main_peer() const { return peers[main]; }
 };
 
 class Mirror : private HostEvents {
@@ -262,6 +262,7 @@ class Mirror : private HostEvents {
     void become_source(const std::string& peer);
     runtime::Task<EndSummary> summary(std::string peer);
     runtime::Task<Result<>> start_export();
+    void serve_without_targets();
     void update_gate();
     void set_gate(GateMode mode);
     [[nodiscard]] bool source() const { return record_.role == Role::source; }
@@ -438,7 +439,7 @@ class Mirror : private HostEvents {
     bool exporting_ = false;
     std::uint64_t device_size_ = 0;  // as it was seen last, bytes
     std::uint64_t volume_size_ = 0;  // that the logs are laid out for, at most the device's
-    bool resizing_ = false;          // the logs are being laid out: every request waits
+    bool resizing_ = false;          // logs are being laid out, or the first one made: every request waits
     bool device_gone_ = false;       // told already
     std::string device_path_;
     std::string log_problem_;  // until the next start

@@ -15,6 +15,8 @@ using runtime::Task;
 
 /// Beside those of the others; a name that a path cannot hold belongs to no host.
 std::string Mirror::log_path(const std::string& peer) const {
+    if (record_.peers.empty())
+        return log_file(log_place(around_.settings, around_.bitmaps).directory, record_.volume, peer);
     const std::string& any = record_.peers.front().log_path;
     return log_file(any.substr(0, any.rfind('/')), record_.volume, peer);
 }
@@ -22,7 +24,8 @@ std::string Mirror::log_path(const std::string& peer) const {
 /// An unmounted disk appears late, or not at all: then the logs begin anew elsewhere, because writes must not
 /// wait for ever. Spec: REP-057, REP-061, REP-062, REP-068.
 Task<> Mirror::find_log_directory() {
-    if (record_.shared) co_return;  // beside the volume
+    if (record_.shared) co_return;         // beside the volume
+    if (record_.peers.empty()) co_return;  // there is none
     const LogPlace wanted = log_place(around_.settings, around_.bitmaps);
     std::string directory = wanted.directory;
     const auto deadline = world_.clock.now() + log_directory_wait(around_.settings);

@@ -57,7 +57,8 @@ Result<> Mirror::look_at_media() {
         next.replaced = true;
         next.consistent = false;
     }
-    messages::error("volume {}: {}", record_.volume.str(), next.peers.front().problem);
+    messages::error("volume {}: {}", record_.volume.str(),
+                    next.peers.empty() ? what : next.peers.front().problem);
     return commit(std::move(next));
 }
 

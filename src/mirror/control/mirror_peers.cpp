@@ -121,6 +121,7 @@ Task<Result<>> Mirror::add_peer(PeerRecord peer, bool equal) {
                        record_.volume.str());
     if (record_.peer(peer.node))
         co_return fail(Code::exists, "volume {} is mirrored to {} already", record_.volume.str(), peer.node);
+    const bool first = record_.peers.empty();
     const std::string name = peer.node;
     if (peer.log_path.empty()) peer.log_path = log_path(name);
     peer.state = MirrorState::pending;
@@ -139,6 +140,14 @@ Task<Result<>> Mirror::add_peer(PeerRecord peer, bool equal) {
         auto gone = co_await forget_peer(name);
         if (!gone) messages::error("volume {}: {}", record_.volume.str(), gone.error().text);
         co_return fail(opened.error());
+    }
+    if (first) {
+        // What is under way in the device is in no log: the copy must not read where it has not been written
+        // yet.
+        resizing_ = true;
+        update_gate();
+        co_await host_->idle();
+        resizing_ = false;
     }
     host_->become_source(name, MirrorState::pending, PauseCause::none, !equal);
     update_gate();
@@ -160,6 +169,7 @@ Task<Result<>> Mirror::forget_peer(std::string peer) {
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     legs_.erase(peer);
+    serve_without_targets();
     if (open_) co_await host_->remove(peer);
     auto log_gone = world_.files.remove(log);
     if (!log_gone) tell(Event::log_not_deleted, peer, log_gone.error().text);
@@ -175,7 +185,7 @@ Task<Result<>> Mirror::drop_peer(std::string peer) {
     if (!record_.peer(peer))
         co_return fail(Code::not_found, "volume {} has no mirror with {}; it has: {}", record_.volume.str(),
                        peer, record_.peer_names());
-    if (record_.peers.size() == 1)
+    if (record_.shared || !record_.peer(peer)->pairs.empty())
         co_return fail(Code::failure, "{} is the only target of volume {}: delete the mirror", peer,
                        record_.volume.str());
     auto gone = co_await forget_peer(peer);

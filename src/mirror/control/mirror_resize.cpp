@@ -17,6 +17,16 @@ namespace understudy::mirror::control {
 
 using runtime::Task;
 
+namespace {
+
+/// Bitmaps of two volumes are never laid out at once: each may need the memory and the room of both. Spec:
+/// MOP-243
+tl::unexpected<Error> another_resize() {
+    return fail(Code::failure, "another volume of this host is being resized: try again when that is done");
+}
+
+}  // namespace
+
 Task<> Mirror::watch_size() {
     while (!closing_) {
         co_await runtime::sleep_for(world_.tasks, kSizeLook);
@@ -141,6 +151,8 @@ Task<Result<>> Mirror::settle_size(bool whole) {
         next.device_size = device_size_;
         co_return commit(std::move(next));
     }
+    auto turn = co_await around_.resizes->acquire(kOperationWait);
+    if (!turn) co_return another_resize();
     for (const std::string& peer : names()) {
         Leg& leg = legs_.at(peer);  // stays: removal needs the lock
         if (!leg.in_session() && leg.state != MirrorState::pending) continue;
@@ -268,6 +280,8 @@ Task<Result<>> Mirror::fit_source(std::uint64_t size) {
     device_size_ = *found;
     const std::uint64_t before = record_.size;
     if (size != volume_size_ || !has_all_logs()) {
+        auto turn = co_await around_.resizes->acquire(kOperationWait);
+        if (!turn) co_return another_resize();
         auto laid = co_await lay_out(size, volume_size_);
         if (!laid)
             co_return fail(kNoBitmaps, "{} cannot make bitmaps for {} bytes: {}", around_.node, size,

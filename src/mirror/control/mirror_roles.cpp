@@ -110,6 +110,7 @@ void Mirror::accept_requests_again() {
                              one.user_requested ? PauseCause::user : PauseCause::link_lost, !one.log_valid);
         legs_.at(peer).backoff = kConnectBackoffStart;
     }
+    serve_without_targets();
     role_checked_ = true;
     update_gate();
     schedule_connects(0s);
@@ -468,7 +469,7 @@ Task<Result<>> Mirror::remove(bool peers_too, bool even_if_peer_fails) {
             tell(Event::deleted, peer.node, fmt::format("the mirror with {} is deleted", peer.node));
     }
     // What others asked of the host is answered before this is.
-    if (was_open && !record_.peers.empty()) co_await host_->status(record_.peers.front().node);
+    if (was_open) co_await host_->status(record_.main().node);
     host_.reset();
     // The record goes last: an interrupted removal can be repeated.
     for (const PeerRecord& peer : record_.peers) {

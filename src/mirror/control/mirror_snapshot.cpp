@@ -156,7 +156,7 @@ Task<> Mirror::hold_writes(bool hold) {
     if (!open_ || closing_) co_return;
     set_gate(gate_);
     // What was asked before is in effect when this is answered. Letting go needs no confirmation.
-    if (hold) co_await host_->status(record_.peers.front().node);
+    if (hold) co_await host_->status(record_.main().node);
 }
 
 Task<Result<>> Mirror::mark_snapshot(std::string peer, std::uint64_t number) {

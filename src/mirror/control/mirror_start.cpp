@@ -28,7 +28,13 @@ Task<Result<>> Mirror::open_volume() {
         if (!log) co_return fail(log.error());
     }
     open_ = true;
+    serve_without_targets();
     co_return Result<>{};
+}
+
+/// With each start of a volume that has no target, and when it has lost its last. Spec: KIT-068
+void Mirror::serve_without_targets() {
+    if (open_ && source() && record_.peers.empty()) host_->serve_alone();
 }
 
 void Mirror::boot() {
@@ -137,7 +143,10 @@ Task<Result<>> Mirror::start_new(bool mark_all_dirty) {
         host_->become_target(record_.origin);
         co_return Result<>{};
     }
-    tell(Event::created, {}, fmt::format("its mirror to {} is made", record_.peer_names()));
+    if (record_.peers.empty())
+        messages::info("volume {}: it is served without a target", record_.volume.str());
+    else
+        tell(Event::created, {}, fmt::format("its mirror to {} is made", record_.peer_names()));
     for (const std::string& peer : names())
         host_->become_source(peer, MirrorState::pending, PauseCause::none, mark_all_dirty);
     if (mark_all_dirty) co_await learn_free_space_of_new();

@@ -123,8 +123,8 @@ bool ModelHost::linked() const {
 }
 
 bool ModelHost::source() const {
-    return std::any_of(legs_.begin(), legs_.end(),
-                       [](const auto& leg) { return leg.second.role == Role::source; });
+    return alone_ || std::any_of(legs_.begin(), legs_.end(),
+                                 [](const auto& leg) { return leg.second.role == Role::source; });
 }
 
 VolumeStatus ModelHost::now(const std::string& peer) const {
@@ -159,13 +159,14 @@ void ModelHost::become_source(const std::string& peer, MirrorState state, PauseC
     leg.unused.reset();
     leg.role = Role::source;
     leg.state = state;
-    quiesced_ = false;
+    quiesced_ = alone_ = false;
     if (mark_all_dirty)
         for (std::size_t block = 0; block < disk_.blocks.size(); ++block)
             disk_.dirty[peer].insert(block);
 }
 
 void ModelHost::become_target(const std::string& peer) {
+    alone_ = false;
     legs_.at(peer).role = Role::target;
     legs_.at(peer).written.reset();
     legs_.at(peer).unused.reset();

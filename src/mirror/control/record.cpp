@@ -234,8 +234,8 @@ std::string read_pairs(const Json& json, PeerRecord& peer) {
 /// Empty, or the field that is wrong.
 std::string read_peers(const Json& json, MirrorRecord& record) {
     const auto list = json.find("peers");
-    if (list == json.end() || !list->is_array() || list->empty() || list->size() > kMaxTargets)
-        return "peers";
+    if (list == json.end() || !list->is_array() || list->size() > kMaxTargets) return "peers";
+    if (list->empty() && (record.role != Role::source || record.shared)) return "peers";
     for (const Json& one : *list) {
         if (!one.is_object()) return "peers";
         Reader reader(one);
@@ -305,7 +305,9 @@ const PeerRecord* MirrorRecord::peer(const std::string& node) const {
 
 const PeerRecord& MirrorRecord::main() const {
     const PeerRecord* source = role == Role::target ? peer(origin) : nullptr;
-    return source != nullptr ? *source : peers.front();
+    static const PeerRecord kNobody;
+    if (source != nullptr) return *source;
+    return peers.empty() ? kNobody : peers.front();
 }
 
 std::string MirrorRecord::peer_names() const {

@@ -84,7 +84,8 @@ struct MirrorRecord {
     std::uint64_t role_epoch = 0;  // grows with each promotion
     Lineage lineage;
     /// Every other host of the volume, each with the endpoints between it and this one, so that any of them
-    /// can become source. A target has a session with one of them only. Spec: REP-240, MOP-070.
+    /// can become source. A target has a session with one of them only. A source may have none yet: it serves
+    /// its device, and nothing is mirrored. Spec: REP-240, MOP-070, KIT-068.
     std::vector<PeerRecord> peers;
     /// Target: whose content this end has had or gets. Empty: the logs of all peers tell for themselves what
     /// differs.
@@ -113,7 +114,8 @@ struct MirrorRecord {
     [[nodiscard]] const PeerRecord* peer(const std::string& node) const;
     /// The peer that `host` is, or shares the disk of; nullptr: none.
     [[nodiscard]] const PeerRecord* peer_of_host(const std::string& host) const;
-    /// The one that stands for the volume where one is enough: of a target its source, else the first.
+    /// The one that stands for the volume where one is enough: of a target its source, else the first; one
+    /// without a name when there is none.
     [[nodiscard]] const PeerRecord& main() const;
     /// The ids as `node` is told them.
     [[nodiscard]] Generations generations(const std::string& node) const { return lineage.with(node); }

@@ -249,7 +249,10 @@ TEST(Record, APeersMissingFieldIsNamedAndNoneOrTooManyPeersAreRefused) {
     EXPECT_NE(read.error().text.find("may_hold_generation"), std::string::npos) << read.error().text;
     MirrorRecord record = full_record();
     record.peers.clear();
-    EXPECT_FALSE(decode_record(encode(record)));
+    for (const Role role : {Role::none, Role::target}) {
+        record.role = role;
+        EXPECT_FALSE(decode_record(encode(record))) << static_cast<int>(role);
+    }
     while (record.peers.size() <= kMaxTargets) {
         record.peers.push_back(full_record().peers.front());
         record.peers.back().node += std::to_string(record.peers.size());
@@ -257,6 +260,22 @@ TEST(Record, APeersMissingFieldIsNamedAndNoneOrTooManyPeersAreRefused) {
     EXPECT_FALSE(decode_record(encode(record)));
     record.peers.resize(2);
     record.peers[1].node = record.peers[0].node;
+    EXPECT_FALSE(decode_record(encode(record)));
+}
+
+// Spec: KIT-068
+TEST(Record, ASourceMayHaveNoTargetYet) {
+    MirrorRecord record = full_record();
+    record.role = Role::source;
+    record.shared = false;
+    record.peers.clear();
+    record.lineage.peers.clear();
+    const auto read = decode_record(encode(record));
+    ASSERT_TRUE(read) << read.error().text;
+    EXPECT_EQ(*read, record);
+    EXPECT_EQ(read->main().node, "");
+    EXPECT_EQ(read->main().state, MirrorState::none);
+    record.shared = true;  // its owner has no other way to tell that it is not mirrored
     EXPECT_FALSE(decode_record(encode(record)));
 }
 

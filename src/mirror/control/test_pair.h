@@ -132,6 +132,10 @@ class ModelHost : public VolumeHost {
     runtime::Task<std::optional<BlockRanges>> recent_writes(std::string peer) override;
     runtime::Task<BlockRanges> dirty_ranges(std::string peer) override;
     runtime::Task<Result<>> replace_dirty(std::string peer, BlockRanges ranges) override;
+    void serve_alone() override {
+        alone_ = true;
+        quiesced_ = false;
+    }
     bool export_kept() const override { return disk_.kept; }
     runtime::Task<Result<std::string>> start_export(ExportKind) override;
     runtime::Task<Result<>> stop_export(bool forced) override;
@@ -227,6 +231,7 @@ class ModelHost : public VolumeHost {
     std::map<std::string, Leg> legs_;
     GateMode gate_ = GateMode::hold_all;
     bool quiesced_ = false;
+    bool alone_ = false;  // serves without a target
     bool exported_ = false;
     std::uint64_t exported_bytes_ = 0;
     bool asked_ = false;

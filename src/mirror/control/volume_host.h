@@ -87,7 +87,7 @@ class VolumeHost {
     virtual runtime::Task<BlockRanges> dirty_ranges(std::string peer) = 0;
     virtual runtime::Task<Result<>> replace_dirty(std::string peer, BlockRanges ranges) = 0;
 
-    /// For a volume without peers: requests that pass the gate go to the device.
+    /// Requests that pass the gate go to the device while the volume has no peer; see VolumeSet::serve_alone.
     virtual void serve_alone() {}
     /// Nothing of such a volume is in its device any more. Waits as long as the device takes.
     virtual runtime::Task<> idle() { co_return; }
