@@ -7,6 +7,7 @@ namespace {
 
 constexpr OptionSpec kWait{"wait", "", "until the mirrors are mirroring; shows rate and time left"};
 constexpr OptionSpec kOneTarget{"target", "NODE", "only the mirror with this one of several targets"};
+constexpr OptionSpec kCluster{"cluster", "", "although the cluster protects the volume; its kit says so"};
 constexpr std::size_t kMaxEmcmdWords = 70;
 constexpr int kMaxSnapshotVolumes = 64;
 constexpr int kMaxMirrorParameters = 1 + 13;  // a volume and every parameter it may have
@@ -17,13 +18,14 @@ std::vector<CommandSpec> mirror_specs() {
     return {
         {"understudy mirror create",
          "VOL",
-         "Create a mirrored volume; the target's content is overwritten.",
+         "Create a mirrored volume; the target's content is overwritten. Without a target the volume is "
+         "served, "
+         "and mirrored once one is added.",
          {required("device", "PATH", "this node's device or file"),
-          required("target", "NODE[,NODE...]", "the other node, or several"),
-          required("target-device", "PATH[,PATH...]",
-                   "its device or file; the last counts for further nodes"),
-          required("source-address", "A[,A...]", "this node's address for mirror traffic; likewise"),
-          required("target-address", "A[,A...]", "the other node's address; one for each"),
+          {"target", "NODE[,NODE...]", "the other node, or several"},
+          {"target-device", "PATH[,PATH...]", "its device or file; the last counts for further nodes"},
+          {"source-address", "A[,A...]", "this node's address for mirror traffic; likewise"},
+          {"target-address", "A[,A...]", "the other node's address; one for each"},
           {"type", "sync|async[,...]", "default sync; the last counts for further nodes"},
           {"export", "auto|ublk|fuse|nbd",
            "how the volume is offered (default auto: the first that the host has)"},
@@ -72,6 +74,8 @@ std::vector<CommandSpec> mirror_specs() {
           required("target-address", "A", "its address"),
           {"type", "sync|async", "default sync"},
           {"no-resync", "", "it is known to be equal"},
+          {"job", "NAME", "put the mirror into this job, unless the volume is in one already"},
+          {"description", "TEXT", "of a job that is made"},
           kWait},
          1,
          1,
@@ -105,7 +109,9 @@ std::vector<CommandSpec> mirror_specs() {
          "VOL",
          "End the mirror; all sides keep their data.",
          {{"force", "", "although another side cannot be told"},
-          {"target", "NODE", "end only the mirror with this one of several"}},
+          {"target", "NODE",
+           "end only the mirror with this one; without the last the volume is served as before"},
+          kCluster},
          1,
          1,
          Server::mirror},
@@ -113,7 +119,8 @@ std::vector<CommandSpec> mirror_specs() {
          "VOL",
          "Make this node the source.",
          {{"peer-dead", "", "the cluster knows that the other node is dead"},
-          {"force", "", "although this side is known to be behind"}},
+          {"force", "", "although this side is known to be behind"},
+          kCluster},
          1,
          1,
          Server::mirror,

@@ -162,6 +162,14 @@ std::vector<std::string> missing_pairs(const Job& job) {
     return out;
 }
 
+std::vector<VolumeId> volumes_of(const Job& job) {
+    std::set<VolumeId> out;
+    for (const JobPair& pair : job.pairs)
+        for (const JobEnd* end : {&pair.first, &pair.second})
+            out.insert(end->volume);
+    return {out.begin(), out.end()};
+}
+
 std::string address_of(const Job& job, std::string_view system) {
     for (const JobPair& pair : job.pairs)
         for (const JobEnd* end : {&pair.first, &pair.second})

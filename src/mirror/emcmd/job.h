@@ -56,6 +56,8 @@ std::string problem_of(const Job& job);
 std::vector<std::string> missing_pairs(const Job& job);
 /// The job's systems, sorted, each once.
 std::vector<std::string> systems_of(const Job& job);
+/// The volumes of its pairs, sorted, each once.
+std::vector<VolumeId> volumes_of(const Job& job);
 /// An address of a system that is not kNoAddress; empty when the job has none.
 std::string address_of(const Job& job, std::string_view system);
 /// Whether two names mean one system: equal, or equal up to the domain when one has none.

@@ -123,6 +123,8 @@ void Service::add_to(control::CommandService& commands) {
     commands.add("mirror job", [this](Command command) { return run_job(std::move(command)); });
     commands.add("mirror set", [this](Command command) { return run_set(std::move(command)); });
     commands.add("mirror delete", [this](Command command) { return run_delete(std::move(command)); });
+    commands.add("mirror add", [this](Command command) { return run_add(std::move(command)); });
+    commands.add("mirror promote", [this](Command command) { return run_promote(std::move(command)); });
     for (const char* name : {"share", "owner"})
         commands.add(fmt::format("understudy volume {}", name),
                      [this](Command command) { return run_share(std::move(command)); });

@@ -52,7 +52,9 @@ class Service {
     runtime::Task<config::Reply> run_volume(config::Command command);
     runtime::Task<config::Reply> run_job(config::Command command);
     runtime::Task<config::Reply> run_create(config::Command command);
+    runtime::Task<config::Reply> run_add(config::Command command);
     runtime::Task<config::Reply> run_delete(config::Command command);
+    runtime::Task<config::Reply> run_promote(config::Command command);
     runtime::Task<config::Reply> run_set(config::Command command);
     /// "volume share" and "volume owner".
     runtime::Task<config::Reply> run_share(config::Command command);
@@ -175,7 +177,6 @@ class Service {
     runtime::Task<Answer> store_everywhere(Job job);
     runtime::Task<> tell_later();
     void remember_untold(const std::string& job, const std::string& system);
-    runtime::Task<Answer> delete_mirrors_of(Job job);
     runtime::Task<Answer> store_or_remove(Job before, Job job, std::string lost);
     Answer job_info(const Call& call) const;
     Answer job_info_for_volume(const Call& call) const;
@@ -188,8 +189,19 @@ class Service {
     [[nodiscard]] Json targets_of(const control::Mirror& mirror, const control::MirrorView& view) const;
     runtime::Task<Json> summary_of(Job job);
     runtime::Task<config::Reply> job_summary(Job job, bool json);
-    runtime::Task<config::Reply> import_jobs();
+
+    // service_job_mirrors.cpp
+    struct JobChoice {
+        Job job;
+        bool known = false;  // it is there already
+    };
     [[nodiscard]] std::vector<JobPair> pairs_of_hosts(const control::MirrorRecord& record) const;
+    Result<JobChoice> job_for(const std::string& name, const std::string& description);
+    runtime::Task<Result<>> put_into_job(JobChoice choice, VolumeId volume, bool some_away);
+    runtime::Task<config::Reply> import_jobs();
+    [[nodiscard]] std::string protection(const VolumeId& volume) const;
+    runtime::Task<std::string> protection_of(Job job);
+    runtime::Task<Answer> delete_mirrors_of(Job job);
 
     void record_changed(const control::MirrorRecord& before, const control::MirrorRecord& now);
 

@@ -300,6 +300,10 @@ Task<Reply> Service::run_job(Command command) {
             if (const auto gone = jobs_.bury(job.id); !gone) co_return config::failure(gone.error());
             co_return config::success();
         }
+        if (const std::string why = co_await protection_of(job); !why.empty())
+            co_return config::failure(
+                {Code::failure, fmt::format("job {} stays: {}: delete its resource first", job.name, why),
+                 0});
         if (command.has("mirrors")) {
             const Answer ended = co_await delete_mirrors_of(job);
             if (ended.status != Status::success) co_return reply_of(ended);

@@ -74,6 +74,7 @@ Task<VolumeFacts> Service::facts_of(VolumeId volume, Depth depth) {
             view.peers.emplace_back().record = peer;
     }
     const control::MirrorRecord& record = view.record;
+    if (record.peers.empty()) co_return out;  // served, and not mirrored yet. Spec: KIT-068
     out.role = record.role;
     out.local_address = record.main().local_address;
     // Of the device, as it is now: what is compared before a mirror goes on with a larger volume. Spec:
@@ -128,6 +129,7 @@ Task<Service::Json> Service::describe(VolumeId volume) {
     const auto settings = settings_.get(volume);
     out["device"] = device_of(volume);
     out["block_target"] = settings && settings->block_target;
+    out["protected"] = settings && (settings->attributes & kClusterProtected) != 0;
     out["switchover"] = settings_.switchover_flag(volume);
     if (shared_ != nullptr && shared_->is_open(volume)) {
         out["hosts"] = Json::array();

@@ -1,5 +1,5 @@
-// Jobs and the mirrors in them, seen together: a job's summary, jobs for mirrors that have none, and the end
-// of a mirror as its job sees it. Spec: MOP-027, MOP-030, MOP-041, MOP-112, MOP-149.
+// Jobs and the mirrors in them, seen together: a job's summary, and what both ends of a mirror are set to.
+// Spec: MOP-027, MOP-041, MOP-149.
 
 #include "base/text.h"
 #include "messages/messages.h"
@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 
 namespace understudy::mirror::emcmd {
 
@@ -23,14 +22,6 @@ using Json = nlohmann::json;
 
 constexpr runtime::Duration kFactsLimit = std::chrono::seconds(5);
 constexpr std::uint64_t kBlockBytes = 65536;
-
-std::set<VolumeId> volumes_of(const Job& job) {
-    std::set<VolumeId> out;
-    for (const JobPair& pair : job.pairs)
-        for (const JobEnd* end : {&pair.first, &pair.second})
-            out.insert(end->volume);
-    return out;
-}
 
 Indicator indicator_of(const Json& target) {
     if (target.value("split_brain", false)) return Indicator::error;
@@ -154,90 +145,6 @@ Task<Reply> Service::job_summary(Job job, bool json) {
                                    : print_summary(summary));
 }
 
-/// Every two of the volume's hosts, as this source knows them. Spec: MOP-070
-std::vector<JobPair> Service::pairs_of_hosts(const control::MirrorRecord& record) const {
-    std::vector<JobPair> out;
-    for (std::size_t i = 0; i < record.peers.size(); ++i) {
-        const PeerRecord& peer = record.peers[i];
-        const char type = peer.type == MirrorType::async ? 'A' : 'S';
-        const JobEnd end{peer.node, record.volume, peer.address};
-        out.push_back({{options_.node, record.volume, peer.local_address}, end, type});
-        for (std::size_t j = i + 1; j < record.peers.size(); ++j)
-            out.push_back({end, {record.peers[j].node, record.volume, record.peers[j].address}, type});
-    }
-    return out;
-}
-
-/// The mirror and its pairs in a job, or neither. Spec: MOP-022, MOP-034, MOP-049
-Task<Reply> Service::run_create(Command command) {
-    if (!command.has("job")) co_return co_await commands_->create(std::move(command));
-    if (command.uid != 0) co_return config::failure({Code::failure, "mirror create needs root", 0});
-    const std::string name = command.get("job");
-    Job job;
-    std::size_t found = 0;
-    for (Job& one : jobs_.all())
-        if ((one.name == name || one.id == name) && ++found == 1) job = std::move(one);
-    if (found > 1)
-        co_return config::failure(
-            {Code::bad_argument, fmt::format("{} jobs have the name {}: give the id", found, name), 0});
-    if (found == 0) {
-        job.id = new_job_id();
-        job.name = name;
-        job.description = command.get("description");
-    }
-    const VolumeId volume(command.arguments.empty() ? std::string() : command.arguments.front());
-    Reply made = co_await commands_->create(std::move(command));
-    if (made.exit_code != 0) co_return made;
-    const MirrorPtr mirror = manager_.find(volume);
-    if (!mirror) co_return made;
-    const Job before = job;
-    for (JobPair& pair : pairs_of_hosts(mirror->record()))
-        put_pair(job, std::move(pair));
-    Answer stored;
-    if (const std::string problem = problem_of(job); !problem.empty()) {
-        stored = refused(Status::invalid_parameter, problem);
-    } else {
-        stored = co_await store_everywhere(job);
-        if (stored.status == Status::success) co_return made;
-        // What could be stored is taken back, and the mirror with it.
-        Job back = before;
-        if (found == 0) back.pairs.clear();
-        const std::string nobody;
-        const Answer taken = co_await store_or_remove(job, std::move(back), nobody);
-        if (taken.status != Status::success) messages::warning("job {}: {}", name, taken.err);
-    }
-    const Result<> undone = co_await manager_.remove(volume, true);
-    if (!undone) messages::error("volume {}: {}", volume.str(), undone.error().text);
-    co_return config::failure({Code::failure,
-                               fmt::format("volume {} is not mirrored: job {} cannot take it: {}",
-                                           volume.str(), name, text::trim(stored.err)),
-                               0});
-}
-
-/// A job for each volume that this node is source of and that no job has, with every pair of its hosts. Spec:
-/// MOP-030
-Task<Reply> Service::import_jobs() {
-    std::string made;
-    for (const auto& mirror : manager_.all()) {
-        const control::MirrorRecord record = mirror->record();
-        if (record.role != Role::source) continue;
-        const auto jobs = jobs_.all();
-        if (std::any_of(jobs.begin(), jobs.end(),
-                        [&](const Job& job) { return contains(job, options_.node, record.volume); }))
-            continue;
-        Job job;
-        job.id = new_job_id();
-        job.name = "Volume " + volume_letter(record.volume);
-        job.description = "made for a mirror without a job";
-        job.pairs = pairs_of_hosts(record);
-        made += fmt::format("{} {}\n", job.id, job.name);
-        const Answer stored = co_await store_everywhere(std::move(job));
-        if (stored.status != Status::success)
-            co_return config::failure({Code::failure, std::string(text::trim(stored.err)), 0});
-    }
-    co_return config::success(made);
-}
-
 /// Compression and bandwidth of a mirror are the same on both ends, so that they stay when roles change.
 /// Spec: MOP-150, MOP-151, MOP-152
 Task<Reply> Service::run_set(Command command) {
@@ -281,63 +188,6 @@ Task<Reply> Service::run_set(Command command) {
         if (!why.empty())
             reply.err += fmt::format("{}{} keeps its own: {}", reply.err.empty() ? "" : "\n", peer.node, why);
     }
-    co_return reply;
-}
-
-/// The mirrors of the job's volumes, at their sources. The first failure ends it. Spec: MOP-036
-Task<Answer> Service::delete_mirrors_of(Job job) {
-    const Json summary = co_await summary_of(job);
-    std::set<std::pair<std::string, std::string>> done;  // source and volume
-    for (const Json& one : summary["mirrors"]) {
-        const std::string source = one.value("source", "");
-        const std::string volume = one.value("volume", "");
-        if (!done.emplace(source, volume).second) continue;
-        std::vector<std::string> words{".", "DELETEMIRROR", volume};
-        Answer deleted;
-        if (is_this(source))
-            deleted = co_await answer_words(std::move(words), ".");
-        else
-            deleted = co_await forward(source, std::move(words), ".", source);
-        if (deleted.status != Status::success) co_return deleted;
-    }
-    co_return Answer{};
-}
-
-/// Ends a mirror as the console does: its pairs leave the job, and a job without pairs goes. Spec: MOP-111,
-/// MOP-112
-Task<Reply> Service::run_delete(Command command) {
-    if (command.uid != 0) co_return config::failure({Code::failure, "mirror delete needs root", 0});
-    if (command.arguments.size() != 1)
-        co_return config::failure({Code::syntax, "mirror delete takes a volume", 0});
-    const VolumeId volume(command.arguments.front());
-    const std::string target = command.get("target");
-    const MirrorPtr mirror = manager_.find(volume);
-    std::vector<std::string> gone;  // hosts that the volume has no longer
-    if (mirror) {
-        for (const PeerRecord& peer : mirror->record().peers)
-            if (target.empty() || peer.node == target) gone.push_back(peer.node);
-        remember_device(volume);
-        for (const std::string& peer : gone)
-            (void)co_await peer_facts(mirror, peer);  // the other end remembers its device too
-    }
-    const Result<> done = co_await remove_mirrors(volume, target, command.has("force"));
-    if (!done) co_return config::failure(done.error());
-    std::string told;
-    for (Job& job : jobs_.all()) {
-        const Job before = job;
-        std::erase_if(job.pairs, [&](const JobPair& pair) {
-            const bool of_volume = pair.first.volume == volume && pair.second.volume == volume;
-            return of_volume && std::any_of(gone.begin(), gone.end(), [&](const std::string& node) {
-                       return same_system(pair.first.system, node) || same_system(pair.second.system, node);
-                   });
-        });
-        if (job.pairs.size() == before.pairs.size()) continue;
-        const std::string nobody;
-        const Answer stored = co_await store_or_remove(before, std::move(job), nobody);
-        if (stored.status != Status::success) told += stored.err + "\n";
-    }
-    Reply reply = config::success();
-    reply.err = std::string(text::trim(told));  // the mirror is gone all the same
     co_return reply;
 }
 
