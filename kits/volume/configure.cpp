@@ -90,7 +90,8 @@ Result<> create_mirrored(const Instance& instance, const Words& words, const std
             Code::not_found,
             "{} has no mirror of the volume {}; make one (understudy mirror create {} ...), or say what "
             "it is made of: target=NODE device=PATH source_address=A target_address=A "
-            "[target_device=PATH] [mirror_type=async]",
+            "[target_device=PATH] [mirror_type=async]; or device=PATH alone, and the first mirror with "
+            "extend",
             instance.node, volume, volume);
     UNDERSTUDY_CHECK(check_file_system(wanted->device, word(words, "fs")));
     // The note comes first: what is taken back after a crash finds it.
@@ -237,17 +238,11 @@ Result<> can_unextend_volume(const Instance& instance) {
     const auto volume = instance.id.str();
     UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
     if (!here) return {};
-    const auto keep_it = to_keep_it(instance, " --on " + instance.node);
     if (here->source)
         return fail(Code::failure,
                     "{} is the source of {}, whose mirror is to be deleted with the resource "
                     "(delete_mirror=yes): bring it in service on another node first, {}",
-                    instance.node, volume, keep_it);
-    if (here->peers.size() == 1)
-        return fail(Code::failure,
-                    "{} has the only mirror of {}, which is to be deleted with the resource "
-                    "(delete_mirror=yes): extend {} to another node first, {}",
-                    instance.node, volume, instance.tag.str(), keep_it);
+                    instance.node, volume, to_keep_it(instance, " --on " + instance.node));
     return {};
 }
 

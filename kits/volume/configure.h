@@ -16,7 +16,7 @@ Result<> extend_volume(const Instance& instance);
 /// What create or extend did here is undone: a mirror that was there before stays. Spec: KIT-021.
 Result<> take_back_volume(const Instance& instance);
 
-/// Whether delete_mirror=yes can be obeyed: the only target stays, as the volume is used through its mirror.
+/// Whether delete_mirror=yes can be obeyed: the source stays, as the volume is used through it.
 Result<> can_unextend_volume(const Instance& instance);
 /// With delete_mirror=yes this node is a target no more. Spec: KIT-072, KIT-085.
 Result<> unextend_volume(const Instance& instance);

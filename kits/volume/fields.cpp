@@ -78,6 +78,11 @@ Result<> check_fields(const Words& words) {
 Result<std::optional<NewMirror>> first_mirror(const Words& words) {
     const std::vector<std::string> needed{"target", "device", "source_address", "target_address"};
     if (!any_of(words, needed) && word(words, "target_device").empty()) return std::nullopt;
+    if (!any_of(words, {"target", "target_device", "source_address", "target_address", "mirror_type"})) {
+        NewMirror alone;
+        alone.device = word(words, "device");
+        return alone;
+    }
     UNDERSTUDY_CHECK(need(words, needed, "and target_device=, if it is another, mirror_type=sync or async"));
     return NewMirror{word(words, "target"),
                      word(words, "device"),

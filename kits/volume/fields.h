@@ -24,7 +24,7 @@ Result<> check_fields(const Words& words);
 /// A mirror that is to be made. Of the first one: several targets with commas, as `understudy mirror create`
 /// takes them.
 struct NewMirror {
-    std::string target;         // the first mirror's; the node itself otherwise
+    std::string target;         // the first mirror's, empty: none yet; the node itself otherwise
     std::string device;         // of this node
     std::string target_device;  // of the first mirror's target
     std::string source_address;
@@ -34,8 +34,9 @@ struct NewMirror {
     friend bool operator==(const NewMirror&, const NewMirror&) = default;
 };
 
-/// The volume's first mirror, from this node to `target`; nothing when no word speaks of one.
-/// Code::bad_argument when some of the words are missing.
+/// The volume's first mirror, from this node to `target`, which is empty when only a device is given: then
+/// the volume gets its target when it is extended. Nothing when no word speaks of either. Code::bad_argument
+/// when some of the words are missing. Spec: KIT-068
 Result<std::optional<NewMirror>> first_mirror(const Words& words);
 /// One target more, which is `node`; likewise.
 Result<std::optional<NewMirror>> one_target_more(const Words& words, const std::string& node);

@@ -67,8 +67,16 @@ TEST(VolumeFields, AMirrorIsMadeOfAllOfItsWordsOrNone) {
         EXPECT_EQ(made.error().code, Code::bad_argument);
         EXPECT_THAT(made.error().text, HasSubstr(key + "= is missing"));
     }
-    EXPECT_THAT(first_mirror({{"device", "/dev/sdb"}}).error().text,
+    EXPECT_THAT(first_mirror({{"device", "/dev/sdb"}, {"mirror_type", "async"}}).error().text,
                 HasSubstr("target=, source_address=, target_address= are missing"));
+}
+
+// Spec: KIT-068
+TEST(VolumeFields, ADeviceByItselfIsAVolumeThatGetsItsTargetLater) {
+    const auto alone = first_mirror(with({{"device", "/dev/sdb"}}));
+    ASSERT_TRUE(alone && *alone);
+    EXPECT_EQ((*alone)->device, "/dev/sdb");
+    EXPECT_EQ((*alone)->target, "");
 }
 
 // Spec: KIT-068

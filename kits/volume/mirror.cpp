@@ -50,14 +50,16 @@ Result<std::optional<MirrorView>> mirror_on(const Instance& instance, const Node
 Result<> make_mirror(const Instance& instance, const std::string& volume, const NewMirror& wanted,
                      bool* refused) {
     *refused = false;
-    UNDERSTUDY_TRY(const auto reply,
-                   cli::run(instance.layout, "understudy mirror create",
-                            {volume, "--device", wanted.device, "--target", wanted.target, "--target-device",
-                             wanted.target_device, "--source-address", wanted.source_address,
-                             "--target-address", wanted.target_address, "--type", wanted.type}));
+    std::vector<std::string> line{volume, "--device", wanted.device};
+    if (!wanted.target.empty())
+        line.insert(line.end(), {"--target", wanted.target, "--target-device", wanted.target_device,
+                                 "--source-address", wanted.source_address, "--target-address",
+                                 wanted.target_address, "--type", wanted.type, "--job", instance.tag.str()});
+    UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "understudy mirror create", line));
     *refused = reply.exit_code != 0;
     if (*refused) return fail(refusal(reply, fmt::format("the mirror of {} cannot be made", volume)));
-    say(fmt::format("{} is mirrored to {}", volume, wanted.target));
+    say(wanted.target.empty() ? fmt::format("{} is served without a target", volume)
+                              : fmt::format("{} is mirrored to {}", volume, wanted.target));
     return {};
 }
 
@@ -72,6 +74,7 @@ Result<> join_mirror(const Instance& instance, const NodeName& source, const std
     option("source-address", wanted.source_address);
     option("target-address", wanted.target_address);
     option("type", wanted.type);
+    option("job", instance.tag.str());
     UNDERSTUDY_CHECK(on_node(instance.layout, source, line));
     say(fmt::format("{} is a target of {} now; {} copies the volume", instance.node, volume, source.str()));
     return {};
@@ -82,7 +85,7 @@ Result<> end_mirrors(const Instance& instance, const std::string& volume, const 
     for (const auto& peer : here.peers)
         if (is_dead(instance, peer)) dead.push_back(peer);
     const auto end = [&](bool force) {
-        std::vector<std::string> words{volume};
+        std::vector<std::string> words{volume, "--cluster"};
         if (force) words.emplace_back("--force");
         return cli::run(instance.layout, "understudy mirror delete", words);
     };
@@ -93,10 +96,12 @@ Result<> end_mirrors(const Instance& instance, const std::string& volume, const 
     }
     if (reply.exit_code != 0)
         return fail(refusal(reply, fmt::format("the mirror of {} cannot be deleted", volume)));
-    say(fmt::format("the mirror of {} is deleted", volume));
+    say(here.peers.empty() ? fmt::format("{} is not served any more", volume)
+                           : fmt::format("the mirror of {} is deleted", volume));
     if (!dead.empty())
-        say(fmt::format("{} had no part in it and keeps its half: understudy mirror delete {} --force there",
-                        text::join(dead, ", "), volume));
+        say(fmt::format(
+            "{} had no part in it and keeps its half: understudy mirror delete {} --force --cluster there",
+            text::join(dead, ", "), volume));
     return {};
 }
 
@@ -126,7 +131,7 @@ void tell_mirror_identity(const Instance& instance) {
 }
 
 Result<> promote(const Instance& instance, bool peers_are_dead) {
-    std::vector<std::string> words{instance.id.str()};
+    std::vector<std::string> words{instance.id.str(), "--cluster"};
     if (peers_are_dead) words.emplace_back("--peer-dead");
     UNDERSTUDY_TRY(const auto reply, cli::run(instance.layout, "understudy mirror promote", words));
     if (reply.exit_code != 0) return fail(Code::failure, "{}", reply.err);
@@ -140,8 +145,8 @@ bool are_dead(const Instance& instance, const std::vector<std::string>& nodes) {
 
 Result<> leave_mirror(const Instance& instance, const std::string& volume, const MirrorView& here) {
     UNDERSTUDY_CHECK(on_node(instance.layout, NodeName(here.source_node),
-                             fmt::format("understudy mirror delete {} --target {}", shell_quoted(volume),
-                                         shell_quoted(instance.node))));
+                             fmt::format("understudy mirror delete {} --cluster --target {}",
+                                         shell_quoted(volume), shell_quoted(instance.node))));
     say(fmt::format("{} is no target of {} any more", instance.node, volume));
     return {};
 }

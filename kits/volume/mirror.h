@@ -17,11 +17,13 @@ Result<std::optional<MirrorView>> mirror_here(const Instance& instance, const st
 Result<std::optional<MirrorView>> mirror_on(const Instance& instance, const NodeName& node,
                                             const std::string& volume);
 
-/// Makes the volume's first mirror, of which this node is source: on both nodes, or on none. `refused`: it
-/// was not made; without it, an error leaves that open.
+/// Makes the volume's first mirror, of which this node is source: on both nodes, or on none; in a job with
+/// the resource's name. Without a target the volume is served alone, until it is extended. `refused`: it was
+/// not made; without it, an error leaves that open. Spec: KIT-068, MOP-029
 Result<> make_mirror(const Instance& instance, const std::string& volume, const NewMirror& wanted,
                      bool* refused);
-/// Makes this node a target of the volume by its source; likewise. Spec: KIT-068, KIT-070.
+/// Makes this node a target of the volume by its source, in the job that the volume is in, or else in the
+/// resource's; likewise. Spec: KIT-068, KIT-070, MOP-070.
 Result<> join_mirror(const Instance& instance, const NodeName& source, const std::string& volume,
                      const NewMirror& wanted);
 

@@ -29,6 +29,55 @@ def protected(host: Host) -> bool:
     return "LK Config                  IS enabled" in host.command("emcmd", ".", "GETCONFIGURATION", "vol:data")
 
 
+def job(host: Host) -> list[list[str]]:
+    """Between whom the resource's job has pairs."""
+    jobs = json.loads(host.command("understudy", "mirror", "job", "list", "--json"))["jobs"]
+    return [sorted(end["system"] for end in pair["ends"]) for each in jobs if each["name"] == TAG for pair in each["pairs"]]
+
+
+# Spec: KIT-068, KIT-072, KIT-074, KIT-085, MOP-029, MOP-112
+def test_a_volume_without_a_target_gets_its_first_mirror_when_it_is_extended(pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    disk, copy = left.disk("alone.img", 32 * MIB), right.disk("alone.img", 32 * MIB)
+    left.run("mkfs.ext4", "-qF", disk)
+    # It does not come in service: what was served is taken back.
+    assert "everything is as it was before" in refused(left, *CREATE, "mount=/mnt", f"device={disk}", "options=no-such-option")
+    assert untouched(left, right)
+    left.command("understudy", *CREATE, "mount=/mnt", f"device={disk}", timeout=120)
+    assert left.state(TAG) == "ISP" and protected(left) and left.mirror("data")["targets"] == []
+    left.run("bash", "-c", "echo alone >/mnt/file; sync /mnt/file")
+    left.command("perform_action", "-t", TAG, "-a", "remove")
+    left.command("perform_action", "-t", TAG, "-a", "restore")
+    assert left.run("cat", "/mnt/file").stdout == "alone\n" and job(left) == []
+
+    # Writes of the time at which the first target comes are the copy's too.
+    writing = left.spawn("bash", "-c", "for i in $(seq 400); do echo $i >>/mnt/count; sync /mnt/count; done")
+    extend = ("resource", "extend", TAG, "--to", "right", f"device={copy}")
+    addresses = (f"source_address={left.address(2)}", f"target_address={right.address(2)}")
+    assert "source_address=, target_address= are missing" in refused(left, *extend)
+    left.command("understudy", *extend, *addresses, timeout=120)
+    assert writing.wait(60) == 0
+    assert job(left) == job(right) == [["left", "right"]]
+    left.command("understudy", "mirror", "wait", "data")
+    left.command("understudy", "mirror", "verify", "data")
+    right.command("perform_action", "-t", TAG, "-a", "restore", timeout=120)
+    assert right.run("tail", "-1", "/mnt/count").stdout == "400\n" and right.run("cat", "/mnt/file").stdout == "alone\n"
+    left.command("perform_action", "-t", TAG, "-a", "restore", timeout=120)
+
+    # Its target goes again, and the volume stays in service.
+    left.command("understudy", "mirror", "wait", "data")
+    left.command("understudy", "resource", "unextend", TAG, "--from", "right", timeout=120)
+    assert left.mirror("data")["targets"] == [] and job(left) == job(right) == []
+    left.run("bash", "-c", "echo more >>/mnt/file; sync /mnt/file")
+    assert json.loads(right.command("understudy", "mirror", "status", "--json"))["mirrors"] == []
+    left.command("perform_action", "-t", TAG, "-a", "remove")
+    left.command("understudy", "resource", "delete", TAG, timeout=120)
+    assert untouched(left, right) and not protected(left) and not protected(right)
+    left.run("mount", "-o", "loop", disk, "/mnt")
+    assert left.run("cat", "/mnt/file").stdout == "alone\nmore\n"
+    left.run("umount", "/mnt")
+
+
 # Spec: KIT-021, KIT-058, KIT-059, KIT-067, KIT-068, KIT-072, KIT-084, KIT-085, CLU-227, EMC-052, EMC-171
 def test_a_mirror_comes_and_goes_with_its_resource_or_neither_does(pair: tuple[Host, Host]) -> None:
     left, right = pair
@@ -66,9 +115,11 @@ def test_a_mirror_comes_and_goes_with_its_resource_or_neither_does(pair: tuple[H
     assert information(right) == "delete_mirror=yes mount=/mnt" and protected(right)
     left.command("understudy", "mirror", "wait", "data")
 
-    # The only mirror, and one that is in use, are not deleted; told to keep the mirror, the kit does.
-    assert "right has the only mirror of data" in refused(left, "resource", "unextend", TAG, "--from", "right")
+    # One that is in use is not deleted; told to keep the mirror, the kit does. Nobody else ends or switches it.
     assert "data is in use on left" in refused(right, "resource", "delete", TAG)
+    assert "the cluster protects volume data on left" in refused(left, "mirror", "delete", "data")
+    assert "the cluster protects volume data on right" in refused(right, "mirror", "promote", "data")
+    assert job(left) == job(right) == [["left", "right"]]
     assert protected(left) and protected(right)
     left.command("understudy", "resource", "set", TAG, "info.delete_mirror=no")
     left.command("understudy", "resource", "unextend", TAG, "--from", "right", timeout=120)
