@@ -34,6 +34,7 @@ class Session final : public FuseSession {
           fd_(fd),
           options_(options),
           arena_(std::size_t{options.slots} * (kPage + options.max_request)),
+          registered_(reactor, arena_.all()),
           alive_(std::make_shared<bool>(true)) {
         if (arena_.data() == nullptr) return;
         slots_.resize(options.slots);
@@ -441,6 +442,7 @@ class Session final : public FuseSession {
     const int fd_;
     FuseSessionOptions options_;
     LockedMemory arena_;
+    RegisteredMemory registered_;
     std::vector<Slot> slots_;
     Slot* idle_ = nullptr;
     std::uint32_t extra_reads_ = 0;

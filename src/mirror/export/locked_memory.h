@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <span>
 
 namespace understudy::mirror {
 
@@ -25,6 +26,7 @@ class LockedMemory {
     }
     /// Null when there was no memory.
     [[nodiscard]] std::byte* data() const { return data_; }
+    [[nodiscard]] std::span<std::byte> all() const { return {data_, data_ == nullptr ? 0 : size_}; }
 
   private:
     std::size_t size_;

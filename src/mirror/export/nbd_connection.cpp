@@ -1,15 +1,16 @@
 #include "mirror/export/nbd_connection.h"
 
 #include "mirror/export/nbd_extents.h"
+#include "mirror/export/nbd_memory.h"
 #include "mirror/export/nbd_stream.h"
 
-#include <sys/mman.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -46,9 +47,6 @@ class Connection final : public NbdConnection, private NbdStream::User {
             static_cast<Connection*>(op.owner)->timed_out(result);
         };
     }
-    ~Connection() override {
-        if (arena_ != nullptr) munmap(arena_, arena_size_);
-    }
 
     void begin() {
         reactor_.timeout(timer_, kNegotiationLimit);
@@ -62,7 +60,8 @@ class Connection final : public NbdConnection, private NbdStream::User {
     struct Slot {
         BlockRequest request;
         Connection* connection = nullptr;
-        std::byte* data = nullptr;
+        std::size_t number = 0;
+        std::byte* data = nullptr;  // of the current request
         std::uint64_t cookie = 0;
         std::uint32_t received = 0;    // of a write's payload
         bool flush_after = false;      // FUA of a command that has none in the backend
@@ -80,16 +79,14 @@ class Connection final : public NbdConnection, private NbdStream::User {
 
     /// Not earlier: a stranger gets no memory.
     bool take_memory() {
-        arena_size_ = std::size_t{terms_.slots} * info_.max_request;
-        void* at = mmap(nullptr, arena_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (at == MAP_FAILED) return false;
-        arena_ = static_cast<std::byte*>(at);
+        memory_.emplace(reactor_, terms_.slots, info_.max_request);
+        if (!memory_->complete()) return false;
         slots_.resize(terms_.slots);
         for (std::size_t i = 0; i < slots_.size(); ++i) {
             auto& slot = slots_[i];
             slot.request.owner = &slot;
             slot.connection = this;
-            slot.data = arena_ + i * info_.max_request;
+            slot.number = i;
             slot.request.done = [](BlockRequest& request) {
                 auto& done = *static_cast<Slot*>(request.owner);
                 done.connection->served(done);
@@ -213,6 +210,7 @@ class Connection final : public NbdConnection, private NbdStream::User {
         slot.request.fua = (request->flags & kFlagFua) != 0;
         slot.request.offset = request->offset;
         slot.request.length = request->length;
+        slot.data = memory_->of(slot.number, request->length);
         slot.request.data = slot.data;
         slot.request.result = -error;
         slot.extents.clear();
@@ -436,8 +434,7 @@ class Connection final : public NbdConnection, private NbdStream::User {
     Slot* payload_of_ = nullptr;          // the write whose payload is being received
     bool straight_ = false;               // the current receive goes to it, not to the buffer
 
-    std::byte* arena_ = nullptr;
-    std::size_t arena_size_ = 0;
+    std::optional<NbdMemory> memory_;
     std::vector<Slot> slots_;
     std::vector<Slot*> free_;
     std::uint32_t in_backend_ = 0;

@@ -152,11 +152,11 @@ class RawFile final : public RawBackend {
         const std::uint32_t length = request.length - slot.progress;
         switch (request.op) {
             case BlockOp::read:
-                reactor_.read(slot, file_.get(), {request.data + slot.progress, length}, offset);
+                reactor_.read_block(slot, file_.get(), {request.data + slot.progress, length}, offset);
                 return;
             case BlockOp::write:
-                reactor_.write(slot, file_.get(), {request.data + slot.progress, length}, offset,
-                               request.fua);
+                reactor_.write_block(slot, file_.get(), {request.data + slot.progress, length}, offset,
+                                     request.fua);
                 return;
             case BlockOp::flush:
                 reactor_.fsync(slot, file_.get(), true);

@@ -1,5 +1,7 @@
 #include "mirror/io/reactor.h"
 
+#include "mirror/io/memory_table.h"
+
 #include <liburing.h>
 #include <poll.h>
 #include <sched.h>
@@ -28,6 +30,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kCompletionsPerEntry = 4;  // completion ring's size; beyond it the kernel keeps a list
 constexpr std::size_t kReapAtOnce = 128;
+constexpr unsigned kBlocksAtOnce = 4;                           // for devices; see for_device()
 constexpr auto kDrainLimit = std::chrono::seconds(5);           // for what is in flight when a reactor goes
 constexpr auto kBusyPoll = std::chrono::microseconds(100);      // longest wait without sleep; see wait()
 constexpr auto kCrowdedYield = std::chrono::microseconds(250);  // away for so long: others need the processor
@@ -58,6 +61,30 @@ class UringReactor final : public Reactor {
         if (dsync) entry.sqe->rw_flags = RWF_DSYNC;
         give(entry, op);
     }
+    void read_block(IoOperation& op, int fd, std::span<std::byte> into, std::uint64_t offset) override {
+        for_device();
+        auto entry = take(op);
+        if (const auto number = memory_.find(into))
+            io_uring_prep_read_fixed(entry.sqe, fd, into.data(), static_cast<unsigned>(into.size()), offset,
+                                     static_cast<int>(*number));
+        else
+            io_uring_prep_read(entry.sqe, fd, into.data(), static_cast<unsigned>(into.size()), offset);
+        give(entry, op);
+    }
+    void write_block(IoOperation& op, int fd, std::span<const std::byte> from, std::uint64_t offset,
+                     bool dsync) override {
+        for_device();
+        auto entry = take(op);
+        if (const auto number = memory_.find(from))
+            io_uring_prep_write_fixed(entry.sqe, fd, from.data(), static_cast<unsigned>(from.size()), offset,
+                                      static_cast<int>(*number));
+        else
+            io_uring_prep_write(entry.sqe, fd, from.data(), static_cast<unsigned>(from.size()), offset);
+        if (dsync) entry.sqe->rw_flags = RWF_DSYNC;
+        give(entry, op);
+    }
+    bool register_memory(std::span<std::byte> memory) override { return memory_.add(ring_, memory); }
+    void unregister_memory(std::span<const std::byte> memory) override { memory_.remove(ring_, memory); }
     void writev(IoOperation& op, int fd, const iovec* vectors, unsigned count,
                 std::uint64_t offset) override {
         auto entry = take(op);
@@ -75,6 +102,7 @@ class UringReactor final : public Reactor {
         give(entry, op);
     }
     void recv(IoOperation& op, int fd, std::span<std::byte> into) override {
+        feed_devices();
         auto entry = take(op);
         io_uring_prep_recv(entry.sqe, fd, into.data(), into.size(), 0);
         give(entry, op);
@@ -170,6 +198,8 @@ class UringReactor final : public Reactor {
         io_uring_sqe_set_data(entry.sqe, &op);
         ++in_flight_;
     }
+    void for_device();
+    void feed_devices();
     void make_room(unsigned entries);
     void move_waiting_to_ring();
     void cancel_user_data(std::uint64_t user_data);
@@ -184,8 +214,10 @@ class UringReactor final : public Reactor {
     void drain();
 
     io_uring ring_{};
+    MemoryTable memory_;
     bool ring_open_ = false;
     bool enabled_ = false;
+    unsigned for_devices_ = 0;                 // prepared and not with the kernel yet
     bool busy_ = false;                        // the last wait was short
     Clock::time_point crowded_until_{};        // others need this processor
     bool again_ = false;                       // do not wait before the next batch
@@ -297,6 +329,18 @@ UringReactor::Entry UringReactor::take() {
         if (sqe != nullptr) return {sqe, &side_[static_cast<std::size_t>(sqe - ring_.sq.sqes)]};
     }
     return {&waiting_.emplace_back(), &waiting_side_.emplace_back()};
+}
+
+/// The kernel holds what devices get until it has gone through all entries of a call, and receives what has
+/// arrived meanwhile. A device would lie idle while many requests are taken in, and then get all at once. So
+/// they go to it a few at a time, and before anything is received.
+void UringReactor::for_device() {
+    if (for_devices_ >= kBlocksAtOnce) feed_devices();
+    ++for_devices_;
+}
+
+void UringReactor::feed_devices() {
+    if (std::exchange(for_devices_, 0) > 0 && enabled_) io_uring_submit(&ring_);
 }
 
 void UringReactor::make_room(unsigned entries) {
@@ -429,6 +473,7 @@ void UringReactor::look_for_completion(Clock::time_point begin) {
 }
 
 void UringReactor::submit(unsigned wait_for) {
+    for_devices_ = 0;
     const int result =
         wait_for > 0 ? io_uring_submit_and_wait(&ring_, wait_for) : io_uring_submit_and_get_events(&ring_);
     if (result >= 0 || result == -EINTR || result == -ETIME) return;

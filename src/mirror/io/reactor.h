@@ -44,6 +44,14 @@ class Reactor {
     virtual void read(IoOperation& op, int fd, std::span<std::byte> into, std::uint64_t offset) = 0;
     virtual void write(IoOperation& op, int fd, std::span<const std::byte> from, std::uint64_t offset,
                        bool dsync) = 0;
+    /// As read() and write(), of a file or a block device and memory that may be registered.
+    virtual void read_block(IoOperation& op, int fd, std::span<std::byte> into, std::uint64_t offset) {
+        read(op, fd, into, offset);
+    }
+    virtual void write_block(IoOperation& op, int fd, std::span<const std::byte> from, std::uint64_t offset,
+                             bool dsync) {
+        write(op, fd, from, offset, dsync);
+    }
     virtual void writev(IoOperation& op, int fd, const iovec* vectors, unsigned count,
                         std::uint64_t offset) = 0;
     virtual void fsync(IoOperation& op, int fd, bool data_only) = 0;
@@ -64,6 +72,14 @@ class Reactor {
     /// For device commands that their owner cannot wait for: `memory`, which holds the operations and what
     /// the kernel fills, is kept until the ring is closed. Callbacks may still come until then.
     virtual void keep_until_closed(std::shared_ptr<void> memory) = 0;
+    /// Lets the kernel keep hold of `memory`, which read_block() and write_block() will use again and again.
+    /// Page-aligned, anonymous. False when the kernel does not; nothing else changes then.
+    virtual bool register_memory(std::span<std::byte> memory) {
+        (void)memory;
+        return false;
+    }
+    /// Before it is unmapped.
+    virtual void unregister_memory(std::span<const std::byte> memory) { (void)memory; }
     /// Fires once after `delay` with result 0, or -ECANCELED.
     virtual void timeout(IoOperation& op, std::chrono::nanoseconds delay) = 0;
     /// Asks the kernel to cancel `op`; its callback still comes, with -ECANCELED or its result. Nothing
@@ -85,6 +101,26 @@ class Reactor {
     /// next.
     virtual void run() = 0;
     virtual void stop() = 0;
+};
+
+/// Memory that is registered as long as this lives: shorter than the memory and than the reactor.
+class RegisteredMemory {
+  public:
+    RegisteredMemory(Reactor& reactor, std::span<std::byte> memory)
+        : reactor_(reactor),
+          memory_(memory),
+          registered_(!memory.empty() && reactor.register_memory(memory)) {}
+    RegisteredMemory(const RegisteredMemory&) = delete;
+    RegisteredMemory& operator=(const RegisteredMemory&) = delete;
+    ~RegisteredMemory() {
+        if (registered_) reactor_.unregister_memory(memory_);
+    }
+    [[nodiscard]] explicit operator bool() const { return registered_; }
+
+  private:
+    Reactor& reactor_;
+    std::span<std::byte> memory_;
+    bool registered_;
 };
 
 }  // namespace understudy::mirror
