@@ -150,8 +150,7 @@ void Service::start() {
             shared_->go_on({volume, settings->device, settings->area});
             continue;
         }
-        if (const auto held = host_.hold(volume, settings->device); !held)
-            messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
+        hold_again(volume);
     }
 }
 

@@ -156,6 +156,7 @@ class Service {
     runtime::Task<Answer> lock_shared(VolumeId volume);
     runtime::Task<Answer> unlock_shared(VolumeId volume);
     void hold_again(const VolumeId& volume);
+    runtime::Task<> hold_when_free(VolumeId volume);
     [[nodiscard]] Result<> may_be_target_disk(const VolumeId& volume) const;
     [[nodiscard]] Result<std::vector<control::EndpointPair>> shared_pairs(
         const VolumeId& volume, const control::TargetOptions& target,

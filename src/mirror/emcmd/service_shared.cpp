@@ -17,6 +17,10 @@ namespace {
 
 using Json = nlohmann::json;
 
+/// A volume that is to be locked and is in use is tried again so long, so often.
+constexpr runtime::Duration kHoldWait = std::chrono::seconds(30);
+constexpr runtime::Duration kHoldLook = std::chrono::milliseconds(500);
+
 Answer refused(const Error& error) {
     // Somebody else has it: as with any volume that is in use.
     return {error.code == Code::exists ? Status::lock_violation : status_of(error), "", error.text, false};
@@ -43,8 +47,9 @@ Json json_of(const shared::AreaView& view) {
 
 void Service::set_shared(shared::SharedVolumes& volumes) {
     shared_ = &volumes;
-    // What this host has lost it keeps everybody here from.
-    volumes.set_lost([this](const VolumeId& volume) { hold_again(volume); });
+    // What this host does not own it keeps everybody here from.
+    volumes.set_keeper({.let_go = [this](const VolumeId& volume) { host_.release(volume); },
+                        .keep = [this](const VolumeId& volume) { hold_again(volume); }});
 }
 
 /// It is one as long as it is open, whatever was set meanwhile.
@@ -57,10 +62,27 @@ bool Service::is_shared(const VolumeId& volume) const {
 }
 
 void Service::hold_again(const VolumeId& volume) {
-    const auto settings = settings_.get(volume);
-    if (!settings || settings->device.empty()) return;
-    if (const auto held = host_.hold(volume, settings->device); !held)
-        messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
+    tasks_.spawn(hold_when_free(volume));
+}
+
+/// A process that was killed lets its device go only when the kernel has ended what it had under way.
+Task<> Service::hold_when_free(VolumeId volume) {
+    const auto deadline = world_.clock.now() + kHoldWait;
+    for (bool first = true;; first = false) {
+        const auto settings = settings_.get(volume);
+        const bool shut = settings && (settings->locked || (settings->attributes & shared_volume) != 0);
+        if (!shut || settings->device.empty() || manager_.find(volume)) co_return;
+        // Whoever opens or closes it sees to this.
+        if (!first && shared_ != nullptr && shared_->is_busy(volume)) co_return;
+        const auto held = host_.hold(volume, settings->device);
+        if (held) co_return;
+        if (first) messages::warning("volume {} is not locked yet: {}", volume.str(), held.error().text);
+        if (world_.clock.now() >= deadline) {
+            messages::error("volume {} is not locked: {}", volume.str(), held.error().text);
+            co_return;
+        }
+        co_await runtime::sleep_for(world_.tasks, kHoldLook);
+    }
 }
 
 /// A mirror to a disk that this host does not own would take it past the lock that keeps the other hosts from
@@ -187,13 +209,9 @@ Task<Answer> Service::unlock_shared(VolumeId volume) {
                          "writing to it (understudy volume share {} --area PATH)",
                          volume.str(), volume.str()),
              0});
-    if (!shared_->is_open(volume)) host_.release(volume);
     shared::SharedPlace place{volume, settings->device, settings->area};
     const Result<std::string> opened = co_await shared_->open(std::move(place));
-    if (!opened) {
-        hold_again(volume);
-        co_return refused(opened.error());
-    }
+    if (!opened) co_return refused(opened.error());
     if (opened->empty())
         co_return refused({Code::failure,
                            fmt::format("{} has become the target of volume {}, whose source is elsewhere: "

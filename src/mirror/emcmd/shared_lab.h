@@ -50,6 +50,20 @@ struct AreaAccess final : shared::DeviceAccess {
     std::string name;
 };
 
+/// A device has one holder: what the program keeps others from it cannot open either.
+struct ExclusiveHost final : ModelHost {
+    template <class... Args>
+    explicit ExclusiveHost(const FakeHost& host, Args&&... args)
+        : ModelHost(std::forward<Args>(args)...), facts(host) {}
+    runtime::Task<Result<std::uint64_t>> open(VolumeId id, std::string device, std::uint64_t size) override {
+        if (facts.holds(id))
+            co_return fail(Code::failure, "{} is in use by another process; held by mirrord", device);
+        auto opened = co_await ModelHost::open(std::move(id), std::move(device), size);
+        co_return opened;
+    }
+    const FakeHost& facts;
+};
+
 struct SharingProgram {
     SharingProgram(runtime::World w, Host& host, control::testing_pair::Daemon& daemon, Pair& pair,
                    runtime::SimulatedDisk& area, std::optional<runtime::TimePoint>& fence)
@@ -60,8 +74,8 @@ struct SharingProgram {
           volumes(
               w, {config::Layout{}, NodeName(host.name)}, disks,
               [this, &host, &daemon, &pair](const VolumeId&, control::HostEvents& events) {
-                  auto made =
-                      std::make_unique<ModelHost>(world, host.own_disk(), pair.wire, host.end(), events);
+                  auto made = std::make_unique<ExclusiveHost>(facts, world, host.own_disk(), pair.wire,
+                                                              host.end(), events);
                   daemon.host = made.get();
                   made->seat = &daemon.host;
                   return made;

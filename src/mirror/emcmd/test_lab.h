@@ -41,7 +41,9 @@ class FakeHost : public HostFacts {
                                             const std::vector<std::string>&) const override {
         return Status::success;
     }
-    Result<> hold(const VolumeId& volume, const std::string&) override {
+    Result<> hold(const VolumeId& volume, const std::string& device) override {
+        if (!host_.disk.used_by.empty())
+            return fail(Code::failure, "{} is in use by {}", device, host_.disk.used_by);
         held_.insert(volume);
         return {};
     }

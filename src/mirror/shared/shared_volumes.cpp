@@ -41,6 +41,11 @@ bool SharedVolumes::is_open(const VolumeId& volume) const {
     return at != volumes_.end() && (!at->second->path.empty() || at->second->mirrored);
 }
 
+bool SharedVolumes::is_busy(const VolumeId& volume) const {
+    const auto at = volumes_.find(volume);
+    return is_open(volume) || (at != volumes_.end() && at->second->operations.busy());
+}
+
 bool SharedVolumes::was_open(const VolumeId& volume) const {
     return !is_open(volume) && world_.files.exists(mark(volume));
 }
@@ -72,7 +77,10 @@ Task<Result<std::string>> SharedVolumes::open(SharedPlace place) {
     if (is_open(place.volume) && volume->lock->owns()) co_return volume->path;
     if (volume->host || volume->mirrored)
         co_return fail(Code::failure, "volume {} is being taken away", place.volume.str());
+    // Not before: who waited for an operation that failed finds the device kept again.
+    if (keeper_.let_go) keeper_.let_go(place.volume);
     Result<std::string> opened = co_await open_held(place, volume);
+    if (!opened && keeper_.keep) keeper_.keep(place.volume);
     co_return opened;
 }
 
@@ -221,9 +229,8 @@ void SharedVolumes::go_on(SharedPlace place) {
 
 Task<> SharedVolumes::go_on_task(SharedPlace place) {
     auto opened = co_await open(place);
-    if (opened) co_return;
-    messages::error("volume {}: cannot be gone on with: {}", place.volume.str(), opened.error().text);
-    if (lost_) lost_(place.volume);
+    if (!opened)
+        messages::error("volume {}: cannot be gone on with: {}", place.volume.str(), opened.error().text);
 }
 
 // --- close
@@ -273,7 +280,7 @@ Task<> SharedVolumes::lose(VolumePtr volume, std::string why) {
         volume->mirrored = false;
         volume->path.clear();
         co_await give_up_lock(volume);
-        if (lost_) lost_(id);
+        if (keeper_.keep) keeper_.keep(id);
         co_return;
     }
     if (!volume->host) co_return;
@@ -283,7 +290,7 @@ Task<> SharedVolumes::lose(VolumePtr volume, std::string why) {
     co_await volume->host->idle();
     volume->host.reset();
     co_await give_up_lock(volume);
-    if (lost_) lost_(id);
+    if (keeper_.keep) keeper_.keep(id);
 }
 
 Task<> SharedVolumes::shut_down() {

@@ -69,8 +69,13 @@ class SharedVolumes : private control::SharedRecords {
     /// Without it a volume that is mirrored cannot be opened. Both outlive this.
     void set_mirrors(control::Manager& manager, DeviceAccess& devices);
 
-    /// Called with a volume when this host has lost it, or could not go on with it.
-    void set_lost(std::function<void(const VolumeId&)> lost) { lost_ = std::move(lost); }
+    /// Who keeps others on this host from the device of a volume that is not open. Called while no other
+    /// operation on the volume runs.
+    struct Keeper {
+        std::function<void(const VolumeId&)> let_go;  // its device is going to be opened
+        std::function<void(const VolumeId&)> keep;    // it is not open any more, or nothing came of that
+    };
+    void set_keeper(Keeper keeper) { keeper_ = std::move(keeper); }
 
     /// Makes this host the owner and offers the device; gives its path. Errors: exists (another host owns it
     /// and is alive), those of VolumeLock::claim() and VolumeHost. Empty: it is mirrored, and this host is
@@ -79,6 +84,8 @@ class SharedVolumes : private control::SharedRecords {
     /// Gives it up. Error: in use, by whom; nothing has changed then.
     runtime::Task<Result<>> close(VolumeId volume);
     [[nodiscard]] bool is_open(const VolumeId& volume) const;
+    /// Whether it is open, or an operation on it runs.
+    [[nodiscard]] bool is_busy(const VolumeId& volume) const;
     /// Whether an earlier process of this boot owned the volume, and nothing has become of that yet.
     [[nodiscard]] bool was_open(const VolumeId& volume) const;
     /// Goes on with a volume for which that is so: owns it again, or gives the users of its device I/O
@@ -150,7 +157,7 @@ class SharedVolumes : private control::SharedRecords {
     OpenDisk open_disk_;
     control::Manager* mirrors_ = nullptr;
     DeviceAccess* devices_ = nullptr;
-    std::function<void(const VolumeId&)> lost_;
+    Keeper keeper_;
     std::map<VolumeId, VolumePtr> volumes_;
     runtime::TaskScope tasks_;  // last: what runs in it uses the rest
 };
