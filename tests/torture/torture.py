@@ -53,10 +53,11 @@ class Torture:
         self.held: dict[int, int] = {}  # block: sequence, at the last look
         self.writes = 0
         self.refusals = 0  # takeovers
+        self.bytes = BLOCKS * BLOCK  # of the volume
 
     def begin(self) -> None:
         self.lab.form_cluster(self.source, self.target)
-        size = BLOCKS * BLOCK
+        size = self.bytes
         for host in (self.source, self.target):
             # A silent link is lost after half a second instead of 30.
             with open(host.root / "etc/default/LifeKeeper", "a", encoding="ascii") as settings:
@@ -112,11 +113,15 @@ class Torture:
             differ = [block for block in range(BLOCKS) if ends[0][block * BLOCK:(block + 1) * BLOCK] != ends[1][block * BLOCK:(block + 1) * BLOCK]]
             raise Broken(f"the ends differ in {len(differ)} blocks, such as {differ[:5]}")
 
-    def end_writer(self, writer) -> History:  # noqa: ANN001
-        # Only the writer is told: nsenter waits for it, and so for the last line of its history.
+    @staticmethod
+    def tell_end(writer) -> None:  # noqa: ANN001
+        """Only the writer is told: nsenter waits for it, and so for the last line of its history."""
         for pid in pathlib.Path(f"/proc/{writer.pid}/task/{writer.pid}/children").read_text().split():
             os.kill(int(pid), signal.SIGTERM)
         writer.wait(60)
+
+    def end_writer(self, writer) -> History:  # noqa: ANN001
+        self.tell_end(writer)
         history = self.history()
         if history.errors:
             raise Broken(f"a write failed on a living source: {history.errors[:3]}")
