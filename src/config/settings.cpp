@@ -169,7 +169,7 @@ constexpr auto kTable = std::to_array<Setting>({
      "separated by blanks. Read at start of mirrord, for exports that are made then."},
     {"NbdClientCa", text, "", 0, 0, "",
      "PEM file of the authorities that issue certificates to NBD clients; empty: the cluster's own, so that its nodes "
-     "are let in and nobody else. Read at start of mirrord and when the cluster's keys change."},
+     "are let in and nobody else. A change of the setting or of the file holds for connections from then on."},
     {"NbdPlainTcp", boolean, "0", 0, 1, "",
      "1: NBD clients by TCP are served without TLS too: whoever reaches the port reads and writes the volume. Read at "
      "start of mirrord."},

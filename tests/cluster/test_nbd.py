@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import signal
@@ -9,7 +10,8 @@ import socket
 import subprocess
 import unittest
 
-from two_hosts import Host, TwoHosts
+from lab import build_directory
+from two_hosts import Host, TwoHosts, wait_until
 
 
 def free_port(address: str) -> int:
@@ -40,10 +42,10 @@ class NbdClients(TwoHosts):
                 shutil.copy(host.root / "etc/understudy/pki" / file, directory / f"{name}.pem")
         return directory
 
-    def client(self, *words: str, to: Host, tls: bool = True) -> subprocess.CompletedProcess[str]:
+    def client(self, *words: str, to: Host, tls: bool = True, shows: pathlib.Path | None = None) -> subprocess.CompletedProcess[str]:
         # By the node's name: it is the one in its certificate, which clients compare.
         where = f"{to.name}:{self.ports[to]}/R"
-        uri = f"nbds://{where}?tls-certificates={self.shown_by(self.left)}" if tls else f"nbd://{where}"
+        uri = f"nbds://{where}?tls-certificates={shows or self.shown_by(self.left)}" if tls else f"nbd://{where}"
         names = self.left.root / "hosts"
         names.write_text("".join(f"{host.address} {host.name}\n" for host in (self.left, self.right)))
         alone = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(names)]
@@ -67,6 +69,35 @@ class NbdClients(TwoHosts):
         copied = self.client("nbdcopy", "--connections=2", "URI", str(back), to=self.right)
         assert copied.returncode == 0, copied.stderr + self.right.log()
         assert back.read_bytes() == image.read_bytes()
+
+    def certificate(self, client: str) -> pathlib.Path:
+        directory = self.left.root / "clients" / client
+        done = subprocess.run([build_directory() / "bin/understudy", "nbd", "certificate", client, "--directory", str(directory)],
+                              capture_output=True, text=True, timeout=60, check=False,
+                              env={**os.environ, "UNDERSTUDY_ROOT": str(self.left.root), "LC_ALL": "C.UTF-8"})
+        assert done.returncode == 0, done.stderr
+        return directory
+
+    def lets_in(self, shows: pathlib.Path | None = None) -> bool:
+        return self.client("nbdinfo", "--size", "URI", to=self.left, shows=shows).returncode == 0
+
+    def test_clients_that_are_no_nodes_have_an_authority_of_their_own_which_changes_without_a_restart(self) -> None:
+        self.create("--export", "nbd")
+        self.in_sync()
+        backup = self.certificate("backup")
+        assert self.lets_in() and not self.lets_in(backup), "so far nodes alone"
+        authority = self.left.root / "etc/understudy/nbd-clients.pem"
+        settings = self.left.root / "etc/default/LifeKeeper"
+        settings.write_text(f"{settings.read_text()}NbdClientCa={authority}\n")
+        wait_until(lambda: self.lets_in(backup), f"the client is let in; {self.left.log()}")
+        assert not self.lets_in(), "and nodes are not"
+        assert self.lets_in(self.certificate("desk"))
+        # All of them are taken back.
+        authority.unlink()
+        authority.with_suffix(".key").unlink()
+        other = self.certificate("other")
+        wait_until(lambda: self.lets_in(other), f"the new one is let in; {self.left.log()}")
+        assert not self.lets_in(backup)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,19 @@ Result<std::map<VolumeId, runtime::Endpoint>> parse_nbd_places(std::string_view 
 
 Result<> NbdClients::reload(const runtime::Files& files) {
     if (options_.places.empty()) return {};
-    auto loaded = runtime::load_tls_server(options_.credentials, files);
+    runtime::CredentialPaths credentials = options_.credentials;
+    // Whoever may be removed is a node.
+    if (!credentials.clients.empty()) credentials.removed.clear();
+    auto loaded = runtime::load_tls_server(credentials, files);
     const std::lock_guard lock(mutex_);
     server_ = loaded ? *loaded : nullptr;
     problem_ = loaded ? std::string() : loaded.error().text;
     if (!loaded) return fail(loaded.error());
     return {};
+}
+
+void NbdClients::set_authorities(std::string file) {
+    options_.credentials.clients = std::move(file);
 }
 
 Result<std::unique_ptr<runtime::TlsPipe>> NbdClients::begin_tls() const {

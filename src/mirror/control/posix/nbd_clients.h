@@ -26,6 +26,8 @@ class NbdClients {
     struct Options {
         std::map<VolumeId, runtime::Endpoint> places;
         bool plain = false;
+        /// `clients`: see set_authorities(); `removed`: nodes that are let in no more, of which only those of
+        /// the cluster's authority can be.
         runtime::CredentialPaths credentials;
     };
     explicit NbdClients(Options options) : options_(std::move(options)) {}
@@ -33,6 +35,11 @@ class NbdClients {
     /// Reads the credentials anew; new connections use them. With an error nobody is let in by TLS until the
     /// next time. Nothing is read where no volume has a place. Blocking, for milliseconds.
     Result<> reload(const runtime::Files& files);
+    /// The file of the authorities whose certificates are taken from the next reload() on; empty: the
+    /// cluster's.
+    void set_authorities(std::string file);
+    /// Whether any volume has a place.
+    [[nodiscard]] bool any() const { return !options_.places.empty(); }
     /// For a volume that other hosts may reach. This object outlives the export.
     std::optional<NbdTcpOptions> of(const VolumeId& volume);
 
