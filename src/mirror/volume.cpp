@@ -57,7 +57,7 @@ Result<> VolumeDriver::start() {
             const auto open = options_.log_in_memory ? LogFile::in_memory : LogFile::open;
             UNDERSTUDY_TRY(log_file_, open(reactor_, options_.log_path, options_.uuid, bytes, *log_));
         } catch (const std::bad_alloc&) {
-            return fail(Code::failure, "no memory for the bitmaps of volume {}, of {} bytes",
+            return fail(Code::failure, "no memory for the bitmaps of volume {}, of {} bytes (event 176)",
                         options_.id.str(), bytes);
         }
         log_file_->finished = [this](int error) { log_finished(error); };

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <new>
 
 namespace understudy::mirror {
 
@@ -24,13 +25,12 @@ class RecentWrites {
     void add(std::uint64_t number, std::uint64_t offset, std::uint64_t length) {
         if (number > newest_) newest_ = number;
         if (!listening_) return;  // the only target: nobody ever asks
-        if (writes_.size() >= kMost) {
-            writes_.clear();
-            known_ = false;
-            lost_through_ = newest_;
-            return;
+        if (writes_.size() >= kMost) return forget();
+        try {
+            writes_.push_back({number, offset / kBlockBytes, (offset + length - 1) / kBlockBytes});
+        } catch (const std::bad_alloc&) {
+            forget();  // Spec: REP-368
         }
-        writes_.push_back({number, offset / kBlockBytes, (offset + length - 1) / kBlockBytes});
     }
 
     /// Every target has what this one's numbers up to `through` stand for.
@@ -53,6 +53,12 @@ class RecentWrites {
     }
 
   private:
+    /// What was received is not all remembered: another target may lack anything.
+    void forget() {
+        writes_.clear();
+        known_ = false;
+        lost_through_ = newest_;
+    }
     struct Entry {
         std::uint64_t number, first, last;
     };

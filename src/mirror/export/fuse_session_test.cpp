@@ -282,6 +282,26 @@ TEST_F(FuseSessionTest, ServesMoreRequestsThanItHasSlots) {
     }
 }
 
+// Spec: REP-088
+TEST_F(FuseSessionTest, AnInterruptedWriteRunsToItsEnd) {
+    start();
+    gate_.suspend(std::chrono::hours(1));
+    fuse_write_in write{};
+    write.offset = 4096;
+    write.size = 512;
+    send_request(FUSE_WRITE, bytes(write) + std::string(512, 'w'), kVolumeNode, 6);
+    fuse_interrupt_in interrupt{};
+    interrupt.unique = 6;
+    send_request(FUSE_INTERRUPT, bytes(interrupt), 0, 7);
+    send_request(FUSE_GETATTR, std::string(16, '\0'), kVolumeNode, 8);
+    EXPECT_EQ(reply().header.unique, 8U) << "neither of both is answered yet";
+    gate_.resume();
+    const Reply written = reply();
+    EXPECT_EQ(written.header.unique, 6U);
+    EXPECT_EQ(written.header.error, 0);
+    EXPECT_EQ(backend_.written, std::string(512, 'w'));
+}
+
 TEST_F(FuseSessionTest, AClosingSessionAnswersWhatTheBackendHasAndLeavesTheRest) {
     struct Holding final : BlockBackend {
         [[nodiscard]] std::uint64_t size() const override { return kSize; }
