@@ -5,6 +5,7 @@
 #include "messages/messages.h"
 #include "mirror/control/commands.h"
 #include "mirror/control/log_place.h"
+#include "mirror/control/nbd_authority.h"
 #include "mirror/control/posix/data_sockets.h"
 #include "mirror/control/posix/devices.h"
 #include "mirror/control/posix/file_systems.h"
@@ -16,6 +17,7 @@
 #include "mirror/emcmd/posix/linux_facts.h"
 #include "mirror/emcmd/service.h"
 #include "mirror/export/export.h"
+#include "mirror/io/reactor.h"
 #include "mirror/shared/posix/device_access.h"
 #include "mirror/shared/posix/kernel_fence.h"
 #include "mirror/shared/posix/scsi_reservation.h"
@@ -100,9 +102,23 @@ void reload_for_clients(NbdClients& clients, const runtime::Files& files) {
         messages::warning("NBD clients by TCP are not served with TLS: {}", loaded.error().text);
 }
 
+/// Which authorities NBD clients are checked by: the file that the settings name, and what it holds.
+struct NbdAuthorities {
+    std::string file, content;
+    friend bool operator==(const NbdAuthorities&, const NbdAuthorities&) = default;
+};
+NbdAuthorities nbd_authorities(const runtime::Files& files, const config::Layout& layout) {
+    std::vector<std::string> told_at_start;
+    const auto text = files.read(layout.settings()).value_or("");
+    NbdAuthorities now{config::Settings::parse_leniently(text, told_at_start).text("NbdClientCa"), {}};
+    if (!now.file.empty()) now.content = files.read(now.file).value_or("");
+    return now;
+}
+
 /// Serves peers as soon as there is a certificate, and goes on trying until then.
-runtime::Task<> serve_peers(runtime::World world, Manager& manager, NbdClients& clients, std::string pki,
-                            std::string address) {
+runtime::Task<> serve_peers(runtime::World world, Manager& manager, NbdClients& clients,
+                            config::Layout layout, std::string address) {
+    const std::string pki = layout.pki();
     std::string told;
     for (;;) {
         auto loaded = world.network.reload_credentials();
@@ -120,10 +136,22 @@ runtime::Task<> serve_peers(runtime::World world, Manager& manager, NbdClients& 
         co_await runtime::sleep_for(world.tasks, kCredentialsRetry);
     }
     messages::info("peers are served on port {}", manager.options().dispatch_port);
+    auto authorities = nbd_authorities(world.files, layout);
+    clients.set_authorities(authorities.file);
     reload_for_clients(clients, world.files);
     // understudyd replaces keys and takes out nodes while this process runs.
     for (auto before = credential_files(world.files, pki);;) {
         co_await runtime::sleep_for(world.tasks, kCredentialsPoll);
+        if (clients.any()) {
+            auto named = nbd_authorities(world.files, layout);
+            if (named != authorities) {
+                authorities = std::move(named);
+                clients.set_authorities(authorities.file);
+                reload_for_clients(clients, world.files);
+                messages::info("NBD clients that connect from now on are checked by {}",
+                               authorities.file.empty() ? "the cluster's authority" : authorities.file);
+            }
+        }
         auto now = credential_files(world.files, pki);
         if (now == before) continue;
         auto loaded = world.network.reload_credentials();
@@ -133,6 +161,12 @@ runtime::Task<> serve_peers(runtime::World world, Manager& manager, NbdClients& 
         reload_for_clients(clients, world.files);
         messages::info("the cluster's keys have changed: new connections use them");
     }
+}
+
+runtime::Task<config::Reply> nbd_certificate(runtime::Files& files, const config::Layout& layout,
+                                             config::Command command) {
+    config::Reply reply = run_nbd_certificate(files, layout, command);
+    co_return reply;
 }
 
 runtime::Task<> stop(runtime::PosixWorld& posix, Manager& manager, shared::SharedVolumes& shared_volumes) {
@@ -155,6 +189,14 @@ Result<> serve(const Arguments& arguments) {
         UNDERSTUDY_CHECK(world.files.make_directories(directory, 0700));
     UNDERSTUDY_TRY(const auto node, node_name(world.files, layout));
     messages::configure({.process = "mirrord", .file = layout.log() + "/mirrord.log"});
+
+    // Spec: REP-361. Without it no volume can be served at all.
+    if (const auto able = Reactor::create(); !able)
+        return fail(able.error().code, "{}",
+                    numbered(Event::unsupported_system,
+                             fmt::format("this host cannot serve volumes, its kernel or container refuses "
+                                         "io_uring: {}",
+                                         able.error().text)));
 
     config::Settings settings;
     if (const auto text = world.files.read(layout.settings())) {
@@ -204,10 +246,8 @@ Result<> serve(const Arguments& arguments) {
         messages::warning("{}: NbdListen: {}; no volume is offered by TCP", layout.settings(),
                           places.error().text);
     nbd.plain = settings.boolean("NbdPlainTcp");
-    nbd.credentials = {layout.pki() + "/ca.pem", layout.pki() + "/node.pem", layout.pki() + "/node.key"};
-    nbd.credentials.clients = settings.text("NbdClientCa");
-    // Whoever may be removed is a node.
-    if (nbd.credentials.clients.empty()) nbd.credentials.removed = layout.pki() + "/removed";
+    nbd.credentials = {layout.pki() + "/ca.pem", layout.pki() + "/node.pem", layout.pki() + "/node.key",
+                       layout.pki() + "/removed", settings.text("NbdClientCa")};
     NbdClients nbd_clients(std::move(nbd));
 
     TcpDataLinks links(world, port("TargetPortBase"), port("TargetPortIncr"));
@@ -241,6 +281,9 @@ Result<> serve(const Arguments& arguments) {
     service.set_shared(shared_volumes);
     CommandService commands(world, manager);
     service.add_to(commands);
+    commands.add("understudy nbd certificate", [&world, &layout](config::Command command) {
+        return nbd_certificate(world.files, layout, std::move(command));
+    });
     // The socket tells a second mirrord of this root that it is one too many, before it touches a volume.
     UNDERSTUDY_CHECK(commands.listen(layout.mirror_socket()));
     runtime::TaskScope tasks;
@@ -249,13 +292,14 @@ Result<> serve(const Arguments& arguments) {
     manager.start();
     service.start();
     tasks.spawn(
-        serve_peers(world, manager, nbd_clients, layout.pki(),
+        serve_peers(world, manager, nbd_clients, layout,
                     arguments.listen.empty() ? settings.text("MirrorListenAddress") : arguments.listen));
     bool stopping = false;
     posix.on_terminate([&] {
         if (!std::exchange(stopping, true)) tasks.spawn(stop(posix, manager, shared_volumes));
     });
-    messages::info("mirrord of node {} runs, root \"{}\"", node, layout.root);
+    messages::info("{}", numbered(Event::started,
+                                  fmt::format("mirrord of node {} runs, root \"{}\"", node, layout.root)));
     posix.run();
     messages::info("mirrord of node {} has stopped", node);
     return {};

@@ -331,6 +331,9 @@ struct StatusService::Impl {
                 out += "\n";
             }
         if (!any) out += "  none\n";
+        for (const auto& [node, problems] : status["configuration_problems"].items())
+            for (const auto& problem : problems)
+                out += fmt::format("  {}: {}\n", node, problem.get<std::string>());
         if (!status["maintenance"].empty()) out += "\nMaintenance: no checks, nothing automatic\n";
         for (const auto& each : status["maintenance"])
             out += fmt::format("  {}\n", each["text"].get<std::string>());
@@ -349,11 +352,17 @@ struct StatusService::Impl {
                                 {"quorum", json::parse(quorum.json())},
                                 {"resources", resources()},
                                 {"mirrors", json::object()},
+                                {"configuration_problems", json::object()},
                                 {"maintenance", known_maintenance(database)}};
                     status["quorum"]["summary"] = quorum.summary();
                     for (const auto& [node, answer] : answers) {
                         auto mirrors = answer ? json::parse(*answer, nullptr, false) : json::array();
                         if (mirrors.is_discarded()) mirrors = json::array();
+                        json problems = json::array();
+                        if (mirrors.is_object() && mirrors.contains("configuration_problems"))
+                            for (const auto& problem : mirrors["configuration_problems"])
+                                if (problem.is_string()) problems.push_back(problem);
+                        status["configuration_problems"][node.str()] = std::move(problems);
                         if (mirrors.is_object() && mirrors.contains("mirrors")) mirrors = mirrors["mirrors"];
                         status["mirrors"][node.str()] = std::move(mirrors);
                     }

@@ -369,16 +369,22 @@ Task<Reply> CommandService::status(Command command) {
         list.push_back(json_of(view));
         text += view_line(view);
     }
+    const auto problems = problems_ ? problems_() : std::vector<std::string>();
     if (command.has("json")) {
         Json damaged = Json::object();
         for (const auto& [file, why] : manager_.damaged())
             damaged[file] = why;
-        co_return config::success(
-            dump({{"node", manager_.options().node}, {"mirrors", list}, {"damaged_records", damaged}}));
+        co_return config::success(dump({{"node", manager_.options().node},
+                                        {"mirrors", list},
+                                        {"damaged_records", damaged},
+                                        {"configuration_problems", problems}}));
     }
     if (command.arguments.empty())
         for (const auto& [file, why] : manager_.damaged())
             text += fmt::format("{}: {}\n", file, why);
+    if (command.arguments.empty())
+        for (const std::string& problem : problems)
+            text += fmt::format("{}: {}\n", manager_.options().node, problem);
     if (text.empty()) text = "no mirrors\n";
     co_return config::success(text);
 }

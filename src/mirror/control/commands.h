@@ -26,6 +26,9 @@ class CommandService {
     /// being unknown.
     using Handler = std::function<runtime::Task<config::Reply>(config::Command command)>;
     void add(const std::string& name, Handler handler) { more_[name] = std::move(handler); }
+    /// What is wrong with this host's settings; shown with the status.
+    using Problems = std::function<std::vector<std::string>()>;
+    void set_problems(Problems problems) { problems_ = std::move(problems); }
     /// Runs one command; uid 0 may change things, everybody may ask.
     runtime::Task<config::Reply> run(config::Command command);
     /// "mirror create" by itself, whoever else answers that name.
@@ -45,6 +48,7 @@ class CommandService {
     Manager& manager_;
     std::unique_ptr<runtime::Listener> listener_;
     std::map<std::string, Handler> more_;
+    Problems problems_;
     std::map<std::uint64_t, std::unique_ptr<runtime::Channel>> clients_;
     std::uint64_t next_client_ = 1;
     runtime::TaskScope tasks_;

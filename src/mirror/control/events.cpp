@@ -5,6 +5,7 @@ namespace understudy::mirror::control {
 messages::Severity severity_of(Event event) {
     using messages::Severity;
     switch (event) {
+        case Event::started:
         case Event::source_state:
         case Event::target_state:
         case Event::reconnected:
@@ -14,10 +15,15 @@ messages::Severity severity_of(Event event) {
         case Event::continued:
         case Event::created:
         case Event::log_created:
+        case Event::switched_over_all:
         case Event::partial_resync:
         case Event::log_directory_given_up:
         case Event::log_directory_there:
+        case Event::switchover_started:
             return Severity::info;
+        case Event::name_lost:
+        case Event::name_gone:
+        case Event::no_targets:
         case Event::became_target:
         case Event::unreachable:
         case Event::became_source:
@@ -32,6 +38,9 @@ messages::Severity severity_of(Event event) {
         case Event::full_resync:
         case Event::resync_failed:
             return Severity::warning;
+        case Event::unsupported_system:
+        case Event::medium_changed:
+        case Event::switchover_failed:
         case Event::reconnection_failed:
         case Event::target_half_failed:
         case Event::both_source:

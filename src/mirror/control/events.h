@@ -14,7 +14,10 @@ namespace understudy::mirror::control {
 
 /// Spec: REP-361 to REP-374, and the events that other requirements name.
 enum class Event : int {
+    started = 1,                  // of the data path: mirrord serves its volumes
+    unsupported_system = 2,       // the kernel lacks what the data path needs
     source_state = 16,            // of a source's mirror
+    medium_changed = 18,          // under the volume's device; the mirror is broken
     target_state = 20,            // of a target's
     became_target = 21,           // because another node was promoted
     unreachable = 22,             // the target does not answer
@@ -35,19 +38,25 @@ enum class Event : int {
     created = 135,                // a mirror is going to be made
     target_half_failed = 137,     // of a creation
     both_source = 150,            // split brain
+    name_lost = 153,              // the device's name means something else; the next start will not find it
     address_changed = 163,        // of this end, as its peer knows it
     other_source = 166,           // the target follows somebody else
     no_unlock_without_log = 169,  // what is written there could not be tracked
     log_not_deleted = 178,        // remove it by hand
     log_failed = 184,             // not used any more
     log_created = 212,            // for a new target, or anew
+    switched_over_all = 213,      // of a volume with several targets
     full_resync = 219,
     partial_resync = 220,
+    name_gone = 222,  // the device has no name any more
     target_too_small = 225,
+    no_targets = 238,        // a source starts without any; a new one gets everything
     cluster_not_told = 265,  // writes wait or fail
     goes_on_untold = 288,    // BlockWritesOnNDLGTimeoutReached=0
     device_missing = 271,    // at the start
     device_gone = 274,       // later
+    switchover_started = 275,
+    switchover_failed = 276,
     source_grown = 289,
     source_grown_in_resync = 290,
     source_resized = 291,

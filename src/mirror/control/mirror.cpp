@@ -409,6 +409,7 @@ Task<MirrorView> Mirror::view() {
     for (const PeerView& one : out.peers)
         if (out.problem.empty()) out.problem = one.record.problem;
     if (out.problem.empty()) out.problem = !log_problem_.empty() ? log_problem_ : problem_;
+    if (out.problem.empty()) out.problem = name_problem_;
     for (const PeerView& one : out.peers)
         if (out.problem.empty()) out.problem = one.problem;
     out.snapshot_device = snapshot_device_;

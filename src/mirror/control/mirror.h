@@ -153,6 +153,14 @@ class Mirror : private HostEvents {
     /// Source: new connections to every target, with no change of state where both builds can resume. Spec:
     /// EMC-197.
     runtime::Task<Result<>> restart_links();
+    // mirror_probe.cpp: whether new links could be made beside those that there are
+    /// Target: the data port takes one session with this key within kSessionLimit, which comes to nothing.
+    /// Gives the port. Error: there are no links.
+    Result<std::uint16_t> expect_probe(const std::string& peer, const SessionId& session,
+                                       const SessionKey& key);
+    /// Source: makes that session. Error: what keeps it from there.
+    runtime::Task<Result<>> reach_probe(std::string peer, std::uint16_t port, SessionId session,
+                                        SessionKey key);
     // mirror_shared.cpp: volumes that hosts share at either end
     /// This host's part in a shared volume's mirror is over: device and export are let go, the record stays
     /// for the next owner. `lost`: another host may own it already; users get I/O errors, and nothing is
@@ -364,6 +372,7 @@ class Mirror : private HostEvents {
     // mirror_roles.cpp: who is source
     /// nullopt: this end became target of its promoted peer and has to be synchronised first.
     using Promotion = Result<std::optional<std::string>>;
+    runtime::Task<Result<std::string>> promote_to_end(PromoteOptions options);
     runtime::Task<Promotion> promote_once(PromoteOptions options);
     runtime::Task<Promotion> serve_again(PromoteOptions options);
     runtime::Task<Promotion> take_over(PromoteOptions options);
@@ -413,6 +422,7 @@ class Mirror : private HostEvents {
 
     // mirror_media.cpp: another medium under the volume's device
     Result<> look_at_media();
+    void look_at_name();
     [[nodiscard]] bool wants_full_resync(const EndSummary& source) const;
     runtime::Task<> break_for_a_person(std::string peer, std::string text);
 
@@ -442,8 +452,9 @@ class Mirror : private HostEvents {
     bool resizing_ = false;          // logs are being laid out, or the first one made: every request waits
     bool device_gone_ = false;       // told already
     std::string device_path_;
-    std::string log_problem_;  // until the next start
-    std::string problem_;      // passing: device missing
+    std::string log_problem_;   // until the next start
+    std::string problem_;       // passing: device missing
+    std::string name_problem_;  // while the device's name means something else
 
     GateMode gate_ = GateMode::hold_all;
     bool role_checked_ = false;  // a source has asked its peers since it started

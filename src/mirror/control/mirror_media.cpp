@@ -1,6 +1,7 @@
 // Another medium under the volume's device: a disk that was replaced, a file that was restored. Nothing on
 // the volume says whose it is, so the device's own identity is kept on record and compared at every start.
-// Spec: MOP-115.
+// Spec: MOP-115, REP-177. While the volume is open the kernel keeps its device in place whatever becomes of
+// the device's name; a name that means something else is told in time for the next start. Spec: REP-033.
 //
 //   target: holds nothing that counts -> its source's next session is refused unless it sends everything
 //   source: must not be copied over good targets by itself -> every mirror waits for a person
@@ -57,9 +58,28 @@ Result<> Mirror::look_at_media() {
         next.replaced = true;
         next.consistent = false;
     }
-    messages::error("volume {}: {}", record_.volume.str(),
-                    next.peers.empty() ? what : next.peers.front().problem);
+    tell(Event::medium_changed, {}, next.peers.empty() ? what : next.peers.front().problem);
     return commit(std::move(next));
+}
+
+void Mirror::look_at_name() {
+    if (around_.devices == nullptr || record_.media.empty()) return;
+    const std::string found = around_.devices->media(record_.device);
+    if (found == record_.media) {
+        if (std::exchange(name_problem_, {}).empty()) return;
+        messages::info("volume {}: {} is its device again", record_.volume.str(), record_.device);
+        return;
+    }
+    if (!found.empty() && kind_of(found) != kind_of(record_.media)) return;
+    std::string text = found.empty() ? fmt::format("{} is not there any more", record_.device)
+                                     : fmt::format("{} is another medium now ({}, it was {})", record_.device,
+                                                   found, record_.media);
+    text +=
+        "; the volume goes on with the device that is open, but the next start of mirrord will not find "
+        "it: give the device its name back, or delete the mirror";
+    if (text == name_problem_) return;
+    tell(found.empty() ? Event::name_gone : Event::name_lost, {}, text);
+    name_problem_ = std::move(text);
 }
 
 /// Whether the source has every block marked, as it has after a break or without a log.

@@ -31,6 +31,7 @@ Task<> Mirror::watch_size() {
     while (!closing_) {
         co_await runtime::sleep_for(world_.tasks, kSizeLook);
         co_await look_at_size();
+        if (open_ && !closing_) look_at_name();
     }
 }
 

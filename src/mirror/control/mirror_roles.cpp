@@ -15,7 +15,23 @@ using runtime::Task;
 
 // --- promotion
 
+/// Spec: REP-370.
 Task<Result<std::string>> Mirror::promote(PromoteOptions options) {
+    const bool takes_over = !source();
+    if (takes_over)
+        tell(Event::switchover_started, {}, fmt::format("{} is to become its source", around_.node));
+    Result<std::string> done = co_await promote_to_end(options);
+    if (!takes_over) co_return done;
+    if (!done)
+        tell(Event::switchover_failed, {},
+             fmt::format("{} does not become its source: {}", around_.node, done.error().text));
+    else if (record_.peers.size() > 1)
+        tell(Event::switched_over_all, {},
+             fmt::format("{} is its source, with mirrors to {}", around_.node, record_.peer_names()));
+    co_return done;
+}
+
+Task<Result<std::string>> Mirror::promote_to_end(PromoteOptions options) {
     Promotion first = co_await promote_once(options);
     if (!first) co_return fail(first.error());
     if (*first) co_return **first;

@@ -87,7 +87,9 @@ Task<> Mirror::boot_task() {
     for (PeerRecord& peer : record_.peers)
         if (own_parameters(peer.node).full_resync_on_boot)
             peer.log_valid = peer.log_complete = false;  // Spec: REP-125
-    // Spec: REP-185, REP-186, REP-187.
+    // Spec: REP-185, REP-186, REP-187, REP-188.
+    if (record_.peers.empty())
+        tell(Event::no_targets, {}, "it has no targets; a mirror that is made gets all of it");
     for (const std::string& peer : names()) {
         become_source(peer);
         const PeerRecord& one = *record_.peer(peer);

@@ -116,6 +116,8 @@ Health assess(const HealthInput& input) {
     if (!input.ephemeral.empty())
         out.findings.push_back(
             {input.logs_elsewhere ? Severity::error : Severity::warning, input.ephemeral, true});
+    for (const std::string& port : input.closed_ports)
+        out.findings.push_back({Severity::error, port, false});
     for (const MirrorHealth& mirror : input.mirrors) {
         ++out.counts[std::string(word(mirror.state))];
         look_at_mirror(mirror, out.findings);

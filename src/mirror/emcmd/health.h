@@ -42,9 +42,10 @@ struct HealthInput {
     std::vector<std::string> damaged;  // records that cannot be read
     std::string bitmaps;               // directory of the intent logs
     bool bitmaps_missing = false;
-    std::string ephemeral;          // see ephemeral.h
-    bool logs_elsewhere = false;    // BitmapBaseDir is set: the logs may be on such a disk
-    bool updates_disabled = false;  // the indicator is switched off
+    std::vector<std::string> closed_ports;  // what is wrong with ports of peers
+    std::string ephemeral;                  // see ephemeral.h
+    bool logs_elsewhere = false;            // BitmapBaseDir is set: the logs may be on such a disk
+    bool updates_disabled = false;          // the indicator is switched off
 };
 
 /// Highest first. Spec: MOP-175.

@@ -1,6 +1,7 @@
 #pragma once
 // What the service needs to know of the host it runs on, as an interface; the real one is in posix/.
 
+#include "mirror/emcmd/ephemeral.h"
 #include "mirror/emcmd/file_system.h"
 #include "mirror/emcmd/report.h"
 #include "mirror/emcmd/status.h"
@@ -40,10 +41,8 @@ class HostFacts {
     [[nodiscard]] virtual bool holds(const VolumeId& volume) const = 0;
     /// The table of what is mounted at boot.
     [[nodiscard]] virtual std::string fstab() const = 0;
-    /// Disks that lose their content when the machine is stopped; see ephemeral.h.
-    [[nodiscard]] virtual std::vector<std::string> ephemeral_disks() const = 0;
-    /// What cloud-init is told, all files one after the other; empty without it.
-    [[nodiscard]] virtual std::string cloud_config() const = 0;
+    /// Disks that lose their content when the machine is stopped, and what makes them usable at boot.
+    [[nodiscard]] virtual InstanceStore instance_store() const = 0;
     [[nodiscard]] virtual std::int64_t now_s() const = 0;  // seconds since 1970
 };
 

@@ -29,6 +29,7 @@ constexpr const char* kSet = "set";
 constexpr const char* kJobPut = "job-put";
 constexpr const char* kJobRemove = "job-remove";
 constexpr const char* kPing = "ping";
+constexpr const char* kProbe = "probe";
 
 std::string_view last_line_of(Ending ending, Status status) {
     switch (ending) {
@@ -117,6 +118,7 @@ Service::~Service() {
 
 void Service::add_to(control::CommandService& commands) {
     commands_ = &commands;
+    commands.set_problems([this] { return host_problems(); });
     commands.add("mirror create", [this](Command command) { return run_create(std::move(command)); });
     commands.add("emcmd", [this](Command command) { return run(std::move(command)); });
     commands.add("mirror health", [this](Command command) { return run_health(std::move(command)); });
@@ -277,6 +279,8 @@ Task<Service::Json> Service::serve_json(Json request, std::string caller) {
     };
     if (stopped_) co_return as_json({Status::file_not_found, "", "the service is stopped", false});
     if (what == kPing) co_return as_json({});
+    if (what == kProbe)
+        co_return expect_probe(VolumeId(text("volume")), text("session"), text("key"), caller);
     if (what == kFacts) {
         Json facts = co_await describe(VolumeId(text("volume")));
         co_return facts;

@@ -133,6 +133,15 @@ class Service {
     runtime::Task<Result<Json>> future_target(VolumeId volume, std::string address, Status* refusal);
     runtime::Task<Answer> create_now(NewMirror made);
     runtime::Task<> create_task(NewMirror made);
+    /// Of this host's settings, besides its mirrors. Spec: REP-072.
+    [[nodiscard]] std::vector<std::string> host_problems() const;
+    [[nodiscard]] std::string logs_setting() const;
+    // service_ports.cpp
+    runtime::Task<> probe_ports(MirrorPtr mirror, std::string peer, bool data,
+                                runtime::OneShot<std::string> wrong);
+    runtime::Task<std::vector<std::string>> closed_ports();
+    Json expect_probe(const VolumeId& volume, std::string_view session_hex, std::string_view key_hex,
+                      const std::string& caller);
     runtime::Task<Answer> change_type(Call call);
     [[nodiscard]] Result<std::optional<Job>> job_with_endpoints(const VolumeId& volume,
                                                                 const std::string& old_target,

@@ -140,7 +140,7 @@ Task<Answer> Service::update_volume(VolumeId volume) {
                       "or may not be formatted as a supported file system.");
 }
 
-// --- switchover
+// --- switchover; Spec: REP-234, REP-241
 
 Task<Answer> Service::switch_over(Call call) {
     const VolumeId volume = call.volume;
@@ -185,12 +185,16 @@ Task<Answer> Service::switch_over_now(Call call) {
         // A host that lives and whose service does not answer may be in use as source. Spec: EMC-244
         Json request{{"do", "ping"}};
         auto peer = co_await ask(before.main().address, std::move(request), kPingLimit);
-        if (!peer && peer.error().text.find("refused") != std::string::npos)
-            co_return refused(
-                Status::invalid_function,
-                fmt::format("{} lives, but its service does not answer: it may still be source. "
-                            "When its state is certain, use -f",
-                            before.main().node));
+        if (!peer && peer.error().text.find("refused") != std::string::npos) {
+            const std::string why = fmt::format(
+                "{} lives, but its service does not answer: it may still be source. "
+                "When its state is certain, use -f",
+                before.main().node);
+            messages::error("volume {}: {}", name, control::numbered(control::Event::switchover_failed, why));
+            if (const auto& tell = manager_.options().on_event)
+                tell({control::Event::switchover_failed, volume, before.main().node, why});
+            co_return refused(Status::invalid_function, why);
+        }
     }
     control::PromoteOptions options;
     options.peer_dead = fast;

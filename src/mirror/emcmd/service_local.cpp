@@ -3,7 +3,6 @@
 #include "base/text.h"
 #include "config/settings.h"
 #include "mirror/emcmd/boot_mounts.h"
-#include "mirror/emcmd/ephemeral.h"
 #include "mirror/emcmd/health.h"
 #include "mirror/emcmd/service.h"
 
@@ -162,6 +161,21 @@ Task<Reply> Service::run_volume(Command command) {
 /// A file with this name in the state directory switches the indicator off on this host. Spec: MOP-180.
 constexpr const char* kUpdatesOff = "/indicator-off";
 
+/// BitmapBaseDir, when it is set.
+std::string Service::logs_setting() const {
+    const auto text = world_.files.read(options_.layout.settings());
+    if (!text) return {};
+    std::vector<std::string> told_at_start;
+    return config::Settings::parse_leniently(*text, told_at_start).text("BitmapBaseDir");
+}
+
+std::vector<std::string> Service::host_problems() const {
+    std::vector<std::string> out;
+    if (auto problem = ephemeral_problem(host_.instance_store(), logs_setting()); !problem.empty())
+        out.push_back(std::move(problem));
+    return out;
+}
+
 Task<Reply> Service::run_health(Command command) {
     if (command.has("disable") || command.has("enable")) {
         if (command.uid != 0)
@@ -181,12 +195,10 @@ Task<Reply> Service::run_health(Command command) {
     input.damaged.insert(input.damaged.end(), damaged.begin(), damaged.end());
     input.bitmaps = options_.layout.bitmaps();
     input.bitmaps_missing = !world_.files.exists(input.bitmaps);
-    input.ephemeral = ephemeral_problem(host_.ephemeral_disks(), host_.fstab(), host_.cloud_config());
-    if (const auto text = world_.files.read(options_.layout.settings())) {
-        std::vector<std::string> problems;
-        input.logs_elsewhere =
-            !config::Settings::parse_leniently(*text, problems).text("BitmapBaseDir").empty();
-    }
+    const std::string logs = logs_setting();
+    input.logs_elsewhere = !logs.empty();
+    input.ephemeral = ephemeral_problem(host_.instance_store(), logs);
+    if (command.has("ports")) input.closed_ports = co_await closed_ports();
     input.updates_disabled = world_.files.exists(options_.layout.state() + kUpdatesOff);
     for (const auto& mirror : manager_.all()) {
         const control::MirrorView view = co_await mirror->view();

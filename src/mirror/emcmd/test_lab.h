@@ -50,8 +50,9 @@ class FakeHost : public HostFacts {
     void release(const VolumeId& volume) override { held_.erase(volume); }
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
     [[nodiscard]] std::string fstab() const override { return boot_table; }
-    [[nodiscard]] std::vector<std::string> ephemeral_disks() const override { return ephemeral; }
-    [[nodiscard]] std::string cloud_config() const override { return {}; }
+    [[nodiscard]] InstanceStore instance_store() const override {
+        return {.disks = ephemeral, .fstab = boot_table};
+    }
     [[nodiscard]] std::int64_t now_s() const override {
         return std::chrono::duration_cast<std::chrono::seconds>(world_.clock.now().time_since_epoch())
             .count();

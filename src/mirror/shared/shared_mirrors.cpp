@@ -155,7 +155,7 @@ Task<Result<MirrorRecord>> SharedVolumes::adopt(VolumePtr volume, MirrorRecord r
         if (!peer.use(options_.node.str(), there))
             co_return fail(Code::failure,
                            "the mirror of volume {} with {} knows no addresses between {} and {}: delete it "
-                           "on another host and create it anew, with a job that has them",
+                           "on another host and create it anew, with a job that has them (event 218)",
                            record.volume.str(), peer.node, options_.node.str(), there);
         const auto region = parse_region(peer.log_path);
         if (!region)

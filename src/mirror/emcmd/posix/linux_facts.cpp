@@ -281,24 +281,29 @@ std::string LinuxFacts::fstab() const {
     return content(root_ + "/etc/fstab");
 }
 
-std::vector<std::string> LinuxFacts::ephemeral_disks() const {
-    std::vector<std::string> out;
+InstanceStore LinuxFacts::instance_store() const {
+    InstanceStore out;
     const std::string vendor = first_line(root_ + "/sys/class/dmi/id/sys_vendor");
     std::error_code error;
     for (fs::directory_iterator at(root_ + "/sys/block", error), end; !error && at != end;
          at.increment(error))
         if (is_ephemeral(vendor, first_line(at->path() / "device/model")))
-            out.push_back(at->path().filename().string());
-    std::sort(out.begin(), out.end());
-    return out;
-}
-
-std::string LinuxFacts::cloud_config() const {
-    std::string out = content(root_ + "/etc/cloud/cloud.cfg");
-    std::error_code error;
+            out.disks.push_back(at->path().filename().string());
+    if (out.disks.empty()) return out;
+    std::sort(out.disks.begin(), out.disks.end());
+    out.fstab = fstab();
+    out.settings = content(root_ + "/etc/understudy/instance-store");
+    for (const char* wanted_by : {"understudy-mirror.service.wants", "multi-user.target.wants"})
+        for (const char* units : {"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"})
+            if (fs::exists(fs::symlink_status(
+                    fmt::format("{}{}/{}/understudy-instance-store.service", root_, units, wanted_by),
+                    error)))
+                out.service_enabled = true;
+    out.mounts = content(root_ + "/proc/self/mountinfo");
+    out.cloud_config = content(root_ + "/etc/cloud/cloud.cfg");
     for (fs::directory_iterator at(root_ + "/etc/cloud/cloud.cfg.d", error), end; !error && at != end;
          at.increment(error))
-        out += content(at->path()) + "\n";
+        out.cloud_config += content(at->path()) + "\n";
     return out;
 }
 

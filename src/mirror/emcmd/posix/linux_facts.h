@@ -25,8 +25,7 @@ class LinuxFacts : public HostFacts {
     void release(const VolumeId& volume) override;
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
     [[nodiscard]] std::string fstab() const override;
-    [[nodiscard]] std::vector<std::string> ephemeral_disks() const override;
-    [[nodiscard]] std::string cloud_config() const override;
+    [[nodiscard]] InstanceStore instance_store() const override;
     [[nodiscard]] std::int64_t now_s() const override;
 
   private:

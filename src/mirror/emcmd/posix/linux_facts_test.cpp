@@ -45,7 +45,7 @@ TEST_F(LinuxFactsTest, ADiskIsKnownByItsPartitionTable) {
     EXPECT_FALSE(facts.look((directory / "none").string(), directory).eligibility.opened);
 }
 
-// Spec: MOP-185
+// Spec: MOP-185, REP-072
 TEST_F(LinuxFactsTest, AnInstanceStoreIsFoundBySysfs) {
     const auto put = [this](const char* file, const char* text) {
         const auto path = directory / file;
@@ -56,13 +56,19 @@ TEST_F(LinuxFactsTest, AnInstanceStoreIsFoundBySysfs) {
     put("sys/block/nvme1n1/device/model", "Amazon EC2 NVMe Instance Storage        \n");
     put("sys/block/nvme0n1/device/model", "Amazon Elastic Block Store\n");
     put("sys/block/loop0/size", "0\n");
-    EXPECT_TRUE(machine.ephemeral_disks().empty()) << "another maker's machine";
+    EXPECT_TRUE(machine.instance_store().disks.empty()) << "another maker's machine";
     put("sys/class/dmi/id/sys_vendor", "Amazon EC2\n");
-    EXPECT_EQ(machine.ephemeral_disks(), std::vector<std::string>{"nvme1n1"});
-    EXPECT_EQ(machine.cloud_config(), "");
+    EXPECT_EQ(machine.instance_store().disks, std::vector<std::string>{"nvme1n1"});
+    EXPECT_EQ(machine.instance_store().cloud_config, "");
+    EXPECT_FALSE(machine.instance_store().service_enabled);
+    put("etc/understudy/instance-store", "/dev/nvme1n1 /fast\n");
+    put("etc/systemd/system/understudy-mirror.service.wants/understudy-instance-store.service", "");
+    put("proc/self/mountinfo", "36 22 259:3 / /fast rw - ext4 /dev/nvme1n1 rw\n");
+    EXPECT_TRUE(machine.instance_store().service_enabled);
+    EXPECT_EQ(ephemeral_problem(machine.instance_store(), "/fast"), "");
     put("etc/cloud/cloud.cfg", "users:\n");
     put("etc/cloud/cloud.cfg.d/90-fast.cfg", "mounts: [[ephemeral0, /fast]]\n");
-    EXPECT_NE(machine.cloud_config().find("ephemeral0"), std::string::npos);
+    EXPECT_NE(machine.instance_store().cloud_config.find("ephemeral0"), std::string::npos);
     put("etc/fstab", "/dev/nvme1n1 /fast ext4 x-systemd.makefs 0 0\n");
     EXPECT_NE(machine.fstab().find("makefs"), std::string::npos);
 }

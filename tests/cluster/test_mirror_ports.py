@@ -1,0 +1,43 @@
+"""A firewall that is closed again under a mirror that runs: its connections stay, and the next ones would fail."""
+
+from __future__ import annotations
+
+from lab import PROJECT, Host, Lab, wait_until
+
+CHECK = PROJECT / "packaging/support/dkhealthcheck"
+
+
+def health(host: Host, code: int) -> str:
+    done = host.run(str(CHECK), code=code, timeout=60)
+    return done.stdout
+
+
+# Spec: REP-045
+def test_the_health_check_finds_ports_that_take_no_new_connections(lab: Lab) -> None:
+    left, right = lab.host("left"), lab.host("right")
+    lab.form_cluster(left, right)
+    left.command("understudy", "mirror", "create", "E", "--device", left.disk("e.img", 8 << 20), "--target", "right",
+                 "--target-device", right.disk("e.img", 8 << 20), "--source-address", left.address(2), "--target-address", right.address(2),
+                 timeout=90)
+    left.command("understudy", "mirror", "wait", "E")
+    assert health(left, 0) == "left: mirroring\n1 mirroring\n"
+    assert health(right, 0) == "right: mirroring\n1 mirroring\n"
+
+    def closed(port: int) -> None:
+        right.run("nft", "flush", "ruleset")
+        right.run("nft", "add table inet policy; add chain inet policy input { type filter hook input priority 0 ; }; "
+                  f"add rule inet policy input tcp dport {port} ct state new reject with tcp reset")
+
+    closed(10004)
+    found = health(left, 2)
+    assert f"error: volume E: port 10004 of right ({right.address(2)}) takes no new connections" in found
+    assert left.mirror("E")["state"] == "mirroring", "what there is stays"
+    assert "10004" not in left.command("understudy", "mirror", "health"), "it is tried on demand"
+    closed(9999)
+    assert f"port 9999 of right ({right.address(2)}) takes no new connections" in health(left, 2)
+    right.run("nft", "flush", "ruleset")
+    assert health(left, 0) == "left: mirroring\n1 mirroring\n"
+    # Trying the port has left the mirror alone: its next session is a short one.
+    left.command("understudy", "mirror", "pause", "E")
+    left.command("understudy", "mirror", "continue", "E")
+    wait_until(lambda: left.mirror("E")["state"] == "mirroring", 30, "mirroring again")
