@@ -39,6 +39,7 @@ COMMITTED = "R 1 0 3\nF 1 0\nG 1 0\n"
     ("P 2 0 1\n", [1, 0, 1]),
     ("T 2 0 1\n", [1]), ("T 2 0 1\n", [1, 1, 1]), ("T 2 0 1\nW 3 0 2\n", [1, 0, 3]),
     ("W 2 0 5\n", [1, 1, 1, 0, 0, 2]), ("W 2 0 5\n", [1, 1, 1, 0, 0, 0]),
+    ("W 2 0 5\n", [1, 1, 1, 0]),  # it grows in pieces
     ("R 2 0 2\n", [2, 2]), ("R 2 0 2\n", [1, 1, 1]),
     ("W 2 0 1\nF 3 0\nG 3 0\n", [1, 2, 1]),
     ("W 2 0", [1, 1, 1]),  # a line that was not written whole
@@ -49,6 +50,7 @@ def test_what_a_file_may_hold(since: str, blocks: list[int]) -> None:
 
 @pytest.mark.parametrize(("since", "blocks", "says"), [
     ("", None, "missing"),
+    ("W 2 0 5\n", [1, 1], "has 2 blocks"), ("W 2 0 5\n", [1, 1, 1, 0, 0, 2, 0], "has 7 blocks"),
     ("", [1, 1], "has 2 blocks"), ("", [1, 0, 1], "block 1"), ("", [1, 7, 1], "block 1"),
     ("W 2 0 1\nF 3 0\nG 3 0\n", [1, 1, 1], "holds 1"),
     ("W 2 0 1\nF 3 0\nG 3 0\nW 4 0 0\n", [1, 0, 1], "holds 0"),

@@ -25,8 +25,8 @@ def test_the_health_check_finds_ports_that_take_no_new_connections(lab: Lab) -> 
 
     def closed(port: int) -> None:
         right.run("nft", "flush", "ruleset")
-        right.run("nft", "add table inet policy; add chain inet policy input { type filter hook input priority 0 ; }; "
-                  f"add rule inet policy input tcp dport {port} ct state new reject with tcp reset")
+        right.run("nft", "add table inet site; add chain inet site input { type filter hook input priority 0 ; }; "
+                  f"add rule inet site input tcp dport {port} tcp flags & (syn|ack) == syn reject with tcp reset")
 
     closed(10004)
     found = health(left, 2)

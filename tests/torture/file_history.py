@@ -1,7 +1,8 @@
 """What files may hold after a takeover, given what was done to them and what fsync has promised. Pure.
 
 Since the last fsync of a file that has returned, each step may have reached the disk or not, in any order: a block holds
-what it held at that fsync, or what one of the later steps left there, and the length is that of then or of a later step.
+what it held at that fsync, or what one of the later steps left there. A length grows on the disk as its blocks get there, so
+it lies anywhere between those of then and of the later steps.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ class Files:
                 if state.exists:
                     found.append(f"file {file} is missing, and its fsync had returned")
                 continue
-            if len(blocks) not in state.lengths | {len(state.sure)}:
+            lengths = state.lengths | {len(state.sure)}
+            if not min(lengths) <= len(blocks) <= max(lengths):
                 found.append(f"file {file} has {len(blocks)} blocks; {len(state.sure)} at its last fsync, {sorted(state.lengths)} since")
             for block in range(BLOCKS):
                 is_there = blocks[block] if block < len(blocks) else ABSENT
