@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import pathlib
 import subprocess
 import sys
 
 import pytest
 from lab import Lab, build_directory, wait_until
+from two_hosts import TwoHosts
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "torture"))
 
@@ -39,11 +41,8 @@ def test_the_death_of_the_cluster_daemon_is_no_matter_for_the_volume(lab: Lab) -
     torture.some_writes(100)
     for host in (torture.source, torture.target):
         assert host.mirror(VOLUME)["state"] == "mirroring"
-    # The mirror is still managed: that is mirrord's.
-    torture.source.command("understudy", "mirror", "pause", VOLUME)
-    torture.some_writes()
-    torture.source.command("understudy", "mirror", "continue", VOLUME)
-    torture.in_sync()
+    # The mirror is still managed: that is mirrord's. (A pause would wait: the cluster has to be told of it.)
+    torture.source.command("understudy", "mirror", "set", VOLUME, "CompressionLevel=3")
     torture.some_writes()
     for host in (torture.source, torture.target):
         host.command("lkstart")
@@ -51,6 +50,25 @@ def test_the_death_of_the_cluster_daemon_is_no_matter_for_the_volume(lab: Lab) -
     assert torture.source.mirror(VOLUME)["role"] == "source", "nobody has taken over"
     torture.expect(torture.source, torture.end_writer(writer), True)
     torture.expect_same()
+
+
+class MirrordAlone(TwoHosts):
+    # Spec: REP-220
+    def test_what_a_killed_process_still_holds_delays_its_successor_and_no_more(self) -> None:
+        self.create()
+        self.in_sync()
+        self.left.write(3, "before")
+        for held in (self.left.disk, self.left.root / "var/lib/understudy/Bitmaps/R@right.bitmap"):
+            self.left.kill()
+            with held.open("rb") as file:
+                # The kernel ends the last requests of a process that was killed after it has reported its death.
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self.left.start()
+                told = f"{held.name} is in use"
+                wait_until(lambda t=told: t in (self.left.root / "mirrord.out").read_text(), 60, "it is told")
+            self.in_sync()
+            self.left.write(4, held.name)
+            assert self.right.read(4) == held.name and self.right.read(3) == "before"
 
 
 # Spec: REP-361

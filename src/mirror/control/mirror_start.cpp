@@ -25,7 +25,11 @@ Task<Result<>> Mirror::open_volume() {
     if (!sized) co_return fail(sized.error());
     for (const std::string& peer : names()) {
         auto log = co_await open_log(peer, !record_.creating);
-        if (!log) co_return fail(log.error());
+        if (log) continue;
+        // The next attempt begins anew: a process that was killed may hold a log for a moment longer.
+        for (const std::string& other : names())
+            co_await host_->remove(other);
+        co_return fail(log.error());
     }
     open_ = true;
     serve_without_targets();

@@ -38,7 +38,8 @@ struct NbdAuthority : testing::Test {
 
     runtime::testing::TemporaryDirectory directory;
     config::Layout layout{directory.path("host")};
-    runtime::PosixFiles files;
+    runtime::PosixFiles disk;
+    runtime::Files& files = disk;
     comm::KeyAndCertificate cluster;
 };
 

@@ -48,8 +48,9 @@ TEST(MemoryShortage, WhatATargetCannotRememberOtherTargetsGetByAFullResync) {
     {
         const Shortage shortage(1);
         for (int i = 0; i < 1000; ++i)
-            recent.add(++number, number * kBlockBytes, kBlockBytes);
+            recent.add(number + 1 + static_cast<std::uint64_t>(i), 0, kBlockBytes);
     }
+    number += 1000;
     EXPECT_FALSE(recent.known()) << "a part of it would look like all of it";
     // Known again once every target has what was forgotten, and not before.
     recent.everywhere(number - 1);

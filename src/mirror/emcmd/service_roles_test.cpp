@@ -121,7 +121,7 @@ TEST_F(Roles, WhatTwoTargetsHaveBetweenThemIsSetWhenOneOfThemIsSource) {
     ok(right, {".", "SWITCHOVERVOLUME", "R"});
     ASSERT_TRUE(in_sync(right, {&left, &third}));
     EXPECT_EQ(set(right, "third").exit_code, 0);
-    EXPECT_EQ(pair.peer(right, third).parameters, std::vector<std::string>{"CompressionLevel=3"});
+    EXPECT_EQ(pair.peer(right, third).parameters.at("CompressionLevel"), "3");
     EXPECT_NE(set(left, "third").exit_code, 0);
 }
 

@@ -86,6 +86,9 @@ class ReactorHost : public VolumeHost {
         using Answer = Result<std::uint64_t>;
         OneShot<Answer> done(world_.tasks);
         run([this, id, device, size, done] {
+            // Of an attempt that got no further than this; it would keep the device from the next one.
+            seat_.gate.reset();
+            seat_.volume.reset();
             auto volume = VolumeSet::open(*reactor_, id, device);
             if (!volume) return answer<Answer>(done, fail(volume.error()));
             seat_.volume = std::move(*volume);
