@@ -69,6 +69,11 @@ Task<Result<VolumeStatus>> ModelHost::add(std::string peer, VolumeOptions option
         stored.clear();
         for (std::size_t block = 0; !leg.created && block < blocks; ++block)
             if (bits[1 + block] != '\0') stored.insert(block);
+        std::size_t& former = disk_.log_blocks[peer];
+        for (std::size_t block = former; former > 0 && block < blocks; ++block)
+            stored.insert(block);
+        former = blocks;
+        disk_.blocks.resize(blocks, node_ == "left" ? -1 : -2);
         store_logs();
         Result<VolumeStatus> out = now(peer);
         co_return out;

@@ -53,10 +53,10 @@ TEST(MemoryShortage, WhatATargetCannotRememberOtherTargetsGetByAFullResync) {
     number += 1000;
     EXPECT_FALSE(recent.known()) << "a part of it would look like all of it";
     // Known again once every target has what was forgotten, and not before.
-    recent.everywhere(number - 1);
+    recent.everywhere(1);
     EXPECT_FALSE(recent.known());
-    recent.add(++number, 7 * kBlockBytes, kBlockBytes);
-    recent.everywhere(number - 1);
+    recent.add(number + 1, 7 * kBlockBytes, kBlockBytes);
+    recent.everywhere(number);
     EXPECT_TRUE(recent.known());
     std::uint64_t blocks = 0;
     recent.for_each([&](std::uint64_t first, std::uint64_t last) { blocks += last - first + 1; });

@@ -54,7 +54,7 @@ TEST_F(Roles, ACreationAtBootIsRefusedByAnEndThatIsSourceAlready) {
     ok(right, {"10.0.0.2", "CREATEMIRROR", "R", "10.0.0.3", "S"});
     ASSERT_TRUE(in_sync(right, {&third}));
     EXPECT_EQ(status(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S", "4"}), 1);
-    EXPECT_THAT(error, HasSubstr("right is source of volume R: already"));
+    EXPECT_THAT(error, HasSubstr("right is source of volume R already"));
     EXPECT_EQ(left.daemon->manager.find(VolumeId("R")), nullptr);
     EXPECT_EQ(state(right, "10.0.0.3"), "1 1");
     // One that does not answer refuses as well: nobody knows what it is.
@@ -143,7 +143,7 @@ TEST_F(Roles, SnapshotsAreOfOneOrTwoTargetsAndNotOfSharedVolumes) {
     EXPECT_EQ(take(third), 0) << error;
     ok(third, {".", "SETCONFIGURATION", "R", "256"});
     EXPECT_EQ(take(third), 50);
-    EXPECT_THAT(error, HasSubstr("volume R: is shared"));
+    EXPECT_THAT(error, HasSubstr("volume R is shared"));
     EXPECT_EQ(take(right), 0) << "the other one is not";
 }
 
