@@ -11,7 +11,7 @@ file(CREATE_LINK ../../../../etc/default ${UNDERSTUDY_LKROOT}/etc/default SYMBOL
 foreach(program getlocks rlslocks)  # Spec: CMD-100
   file(CREATE_LINK ../../bin/${program} ${UNDERSTUDY_LKROOT}/admin/bin/${program} SYMBOLIC)
 endforeach()
-foreach(script lksupport cleanupmirror dkhealthcheck dksupport)
+foreach(script lksupport cleanupmirror dkhealthcheck dksupport firewall-setup)
   configure_file(packaging/support/${script} ${UNDERSTUDY_LKROOT}/support/${script} COPYONLY)
 endforeach()
 file(CREATE_LINK lksupport ${UNDERSTUDY_LKROOT}/support/LKSUPPORT SYMBOLIC)  # Spec: CMD-139

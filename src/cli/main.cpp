@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "cli/client.h"
 #include "cli/emcmd.h"
+#include "cli/firewall.h"
 #include "cli/log_message.h"
 #include "cli/mirror_progress.h"
 #include "cli/remote.h"
@@ -113,6 +114,10 @@ int run_local(const config::Layout& layout, const CommandSpec& spec, const confi
         return logged ? 0 : fail_with(spec.name, logged.error());
     }
     if (spec.name == "lksupport") return fail_with(spec.name, run_support_script(layout, command));
+    if (spec.name == "understudy firewall") {
+        const auto reply = run_firewall(layout, command);
+        return reply ? print_reply(spec, *reply) : fail_with(spec.name, reply.error());
+    }
     if (spec.name == "lcdrcp") {
         const auto reply = copy_files(layout, command);
         return reply ? print_reply(spec, *reply) : fail_with(spec.name, reply.error());

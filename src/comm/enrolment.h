@@ -13,6 +13,7 @@
 
 #include "comm/token_store.h"
 #include "config/model.h"
+#include "config/ports.h"
 #include "runtime/task.h"
 #include "runtime/world.h"
 
@@ -25,7 +26,7 @@
 
 namespace understudy::comm {
 
-inline constexpr std::uint16_t kEnrolmentPort = 3278;  // Spec: CLU-031
+inline constexpr std::uint16_t kEnrolmentPort = config::kMessageServerPort;  // Spec: CLU-031
 /// Clocks further apart than this are put right before a node joins. Spec: DEP-216.
 inline constexpr auto kMaxClockDifference = std::chrono::seconds(60);
 

@@ -1,10 +1,11 @@
 #include "comm/proposals.h"
 
+#include "config/ports.h"
+
 namespace understudy::comm {
 namespace {
 
-// Spec: CLU-059: the first path's port, and the defaults of a new path.
-constexpr std::string_view kFirstDevice = "TCP:1500";
+// The defaults of a new path. Spec: CLU-059
 constexpr std::string_view kTcpTransport = "TLI";
 
 wire::ProposedPath common(const config::Path& path) {
@@ -20,7 +21,7 @@ wire::ProposedPath common(const config::Path& path) {
 config::Path end_of(const wire::ProposedPath& proposed, const NodeName& remote) {
     config::Path out;
     out.remote = remote;
-    out.device = proposed.device.empty() ? std::string(kFirstDevice) : proposed.device;
+    out.device = proposed.device.empty() ? fmt::format("TCP:{}", config::kFirstPathPort) : proposed.device;
     out.transport = proposed.transport.empty() ? std::string(kTcpTransport) : proposed.transport;
     if (proposed.priority != 0) out.priority = static_cast<int>(proposed.priority);
     if (proposed.interval_ms != 0) out.interval_ms = static_cast<int>(proposed.interval_ms);

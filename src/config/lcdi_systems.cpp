@@ -3,6 +3,7 @@
 #include "config/address.h"
 #include "config/interval.h"
 #include "config/lcdi_internal.h"
+#include "config/ports.h"
 #include "messages/messages.h"
 
 #include <algorithm>
@@ -16,9 +17,6 @@ constexpr int kMinFastIntervalMs = 100;
 constexpr int kMaxIntervalMs = 15000;
 constexpr int kMinMisses = 3;
 constexpr int kMaxMisses = 99;
-constexpr int kMinPort = 1500;  // Spec: CLU-034
-constexpr int kMaxPort = 10000;
-constexpr int kReservedPorts[] = {3278, 3279, 9999, 10000};
 constexpr std::string_view kTcp = "TCP:";
 constexpr std::string_view kDisk = "DISK:";
 
@@ -51,8 +49,8 @@ Result<Address> path_address(const std::string& text) {
 Result<> fill_tcp(const Context& context, Path& path) {
     const auto& command = context.command;
     const auto port_text = path.device.substr(kTcp.size());
-    UNDERSTUDY_TRY(const auto port, path_number(port_text, kMinPort, kMaxPort, "port"));
-    if (std::find(std::begin(kReservedPorts), std::end(kReservedPorts), port) != std::end(kReservedPorts))
+    UNDERSTUDY_TRY(const auto port, path_number(port_text, kFirstPathPort, kLastPathPort, "port"));
+    if (is_reserved_port(port))
         return fail(Code::bad_argument, "port {} is reserved; use another one, such as 1500 or 1510", port);
     path.device = fmt::format("{}{}", kTcp, port);
     UNDERSTUDY_TRY(path.remote_address, required(command, "r", "remote address"));

@@ -197,6 +197,13 @@ constexpr auto kTable = std::to_array<Setting>({
     {"HTTP_PROXY", text, "", 0, 0, "", "Proxy for cloud services. Read at use."},
     {"HTTPS_PROXY", text, "", 0, 0, "", "Proxy for cloud services over TLS. Read at use."},
     {"NO_PROXY", text, "", 0, 0, "", "Hosts that are reached without a proxy. Read at use."},
+    {"GUI_WEB_PORT", integer, "81", 1, 65535, "",
+     "TCP port of the console; the same on all nodes. Read by `understudy firewall`."},
+    {"GUI_RMI_PORT", integer, "82", 1, 65535, "",
+     "TCP port of what consoles ask of other nodes; the same on all nodes. Read by `understudy firewall`."},
+    {"FIREWALL", text, "warn", 0, 0, "",
+     "What a new communication path does with this host's firewall. apply: its rules follow (`understudy firewall "
+     "apply`); warn: net_create tells which ports it closes; off: nothing. Read at use.", "apply|warn|off"},
     {"PATH", text, "", 0, 0, "",
      "Search path of kit actions, behind the product's own directory; empty: the system's usual one. Read at use."},
     {"HA_DISABLE", boolean, "1", 0, 1, "",

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/lcdi.h"
+#include "config/ports.h"
 #include "messages/messages.h"
 
 #include <algorithm>
@@ -123,13 +124,13 @@ Result<std::vector<Path>> accept_paths(config::Database& database, const config:
             path = *same;
             continue;
         }
-        auto port = path.port() != 0 ? path.port() : kFirstPort;
+        auto port = path.port() != 0 ? path.port() : config::kFirstPathPort;
         const auto taken = [&](int candidate) {
             const auto device = fmt::format("TCP:{}", candidate);
             return avoid.contains(candidate) || database.own().find_path(device) != nullptr;
         };
         while (taken(port))
-            port += kPortStep;
+            port += config::kPathPortStep;
         path.device = fmt::format("TCP:{}", port);
         auto created = create_path(database, settings, path);
         if (created) {

@@ -24,8 +24,6 @@
 namespace understudy::daemons {
 
 inline constexpr std::size_t kMaxPathsAtOnce = 8;  // that a node makes for one other
-inline constexpr int kFirstPort = 1500;            // then +10 for each further path. Spec: CLU-034
-inline constexpr int kPortStep = 10;
 
 /// Ends at `member` of the paths that two peers of one node can have with each other, as far as that node can
 /// tell: one for each network on which it reaches both (the same address of its own), best first; when there

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/interval.h"
+#include "config/ports.h"
 #include "messages/messages.h"
 
 namespace understudy::daemons {
@@ -126,7 +127,8 @@ Result<std::vector<config::Path>> Membership::wanted_paths(const Command& comman
         path.local_address = ends[0];
         path.remote_address = ends[1];
         path.priority = static_cast<int>(paths.size()) + 1;
-        path.device = fmt::format("TCP:{}", kFirstPort + kPortStep * static_cast<int>(paths.size()));
+        path.device = fmt::format(
+            "TCP:{}", config::kFirstPathPort + config::kPathPortStep * static_cast<int>(paths.size()));
         paths.push_back(std::move(path));
     }
     return paths;

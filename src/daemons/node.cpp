@@ -93,6 +93,7 @@ struct Node::Impl {
     Introduction introduction;
     Membership membership;
     DiskPaths disk_paths;
+    FirewallFollower firewall;
     PathCommands path_commands;
     StatusService status;
     IncidentService incidents;
@@ -132,8 +133,9 @@ struct Node::Impl {
           introduction(world, *database, cluster, options),
           membership(world, *database, introduction, credentials, options),
           disk_paths(world, *database, options, [this] { return live_view(); }),
+          firewall(world, *database, options, settings),
           path_commands(
-              world, *database, cluster, [this] { return live_view(); },
+              world, *database, cluster, [this] { return live_view(); }, firewall,
               [this](const Command& command, const PathCommands::Done& done) { execute(command, {}, done); }),
           status(world, *database, cluster, engine, quorum, options, settings),
           incidents(world, *database, cluster,
@@ -345,6 +347,7 @@ struct Node::Impl {
         introduction.start();
         membership.start();
         status.start();
+        firewall.start();
         incidents.start();
         maintenance.start();
         plans.start();

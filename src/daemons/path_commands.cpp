@@ -77,6 +77,8 @@ runtime::Task<> PathCommands::create(Command command, Done done) {
         const auto text = co_await addresses();
         for (const auto& advice : path_advice(text, database_.own(), made))
             reply.err += fmt::format("{}*WARNING* {}", reply.err.empty() ? "" : "\n", advice);
+        if (const auto blocked = co_await firewall_.warning(); !blocked.empty())
+            reply.err += fmt::format("{}*WARNING* {}", reply.err.empty() ? "" : "\n", blocked);
     }
     done(reply);
 }

@@ -10,6 +10,7 @@
 
 #include "comm/cluster.h"
 #include "config/lcdi.h"
+#include "daemons/firewall.h"
 #include "daemons/node.h"
 
 #include <functional>
@@ -22,11 +23,12 @@ class PathCommands {
     /// Runs a command on this node, as Node::run does.
     using Run = std::function<void(const config::Command&, const Done&)>;
     PathCommands(runtime::World world, config::Database& database, comm::Cluster& cluster,
-                 std::function<config::LiveView()> live, Run run)
+                 std::function<config::LiveView()> live, FirewallFollower& firewall, Run run)
         : world_(world),
           database_(database),
           cluster_(cluster),
           live_(std::move(live)),
+          firewall_(firewall),
           run_(std::move(run)) {}
     /// False when the command is another one.
     bool run(const config::Command& command, const Done& done);
@@ -46,6 +48,7 @@ class PathCommands {
     config::Database& database_;
     comm::Cluster& cluster_;
     std::function<config::LiveView()> live_;
+    FirewallFollower& firewall_;
     Run run_;
     runtime::TaskScope tasks_;
 };

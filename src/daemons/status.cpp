@@ -21,23 +21,6 @@ constexpr auto kGatherLimit = std::chrono::seconds(3);
 constexpr std::int64_t kDefaultEvents = 50;
 constexpr std::int64_t kMaxEvents = 10000;
 
-/// What people read in a server's cell. Spec: CLU-116.
-std::string_view cell(config::State state) {
-    switch (state) {
-        case config::State::isp:
-            return "Active";
-        case config::State::isu:
-            return "Degraded";
-        case config::State::osu:
-            return "StandBy";
-        case config::State::osf:
-            return "Failed";
-        case config::State::illstate:
-            return "Unknown";
-    }
-    return "Unknown";
-}
-
 /// "time node subject: what happened"; the subject only where the sentence does not name it.
 std::string event_line(const json& entry) {
     const auto text = entry["text"].get<std::string>();
@@ -56,6 +39,23 @@ std::string local_time(std::int64_t wall_us) {
     char text[32];
     std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
     return fmt::format("{}.{:03}", text, wall_us / 1000 % 1000);
+}
+
+std::string_view shown_state(std::optional<config::State> state) {
+    if (!state) return "Unknown";
+    switch (*state) {
+        case config::State::isp:
+            return "Active";
+        case config::State::isu:
+            return "Degraded";
+        case config::State::osu:
+            return "StandBy";
+        case config::State::osf:
+            return "Failed";
+        case config::State::illstate:
+            return "Unknown";
+    }
+    return "Unknown";
 }
 
 std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeName& peer) {
@@ -265,7 +265,7 @@ struct StatusService::Impl {
         const bool known = cluster.carries_calls(node);
         json value{{"state", known ? std::string(config::to_string(instance.state)) : "UNKNOWN"},
                    {"reason", instance.reason}};
-        value["shown"] = known ? std::string(cell(instance.state)) : "Unknown";
+        value["shown"] = shown_state(known ? std::optional(instance.state) : std::nullopt);
         if (priority) value["priority"] = priority->value;
         return value;
     }

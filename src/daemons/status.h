@@ -10,6 +10,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string_view>
 
 namespace understudy::daemons {
 
@@ -37,6 +39,10 @@ class StatusService {
 
 /// "2026-11-22 14:05:06.123", local time, of microseconds since 1970.
 std::string local_time(std::int64_t wall_us);
+
+/// What people read in a server's cell for an instance's state there; without one: it cannot be told. Spec:
+/// CLU-116.
+std::string_view shown_state(std::optional<config::State> state);
 
 /// Summary of the paths to one system. Spec: CLU-063.
 std::string path_summary(const std::vector<comm::PathStatus>& paths, const NodeName& peer);

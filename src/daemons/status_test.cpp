@@ -40,6 +40,17 @@ TEST(PathSummary, IsOfOneNodesPathsOnly) {
               "None defined");
 }
 
+// Spec: CLU-116
+TEST(ShownState, IsAWordForEachStateAndForOneThatCannotBeTold) {
+    using config::State;
+    EXPECT_EQ(shown_state(State::isp), "Active");
+    EXPECT_EQ(shown_state(State::isu), "Degraded");
+    EXPECT_EQ(shown_state(State::osu), "StandBy");
+    EXPECT_EQ(shown_state(State::osf), "Failed");
+    EXPECT_EQ(shown_state(State::illstate), "Unknown") << "the start did not set a state";
+    EXPECT_EQ(shown_state(std::nullopt), "Unknown") << "its node cannot be asked";
+}
+
 // Spec: CLU-064
 TEST(PathWarning, ThatAPairIsNotRedundantIsSaidWhenWantedABrokenPathAlways) {
     using comm::PeerState;

@@ -1,5 +1,7 @@
 #include "mirror/control/session.h"
 
+#include "config/ports.h"
+
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -10,6 +12,9 @@
 namespace understudy::mirror::control {
 
 namespace {
+
+static_assert(kDispatchPort == config::kMirrorDispatchPort && kTargetPortBase == config::kMirrorFirstDataPort,
+              "the table of ports is what firewalls are told");
 
 constexpr std::array<char, 8> kMagic = {'U', 'S', 'M', 'L', 'I', 'N', 'K', '\0'};
 constexpr std::uint8_t kLinkVersion = 1;
