@@ -56,6 +56,8 @@ struct PortNeeds {
     std::set<std::uint16_t> path_ports;   // of its communication paths
     std::set<std::uint16_t> probe_ports;  // that load balancers ask
     bool file_shares = false;             // a kit for Windows' names or shares has a resource
+
+    friend bool operator==(const PortNeeds&, const PortNeeds&) = default;
 };
 
 /// One port, or a range, that is to be open on this host.
