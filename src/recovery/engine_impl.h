@@ -11,7 +11,7 @@
 //   engine_recovery.cpp    a resource that fails: local recovery, resource failover
 //   engine_stop.cpp        lkstop, shutdown
 //   engine_switchback.cpp  automatic switchback
-//   engine_interrupted.cpp  what operations of other nodes left half-done here
+//   engine_interrupted.cpp  what operations left half-done here
 //   engine_quorum.cpp      what quorum asks for: start after COMM_UP, loss of quorum
 
 #include "recovery/checks.h"
@@ -146,8 +146,9 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     /// What was committed here outlives a kill of this daemon before what follows from it happens: what is
     /// marked as being started before its script starts, what was stopped before another node starts it. The
     /// next daemon knows then what may run here and what does not. That is so at once, unless the run
-    /// directory takes nothing: then the disk is waited for, for a bounded time.
-    runtime::Task<> outlive_kill(std::string what);
+    /// directory takes nothing: then the disk is waited for, for a bounded time. An error, for a person, when
+    /// it does not take it either: then nothing may follow from it.
+    runtime::Task<Result<>> outlive_kill(std::string what);
     /// Plan, reserve, ask, plan again, until the plan fits what is reserved.
     runtime::Task<Result<Plan>> plan_reserved(std::string& id, Needed& held, Operation& operation);
     [[nodiscard]] std::shared_ptr<Start> start_of(const Plan& plan, const Operation& operation) const;
@@ -166,8 +167,14 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
                                           runtime::TimePoint give_up);
     /// `abandoned`: the operation was given up in the middle, and where it took something out of service that
     /// is to be looked after (engine_interrupted.cpp).
-    void release(const std::string& id, const Needed& needed, bool abandoned = false);
-    runtime::Task<> release_on(NodeName node, std::string id, bool abandoned);
+    /// `taken`: the uppermost of that, as the other node calls it, for nodes of an earlier release, which do
+    /// not look after it.
+    using Taken = std::map<NodeName, std::vector<Tag>>;
+    void release(const std::string& id, const Needed& needed, bool abandoned = false,
+                 const Taken& taken = {});
+    runtime::Task<> release_on(NodeName node, std::string id, bool abandoned, std::vector<Tag> taken);
+    /// Lets a node of an earlier release bring back what an operation of this node took there and left.
+    runtime::Task<> bring_back_on(NodeName node, Tag theirs);
     runtime::Task<config::Reply> serve_reserve(NodeName caller, config::Command command);
     void mark_own(const std::string& id, const Plan& plan);
 
@@ -186,6 +193,8 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     void start();
     runtime::Task<> initialise();
     runtime::Task<> initialise_once(std::uint64_t before);
+    /// Nothing stays undecided: what could not be started yet goes on later (is_half_started()).
+    void end_initialisation();
     /// What the start left out because a peer could not be asked (kNotAsked) is decided when it can be: at a
     /// COMM_UP, and looked at now and then. With quorum rejoin() does that. Spec: CLU-126, CLU-127.
     [[nodiscard]] bool has_left_out() const;
@@ -291,6 +300,11 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
     // engine_interrupted.cpp
     /// An operation of another node ended before its end; `left` is what it had taken out of service here.
     void interrupted(const OperationOwner& owner, const std::set<Tag>& left);
+    /// An operation of this node was stopped because it might start nothing at that moment: what it had not
+    /// reached is left to restore_interrupted(), unless somebody else goes on with it.
+    void left_half_started(const Operation& operation, const OperationResult& result, const std::string& why);
+    void mark_half_started(const Tag& tag, const std::string& why);
+    /// Whether something is in between: taken for an operation that was interrupted, or is_half_started().
     [[nodiscard]] bool has_interrupted() const;
     /// Whether a node whose operation was interrupted lives, or its loss causes no takeover (never_heard()).
     [[nodiscard]] bool can_decide_interrupted() const;

@@ -4,6 +4,10 @@
 // daemon, whose next life knows nothing of it and leaves the hierarchy to the node that has a part of it. So
 // the node from which it was taken decides, as soon as it can ask the other. Its next daemon does the same:
 // the reason of what was taken says so from the remove on. Spec: CLU-107, CLU-132, CLU-200.
+//
+// And what starts of this node left half-done, because quorum was away for a moment or this process stood
+// still: with a part of the hierarchy in service here, nothing else would ever look at the rest
+// (is_half_started()).
 
 #include "base/text.h"
 #include "messages/messages.h"
@@ -40,7 +44,8 @@ std::set<Tag> ran_before(const config::NodeConfig& own, const Tag& tag) {
     std::set<Tag> ran;
     for (const auto& member : hierarchy_of(own, tag)) {
         const auto& instance = own.instances.at(member);
-        if (is_in_service(instance.state) || !interrupted_on(instance).empty()) ran.insert(member);
+        if (is_in_service(instance.state) || !interrupted_on(instance).empty() || is_half_started(instance))
+            ran.insert(member);
     }
     return ran;
 }
@@ -56,17 +61,57 @@ void Engine::Impl::interrupted(const OperationOwner& owner, const std::set<Tag>&
     if (!stopping) scope.spawn(restore_interrupted());
 }
 
+void Engine::Impl::mark_half_started(const Tag& tag, const std::string& why) {
+    database.set_state(tag, config::State::osu, std::string(kStartStopped) + why);
+}
+
+void Engine::Impl::left_half_started(const Operation& operation, const OperationResult& result,
+                                     const std::string& why) {
+    // The caller looks at it again; a person answers for what was forced.
+    if (operation.comes_again || operation.forced) return;
+    const auto& steps = result.plan.steps;
+    bool begun = false;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        if (result.outcome.steps[i].kind != StepOutcome::Kind::succeeded) continue;
+        // Where it was taken from it is brought back.
+        if (steps[i].node != database.self()) return;
+        if (steps[i].action == Action::restore) begun = true;
+    }
+    // What nobody had begun is left to whoever wanted it, unless that is an event, which does not come again.
+    const bool once = std::holds_alternative<FailoverRequest>(operation.request) ||
+                      std::holds_alternative<ResourceFailoverRequest>(operation.request) ||
+                      std::holds_alternative<RejoinRequest>(operation.request);
+    if (!begun && !once) return;
+    std::set<Tag> left;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        const auto& outcome = result.outcome.steps[i];
+        if (steps[i].node != database.self() || steps[i].action != Action::restore || !outcome.stopped)
+            continue;
+        const auto* instance = database.own().find(steps[i].tag);
+        if (instance == nullptr || instance->state != config::State::osu ||
+            !interrupted_on(*instance).empty())
+            continue;
+        mark_half_started(steps[i].tag, why);
+        left.insert(steps[i].tag);
+    }
+    if (left.empty()) return;
+    journal(Event::none, "resource", text::join(names(left), ", "),
+            fmt::format("{} was stopped before their turn, and goes on when it may", operation.what));
+    if (!stopping) scope.spawn(restore_interrupted());
+}
+
 bool Engine::Impl::has_interrupted() const {
     const auto& instances = database.own().instances;
-    return std::any_of(instances.begin(), instances.end(),
-                       [](const auto& entry) { return !interrupted_on(entry.second).empty(); });
+    return std::any_of(instances.begin(), instances.end(), [](const auto& entry) {
+        return !interrupted_on(entry.second).empty() || is_half_started(entry.second);
+    });
 }
 
 bool Engine::Impl::can_decide_interrupted() const {
     const auto& instances = database.own().instances;
     return std::any_of(instances.begin(), instances.end(), [this](const auto& entry) {
         const auto mover = interrupted_on(entry.second);
-        return !mover.empty() && (alive(mover) || never_heard(mover));
+        return is_half_started(entry.second) || (!mover.empty() && (alive(mover) || never_heard(mover)));
     });
 }
 

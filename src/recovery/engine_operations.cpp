@@ -33,6 +33,24 @@ bool given_up(const OperationResult& result, const NodeName& self) {
     return true;
 }
 
+/// What it has taken out of service on other nodes, without what needed something else of it taken before.
+std::map<NodeName, std::vector<Tag>> tops_taken(const OperationResult& result, const NodeName& self) {
+    std::map<NodeName, std::vector<Tag>> tops;
+    const auto took = [&](std::size_t i, const NodeName& node) {
+        const auto& step = result.plan.steps[i];
+        return step.node == node && step.action == Action::remove && i < result.outcome.steps.size() &&
+               result.outcome.steps[i].kind == StepOutcome::Kind::succeeded;
+    };
+    for (std::size_t i = 0; i < result.plan.steps.size(); ++i) {
+        const auto& step = result.plan.steps[i];
+        if (step.node == self || !took(i, step.node)) continue;
+        if (std::none_of(step.needs.begin(), step.needs.end(),
+                         [&](auto need) { return took(need, step.node); }))
+            tops[step.node].push_back(step.tag);
+    }
+    return tops;
+}
+
 bool starts_on(const NodeName& node, const Plan& plan) {
     return std::any_of(plan.steps.begin(), plan.steps.end(),
                        [&](const Step& step) { return step.node == node && step.action == Action::restore; });
@@ -277,12 +295,13 @@ runtime::Task<config::Reply> Engine::Impl::serve_step(NodeName caller, config::C
     if (!result) co_return config::failure(result.error());
     // The caller starts it now. A daemon that found here that it still runs would affirm it beside the
     // caller.
-    co_await outlive_kill("what was stopped");
+    const auto noted = co_await outlive_kill("what was stopped");
+    if (!noted) co_return config::failure(noted.error());
     co_return config::success();
 }
 
-runtime::Task<> Engine::Impl::outlive_kill(std::string what) {
-    if (database.outlives_kill()) co_return;
+runtime::Task<Result<>> Engine::Impl::outlive_kill(std::string what) {
+    if (database.outlives_kill()) co_return Result<>{};
     const runtime::OneShot<Result<>> ended(world.tasks);
     database.sync([ended](Result<> synced) { ended.set(std::move(synced)); });
     const auto limit = world.tasks.after(kNoteLimit, [ended] {
@@ -290,11 +309,12 @@ runtime::Task<> Engine::Impl::outlive_kill(std::string what) {
     });
     const auto noted = co_await ended;
     world.tasks.cancel(limit);
-    if (!noted)
-        messages::warning(
-            "{} is not noted on the disk ({}): if this daemon is killed before it is, the next one does not "
-            "know of it",
-            what, noted.error().text);
+    if (noted) co_return Result<>{};
+    const auto text =
+        fmt::format("{} can note neither in the run directory nor on its disk {} ({}): make room",
+                    database.self().str(), what, noted.error().text);
+    messages::warning("{}", text);
+    co_return fail(Code::failure, "{}", text);
 }
 
 runtime::Task<Result<Plan>> Engine::Impl::plan_reserved(std::string& id, Needed& held, Operation& operation) {
@@ -366,35 +386,43 @@ runtime::Task<OperationResult> Engine::Impl::operate(Operation operation) {
     Executor::Run run{id, operation.reserve,     operation.arguments,
                       {}, operation.comes_again, operation.incident};
     const bool must_hold = operation.reserve && held.contains(database.self());
-    run.may_go_on = [this, id, start, must_hold, before, forced = operation.forced]() -> Result<> {
+    std::string for_now;  // why it was stopped, when that ends by itself
+    std::string unnoted;  // why nothing may be started, whoever wants it
+    run.may_go_on = [this, id, start, must_hold, before, &for_now, &unnoted,
+                     forced = operation.forced]() -> Result<> {
         look_for_absence();
-        if (!start->tags.empty() && absences != before)
+        if (!start->tags.empty() && absences != before) {
+            for_now = "this node stood still";
             return fail(Code::failure,
                         "this node stood still meanwhile and peers may have acted; look at the cluster and "
                         "try again");
+        }
         if (must_hold && !reservations.holds(id))
             return fail(Code::failure, "its reservation was broken by another operation");
         if (!start->cancelled.empty()) return fail(Code::failure, "{}", start->cancelled);
-        if (!start->tags.empty() && !forced)
-            if (const auto why = start_refusal(); !why.empty()) return fail(Code::failure, "{}", why);
+        if (start->tags.empty() || forced) return {};
+        for_now = unnoted.empty() ? start_refusal() : unnoted;
+        if (!for_now.empty()) return fail(Code::failure, "{}", for_now);
         return {};
     };
     watch_absence();
     // Part of its execution: what happens meanwhile stops it as it would during the first script. A peer that
     // has come back meanwhile is heard first, for nothing runs yet that would have to be taken down.
     if (starts_on(database.self(), result.plan)) {
-        co_await outlive_kill("what is started now");
+        const auto noted = co_await outlive_kill("what is started now");
+        if (!noted) unnoted = noted.error().text;
         co_await hear_returned(start);
     }
     if (operation.prepares_peers) co_await prepare_peers(result.plan);
     result.outcome = co_await executor.execute(result.plan, std::move(run));
     unwatch_absence();
     starts.remove(start);
+    if (!for_now.empty()) left_half_started(operation, result, for_now);
     // Without a reservation (perform_action -n) they hear of its end too.
     if (!operation.reserve)
         for (const auto& step : result.plan.steps)
             if (step.node != database.self()) held[step.node];
-    release(id, held, given_up(result, database.self()));
+    release(id, held, given_up(result, database.self()), tops_taken(result, database.self()));
     result.start = *start;
     co_return result;
 }

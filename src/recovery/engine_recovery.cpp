@@ -356,7 +356,11 @@ runtime::Task<> Engine::Impl::fail_over(Tag tag, std::set<Tag> ran, std::string 
 /// Asks one node after the other. Who has it; or why nobody, for a person.
 runtime::Task<Result<NodeName>> Engine::Impl::offer(Tag tag, std::set<Tag> ran, std::string incident) {
     std::set<NodeName> tried;
-    co_await outlive_kill("what was stopped");
+    const auto give_up = world.clock.now() + reservation_limit();
+    auto noted = co_await outlive_kill("what was stopped");
+    while (!noted && !stopping && world.clock.now() < give_up)
+        noted = co_await outlive_kill("what was stopped");
+    if (!noted) co_return fail(noted.error());
     while (true) {
         const ClusterView seen = co_await ask_everyone(NodeName());
         const auto next = next_backup(seen, database.self(), tag, tried);

@@ -122,6 +122,10 @@ runtime::Task<config::Reply> Engine::Impl::serve_reserve(NodeName caller, config
     std::vector<Tag> tags;
     for (const auto& tag : command.arguments)
         tags.emplace_back(tag);
+    // The caller relies on what this node tells it, and a daemon that is killed now must not tell otherwise
+    // later.
+    const auto noted = co_await outlive_kill("what it has done");
+    if (!noted) co_return config::failure(noted.error());
     // The caller may see this node a moment before it is seen here. Only the loss of a peer that was seen
     // ends its reservations.
     const auto give_up = world.clock.now() + limit;
@@ -140,29 +144,66 @@ runtime::Task<config::Reply> Engine::Impl::serve_reserve(NodeName caller, config
     co_return config::success();
 }
 
-void Engine::Impl::release(const std::string& id, const Needed& needed, bool abandoned) {
+void Engine::Impl::release(const std::string& id, const Needed& needed, bool abandoned, const Taken& taken) {
     for (const auto& [node, at] : needed) {
-        if (node == database.self())
+        if (node == database.self()) {
             reservations.release(id);
-        else
-            scope.spawn(release_on(node, id, abandoned));
+            continue;
+        }
+        const auto there = taken.find(node);
+        scope.spawn(
+            release_on(node, id, abandoned, there == taken.end() ? std::vector<Tag>() : there->second));
     }
 }
 
-runtime::Task<> Engine::Impl::release_on(NodeName node, std::string id, bool abandoned) {
+runtime::Task<> Engine::Impl::release_on(NodeName node, std::string id, bool abandoned,
+                                         std::vector<Tag> taken) {
     // Not only while this node sees it: it may have seen this one all the time, by a DISK path for one, and
     // kept the reservation and what was taken out of service there. Until it is told, or no node any more.
     const auto soon = world.clock.now() + reservation_limit();
+    bool earlier_release = false;
     while (database.own().systems.contains(node)) {
         const auto method = abandoned ? kAbandonMethod : kReleaseMethod;
         const auto told = co_await call(*peers, world.tasks, node, std::string(method), id, kShortCall);
-        if (told) co_return;
-        if (abandoned && told.error().code == Code::not_found)
-            abandoned = false;  // an earlier release
-        else
+        if (told) {
+            for (const auto& tag : taken)
+                if (earlier_release) co_await bring_back_on(node, tag);
+            co_return;
+        }
+        if (abandoned && told.error().code == Code::not_found) {
+            // It takes what was taken from it for what is wanted.
+            earlier_release = true;
+            abandoned = false;
+        } else
             co_await runtime::sleep_for(world.tasks,
                                         world.clock.now() < soon ? kReleaseAgain : kReleaseMuchLater);
     }
+}
+
+runtime::Task<> Engine::Impl::bring_back_on(NodeName node, Tag theirs) {
+    Tag ours;
+    for (const auto& pair : database.own().equivalencies)
+        if (pair.other_node == node && pair.other_tag == theirs) ours = pair.tag;
+    const auto give_up = world.clock.now() + reservation_limit();
+    std::string why;
+    while (!stopping && world.clock.now() < give_up) {
+        const ClusterView seen = co_await ask_everyone(NodeName());
+        // Somebody has decided meanwhile; or it was lost, and a takeover decides.
+        if (ours.empty() || !in_service_on(seen, ours).empty() || !alive(node)) co_return;
+        const auto back = co_await ask_to_take(node, theirs);
+        if (back) {
+            journal(Event::none, "resource", ours.str(),
+                    fmt::format("in service on {} again after an operation that was given up", node.str()));
+            co_return;
+        }
+        why = back.error().text;
+        co_await runtime::sleep_for(world.tasks, kReleaseMuchLater);
+    }
+    messages::error("{} is not in service on {} again after an operation that was given up: {}", theirs.str(),
+                    node.str(), why);
+    journal(
+        Event::none, "resource", ours.str(),
+        fmt::format("not in service on {} again after an operation that was given up: {}", node.str(), why));
 }
 
 void Engine::Impl::mark_own(const std::string& id, const Plan& plan) {

@@ -21,6 +21,23 @@ bool does_not_answer(const ClusterView& seen) {
     });
 }
 
+/// Without what would be started or affirmed.
+Plan without_starts(const Plan& part) {
+    Plan rest;
+    std::vector<std::optional<std::size_t>> place;
+    for (const auto& step : part.steps) {
+        place.emplace_back();
+        if (step.action == Action::restore || step.action == Action::set_isp) continue;
+        place.back() = rest.steps.size();
+        rest.steps.push_back(step);
+        auto& needs = rest.steps.back().needs;
+        needs.clear();
+        for (const auto need : step.needs)
+            if (place[need]) needs.push_back(*place[need]);
+    }
+    return rest;
+}
+
 }  // namespace
 
 void Engine::Impl::start() {
@@ -120,6 +137,7 @@ runtime::Task<> Engine::Impl::initialise() {
         if (absences == before && !start_refusal().empty()) co_await initialise_once(before);
     } while (absences != before);
     unwatch_absence();
+    if (!stopping) end_initialisation();
     ready = true;
     journal(Event::start_complete, "engine", database.self().str(), "start complete");
     messages::info("engine start on {} complete", database.self().str());
@@ -164,7 +182,8 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
     std::vector<Operation> operations;
     std::vector<Tag> tags;
     for (auto& part : by_hierarchy(seen, *planned)) {
-        if (!refused.empty() && !started(part).empty()) continue;
+        if (!refused.empty()) part = without_starts(part);
+        if (part.steps.empty()) continue;
         tags.push_back(own_tag(part, database.self()));
         const InitialiseRequest one{.only = tags.back(), .left_out = false, .had = had};
         Operation operation{"initialisation", one};
@@ -188,6 +207,19 @@ runtime::Task<> Engine::Impl::initialise_once(std::uint64_t before) {
         if (!result.outcome.result)
             journal(Event::none, "engine", tags[i].str(),
                     "initialisation did not succeed: " + result.outcome.result.error().text);
+    }
+}
+
+// A part of it may be in service here: nothing else would look at the rest.
+void Engine::Impl::end_initialisation() {
+    const auto refused = start_refusal();
+    const auto instances = database.own().instances;
+    for (const auto& [tag, instance] : instances) {
+        if (instance.state != config::State::illstate || is_half_started(instance)) continue;
+        if (instance.init == config::Init::init_osu)
+            database.set_state(tag, config::State::osu, std::string(kByHand));
+        else
+            mark_half_started(tag, refused.empty() ? "this node's start was disturbed" : refused);
     }
 }
 

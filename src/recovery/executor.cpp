@@ -134,6 +134,8 @@ void Executor::skipped(Progress& progress, std::size_t index, const Error& why, 
     // A failing child leaves its parents out of service (Spec: CLU-129). What kept running, or may run,
     // cannot be called so.
     const bool may_run = instance->reason.starts_with(kNotAffirmed);
+    // Nothing has failed, and it goes on later (is_half_started()).
+    if (stopped && (may_run || is_in_service(instance->state))) return;
     if (instance->state == State::illstate && !may_run)
         database_.set_state(step.tag, State::osu, fmt::format("not started: {}", why.text));
     else if (instance->state == State::illstate || (step.force && is_in_service(instance->state)))

@@ -80,7 +80,8 @@ struct RejoinRequest {
     Tag only = {};
 };
 /// What an operation of another node took out of service on `self` and left so (kInterrupted): in service
-/// here again, unless it is in service elsewhere by now.
+/// here again, unless it is in service elsewhere by now. The same for what a start of this node had not
+/// reached when it was stopped (is_half_started()).
 struct InterruptedRequest {
     Tag only = {};
     /// Nodes that have not been heard in this daemon's life, had their time, and are proven to be dead: no
@@ -177,10 +178,23 @@ inline constexpr std::string_view kTakenFor = "taken out of service by an operat
 inline constexpr std::string_view kInterrupted =
     "taken out of service by an operation that was interrupted on ";
 
+/// The beginning of the reason of an OSU resource whose start here was stopped before it was its turn,
+/// because this node might start nothing at that moment; why follows. It goes on when it may, unless another
+/// node has the hierarchy by then.
+inline constexpr std::string_view kStartStopped = "its start was stopped before its turn and will go on: ";
+
+/// Whether a start of this node, in this daemon's life or the one before, has not come to its end for it: it
+/// waits for its turn (kStartStopped), its script was cut short, or what kept running has not been affirmed.
+/// Once the node has initialised itself.
+bool is_half_started(const config::Instance& instance);
+
 /// The node whose operation took it and goes on (kTakenFor); empty: there is none.
 NodeName taken_for(const config::Instance& instance);
 /// The node whose operation left it so (kInterrupted); empty: none did.
 NodeName interrupted_on(const config::Instance& instance);
+
+/// OSU of a resource whose initialisation method is INIT_OSU. Spec: CLU-124.
+inline constexpr std::string_view kByHand = "INIT_OSU: an administrator starts it";
 
 /// ISP or ISU of a resource that kept running while the daemon was away, until its script affirmed it.
 inline constexpr std::string_view kKeptRunning = "kept running while the daemon was away";

@@ -295,4 +295,30 @@ void PlanBuilder::remove_one(const Tag& tag, std::string why, bool force, const 
     add(std::move(step));
 }
 
+void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why,
+                    const NodeName& yields_to) {
+    if (builder.holding(view.self, tag) != Holding::may_hold) {
+        builder.add({view.self, tag, Action::set_osu, why, {}, false, yields_to});
+        return;
+    }
+    for (const auto& member : builder.graph().upward(tag))
+        if (builder.state(member) == config::State::illstate &&
+            builder.holding(view.self, member) == Holding::may_hold)
+            builder.remove_one(member, why, true, yields_to);
+}
+
+void affirm(PlanBuilder& builder, const ClusterView& view, const Tag& tag) {
+    const auto& instance = builder.own().instances.at(tag);
+    auto needs = builder.steps_of_children(tag);
+    if (instance.state == config::State::isu)
+        builder.leave(tag, "kept running (ISU)");
+    else if (instance.init == config::Init::init_isp)
+        builder.add(
+            {view.self, tag, Action::set_isp, "kept running; INIT_ISP: no script", std::move(needs), false});
+    else
+        builder.add({view.self, tag, Action::restore,
+                     "kept running while the daemon was away; its script affirms it", std::move(needs),
+                     true});
+}
+
 }  // namespace understudy::recovery

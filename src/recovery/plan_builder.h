@@ -97,6 +97,13 @@ class PlanBuilder {
 /// Members that are in service here with nothing in service above them, in creation order.
 [[nodiscard]] std::vector<Tag> in_service_tops(const PlanBuilder& builder, const std::vector<Tag>& hierarchy);
 
+/// What is undecided becomes OSU. Where a script was interrupted the daemon cannot know what runs: only a
+/// remove, of what needs it first, makes it so. `yields_to`: see Step.
+void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why,
+                    const NodeName& yields_to = {});
+/// What kept running while the daemon was away is in service here: its script makes sure of it.
+void affirm(PlanBuilder& builder, const ClusterView& view, const Tag& tag);
+
 struct Candidate {
     NodeName node;
     int priority = 0;

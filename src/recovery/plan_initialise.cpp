@@ -68,20 +68,6 @@ bool is_open(const PlanBuilder& builder, const Hierarchy& found, const Tag& tag)
            builder.state(tag) == builder.own().instances.at(tag).state;
 }
 
-/// What is undecided becomes OSU. Where a script was interrupted the daemon cannot know what runs: only a
-/// remove, of what needs it first, makes it so.
-void out_of_service(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why,
-                    const NodeName& yields_to = {}) {
-    if (builder.holding(view.self, tag) != Holding::may_hold) {
-        builder.add({view.self, tag, Action::set_osu, why, {}, false, yields_to});
-        return;
-    }
-    for (const auto& member : builder.graph().upward(tag))
-        if (builder.state(member) == State::illstate &&
-            builder.holding(view.self, member) == Holding::may_hold)
-            builder.remove_one(member, why, true, yields_to);
-}
-
 /// `mover` is bringing those of `had` in service that start by themselves.
 void all_osu(PlanBuilder& builder, const ClusterView& view, const Hierarchy& found, const std::string& why,
              const NodeName& mover = {}, const std::set<Tag>& had = {}) {
@@ -121,7 +107,7 @@ Result<> by_method(PlanBuilder& builder, const ClusterView& view, const Tag& tag
     const auto osu = [&](const std::string& why) { out_of_service(builder, view, tag, why); };
     switch (instance.init) {
         case config::Init::init_osu:
-            osu("INIT_OSU: an administrator starts it");
+            osu(std::string(kByHand));
             return {};
         case config::Init::init_isp: {
             for (const auto& pair : builder.equivalents(tag))
@@ -143,18 +129,14 @@ Result<> by_method(PlanBuilder& builder, const ClusterView& view, const Tag& tag
     return builder.one(tag, "AUTORES_ISP and in service on no living node");
 }
 
-void affirm(PlanBuilder& builder, const ClusterView& view, const Tag& tag) {
-    const auto& instance = builder.own().instances.at(tag);
-    auto needs = builder.steps_of_children(tag);
-    if (instance.state == State::isu)
-        builder.leave(tag, "kept running (ISU)");
-    else if (instance.init == config::Init::init_isp)
-        builder.add(
-            {view.self, tag, Action::set_isp, "kept running; INIT_ISP: no script", std::move(needs), false});
-    else
-        builder.add({view.self, tag, Action::restore,
-                     "kept running while the daemon was away; its script affirms it", std::move(needs),
-                     true});
+/// The rest of it runs here, but `peer` cannot be asked now: it goes on when it can (plan_interrupted.cpp).
+/// Where a script was cut short that is so as it is recorded.
+void wait_for(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const NodeName& peer) {
+    if (builder.holding(view.self, tag) == Holding::may_hold) return;
+    const bool by_hand = builder.own().instances.at(tag).init == config::Init::init_osu;
+    builder.add(
+        {view.self, tag, Action::set_osu,
+         by_hand ? std::string(kByHand) : fmt::format("{}{} {}", kStartStopped, peer.str(), kNotAsked)});
 }
 
 /// Members that are in service here with all below them, and on no other node; children first.
@@ -201,8 +183,12 @@ Result<> initialise(PlanBuilder& builder, const ClusterView& view, const Hierarc
         for (const auto& tag : found.upwards) {
             if (builder.in_service(tag))
                 affirm(builder, view, tag);
-            else if (is_open(builder, found, tag))
+            else if (!is_open(builder, found, tag))
+                continue;
+            else if (found.silent.empty())
                 UNDERSTUDY_CHECK(by_method(builder, view, tag));
+            else
+                wait_for(builder, view, tag, *found.silent.begin());
         }
         return {};
     }

@@ -1,6 +1,7 @@
 // What an operation of another node took out of service here and left behind when it ended in the middle: it
 // comes in service here again, unless it is in service elsewhere by now. Only that: what was out of service
-// before stays out. Spec: CLU-107, CLU-200.
+// before stays out. And what a start of this node had begun and not finished when it was stopped.
+// Spec: CLU-107, CLU-129, CLU-200.
 
 #include "config/maintenance.h"
 #include "recovery/plan_builder.h"
@@ -23,16 +24,21 @@ NodeName named_in(const config::Instance& instance, std::string_view beginning) 
 struct Situation {
     std::vector<Tag> members;
     std::vector<Tag> taken;     // children first
+    std::vector<Tag> kept;      // in service and not affirmed; children first
     std::set<NodeName> movers;  // whose operations took it
 };
 
 Situation look_at(const PlanBuilder& builder, std::vector<Tag> members) {
     Situation found;
-    for (const auto& tag : builder.graph().children_first(members))
-        if (const auto mover = interrupted_on(builder.own().instances.at(tag)); !mover.empty()) {
+    for (const auto& tag : builder.graph().children_first(members)) {
+        const auto& instance = builder.own().instances.at(tag);
+        const auto mover = interrupted_on(instance);
+        if (!mover.empty()) found.movers.insert(mover);
+        if (is_in_service(instance.state) && is_half_started(instance))
+            found.kept.push_back(tag);
+        else if (!mover.empty() || is_half_started(instance))
             found.taken.push_back(tag);
-            found.movers.insert(mover);
-        }
+    }
     found.members = std::move(members);
     return found;
 }
@@ -48,6 +54,7 @@ std::string settled(const PlanBuilder& builder, const Situation& found) {
     for (const auto& tag : found.members)
         if (builder.state(tag) == State::osf)
             return fmt::format("{} failed here: an administrator decides", tag.str());
+    if (found.taken.empty()) return {};
     NodeName holder;
     for (const auto& tag : found.taken) {
         holder = holder_of(builder, tag);
@@ -94,8 +101,15 @@ std::string obstacle(const PlanBuilder& builder, const ClusterView& view, const 
     return {};
 }
 
+/// Unless that was decided for one below it.
+void stays_out(PlanBuilder& builder, const ClusterView& view, const Tag& tag, const std::string& why) {
+    if (builder.state(tag) == builder.own().instances.at(tag).state) out_of_service(builder, view, tag, why);
+}
+
 Result<> put_back(PlanBuilder& builder, const ClusterView& view, const Situation& found) {
     std::set<Tag> wanted;
+    for (const auto& tag : found.kept)
+        affirm(builder, view, tag);
     for (const auto& tag : found.taken) {
         const auto& children = builder.graph().children(tag);
         const auto missing = std::find_if(children.begin(), children.end(), [&](const Tag& child) {
@@ -104,17 +118,17 @@ Result<> put_back(PlanBuilder& builder, const ClusterView& view, const Situation
         if (missing == children.end())
             wanted.insert(tag);
         else
-            builder.add({view.self,
-                         tag,
-                         Action::set_osu,
-                         fmt::format("needs {}, which was taken out of service since", missing->str()),
-                         {},
-                         false});
+            stays_out(builder, view, tag,
+                      fmt::format("needs {}, which was taken out of service since", missing->str()));
     }
-    const auto why = fmt::format("an operation of {} took it out of service and was interrupted",
-                                 found.movers.begin()->str());
-    for (const auto& tag : found.taken)
-        if (wanted.contains(tag)) UNDERSTUDY_CHECK(builder.down(tag, why));
+    for (const auto& tag : found.taken) {
+        if (!wanted.contains(tag)) continue;
+        const auto mover = interrupted_on(builder.own().instances.at(tag));
+        UNDERSTUDY_CHECK(builder.down(
+            tag, mover.empty() ? std::string("its start was stopped before it had come to its end")
+                               : fmt::format("an operation of {} took it out of service and was interrupted",
+                                             mover.str())));
+    }
     return {};
 }
 
@@ -128,17 +142,39 @@ NodeName interrupted_on(const config::Instance& instance) {
     return named_in(instance, kInterrupted);
 }
 
+bool is_half_started(const config::Instance& instance) {
+    const std::string_view reason = instance.reason;
+    switch (instance.state) {
+        case State::osu:
+            return reason.starts_with(kStartStopped);
+        case State::illstate:
+            return reason.starts_with(kNotAffirmed);
+        case State::isp:
+            return reason.starts_with(kKeptRunning);
+        case State::isu:
+        case State::osf:
+            return false;
+    }
+    return false;
+}
+
 Result<Plan> plan_interrupted(const ClusterView& view, const InterruptedRequest& request) {
     PlanBuilder builder(view, PlanBuilder::Order::parallel);
     for (auto& members : builder.graph().hierarchies()) {
         if (!is_meant(members, request.only)) continue;
         const auto found = look_at(builder, std::move(members));
-        if (found.taken.empty()) continue;
-        if (const auto why = settled(builder, found); !why.empty()) {
+        if (found.taken.empty() && found.kept.empty()) continue;
+        const auto why = settled(builder, found);
+        auto hindered = why.empty() || !found.kept.empty()
+                            ? obstacle(builder, view, found, request.never_heard)
+                            : std::string();
+        if (!hindered.empty()) {
+            builder.leave(found.taken.empty() ? found.kept.back() : found.taken.back(), std::move(hindered));
+        } else if (!why.empty()) {
+            for (const auto& tag : found.kept)
+                affirm(builder, view, tag);
             for (const auto& tag : found.taken)
-                builder.add({view.self, tag, Action::set_osu, why, {}, false});
-        } else if (auto hindered = obstacle(builder, view, found, request.never_heard); !hindered.empty()) {
-            builder.leave(found.taken.back(), std::move(hindered));
+                stays_out(builder, view, tag, why);
         } else {
             UNDERSTUDY_CHECK(put_back(builder, view, found));
         }

@@ -47,7 +47,9 @@ Result<Plan> plan_remove(const ClusterView& view, const RemoveRequest& request) 
     const std::string why = "requested here";
     // What is out of service only until it can be brought back stays out.
     const auto stays_out = [&](const Tag& tag) {
-        if (!interrupted_on(builder.own().instances.at(tag)).empty())
+        const auto& instance = builder.own().instances.at(tag);
+        if (!interrupted_on(instance).empty() ||
+            (instance.state == config::State::osu && is_half_started(instance)))
             builder.add({view.self, tag, Action::set_osu, "taken out of service on request", {}, false});
     };
     if (request.scope == Scope::single) {
