@@ -19,6 +19,26 @@ std::string address(int network, std::size_t node) {
     return fmt::format("10.{}.0.{}", network, node + 1);
 }
 
+Hierarchy hierarchy_number(int number, int resources) {
+    const auto tag = [&](const char* kind) { return Tag(fmt::format("{}{}", kind, number)); };
+    Hierarchy made{tag("app"), tag("ip"), {tag("ip")}};
+    if (resources > 2) made.members.push_back(tag("vol"));
+    if (resources > 3) made.members.push_back(tag("db"));
+    made.members.push_back(made.root);
+    return made;
+}
+
+/// Parent and child. What is in the middle needs what is at the bottom, and the root needs that.
+std::vector<std::pair<Tag, Tag>> dependencies_of(const Hierarchy& hierarchy) {
+    constexpr std::size_t kAtTheBottom = 2;  // address and volume
+    std::vector<std::pair<Tag, Tag>> pairs;
+    const auto& all = hierarchy.members;
+    const bool middle = all.size() > kAtTheBottom + 1;
+    for (std::size_t i = 0; i + 1 < all.size(); ++i)
+        pairs.emplace_back(middle && i < kAtTheBottom ? all[kAtTheBottom] : hierarchy.root, all[i]);
+    return pairs;
+}
+
 }  // namespace
 
 /// One life of a node's daemon.
@@ -56,8 +76,9 @@ SimulatedCluster::SimulatedCluster(runtime::Simulation& simulation, ClusterOptio
         shared_disk_.content().replace(0, comm::disk::kBlockBytes, comm::disk::encode_header(pair, 0));
     }
     for (int i = 0; i < options_.hierarchies; ++i) {
-        hierarchies_.push_back({Tag(fmt::format("app{}", i)), Tag(fmt::format("ip{}", i))});
-        kits_.needs(hierarchies_.back().root, hierarchies_.back().child);
+        hierarchies_.push_back(hierarchy_number(i, options_.resources));
+        for (const auto& [parent, child] : dependencies_of(hierarchies_.back()))
+            kits_.needs(parent, child);
     }
     names_ = node_names(options_.nodes);
     for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -193,9 +214,12 @@ void SimulatedCluster::configure(std::size_t index) {
                                                 priority(other, hierarchy), ++order});
     };
     for (std::size_t i = 0; i < hierarchies_.size(); ++i) {
-        add_instance(i, hierarchies_[i].child, "comm", "ip");
-        add_instance(i, hierarchies_[i].root, "gen", "app");
-        config.dependencies.push_back({hierarchies_[i].root, hierarchies_[i].child, ++order});
+        for (const auto& tag : hierarchies_[i].members) {
+            const bool address = tag == hierarchies_[i].child;
+            add_instance(i, tag, address ? "comm" : "gen", address ? "ip" : "app");
+        }
+        for (const auto& [parent, child] : dependencies_of(hierarchies_[i]))
+            config.dependencies.push_back({parent, child, ++order});
     }
     add_paths(index, config);
     config.reindex();
@@ -213,6 +237,7 @@ void SimulatedCluster::fill_disk(const NodeName& name, bool full, bool run_too) 
     disk(name).full = full;
     host(name).set_disk_full(full);
     host(name).set_run_full(full && run_too);
+    members_.at(name).tail.full = full && run_too;
 }
 
 bool SimulatedCluster::forgets_when_killed(const NodeName& name) {
@@ -233,13 +258,23 @@ void SimulatedCluster::power_on(const NodeName& name) {
         options.shared_disks = &daemon->disks;
         options.protocol = here.protocol;
         options.host_rebooted = std::exchange(here.boot, here.host->boots()) != here.host->boots();
-        daemon->tail.emplace(world, daemon->store, config::Layout{}.database_tail(), !options.host_rebooted);
+        if (options.host_rebooted) here.tail.bytes.reset();
+        daemon->tail.emplace(
+            daemon->store,
+            std::make_unique<runtime::SimulatedReservedFile>(here.tail, config::Layout{}.database_tail()),
+            !options.host_rebooted, options_.reserved_tail);
         auto opened = daemons::Node::open(world, *daemon->tail, std::move(options));
         if (!opened) {
             simulation_.note(name.str(), "cannot open its node: " + opened.error().text);
             return daemon;
         }
         daemon->node = std::move(*opened);
+        // What came with later releases.
+        if (here.protocol.features == 0)
+            daemon->node->cluster().serve("recovery.abandon", [](const NodeName&, std::string_view,
+                                                                 const comm::Cluster::Answer& answer) {
+                answer(fail(Code::not_found, "an earlier release does not support it"));
+            });
         daemon->node->on_stopped([this, name] { host(name).kill_program(); });
         daemon->node->on_quarantine([this, name](runtime::Duration time) { quarantine(name, time); });
         daemon->node->database().subscribe(
@@ -358,10 +393,12 @@ bool SimulatedCluster::separated(const NodeName& a, const NodeName& b) {
 
 bool SimulatedCluster::in_service(const Hierarchy& hierarchy) {
     const auto running = kits_.hosts_running(hierarchy.root);
-    if (running.size() != 1 || kits_.hosts_running(hierarchy.child) != running) return false;
+    if (running.size() != 1) return false;
+    for (const auto& tag : hierarchy.members)
+        if (kits_.hosts_running(tag) != running) return false;
     for (const auto& name : names_) {
         const bool here = name == running.front();
-        for (const auto& tag : {hierarchy.root, hierarchy.child}) {
+        for (const auto& tag : hierarchy.members) {
             const auto recorded = state(name, tag);
             if (!recorded && !here) continue;
             if ((recorded == config::State::isp) != here) return false;

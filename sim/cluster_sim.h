@@ -8,11 +8,13 @@
 //   cluster.wait_in_service(30s);
 //   cluster.host("alpha").power_off();  ...
 //
-// Hierarchy number i is the application "app<i>" on the address "ip<i>"; its best node is number i modulo the
-// number of nodes. Every pair of nodes has its paths on networks of their own.
+// Hierarchy number i is the application "app<i>" on the address "ip<i>", with three resources on the volume
+// "vol<i>" too, with four the database "db<i>" is between them; its best node is number i modulo the number
+// of nodes. Every pair of nodes has its paths on networks of their own.
 
 #include "comm/disk_format.h"
 #include "daemons/node.h"
+#include "runtime/simulated/reserved_file.h"
 #include "runtime/simulated/shared_disk.h"
 #include "runtime/simulated/simulated_world.h"
 #include "sim/kit_model.h"
@@ -30,6 +32,7 @@ namespace understudy::sim {
 struct ClusterOptions {
     int nodes = 2;  // 2 to 8
     int hierarchies = 2;
+    int resources = 2;       // of each hierarchy; 2 to 4
     int paths = 2;           // between each pair
     bool disk_path = false;  // a DISK path beside them; two nodes only
     std::chrono::milliseconds interval{1000};
@@ -43,7 +46,8 @@ struct ClusterOptions {
     std::string settings = {};
     quorum::Mode quorum = quorum::Mode::none;  // what those lines say
     std::chrono::seconds boot_takes{5};        // after a reset by the watchdog
-    bool watchdog = true;                      // false: nothing resets a host
+    std::size_t reserved_tail = 32768;  // bytes that commits have in the run directory (config/tail_store.h)
+    bool watchdog = true;               // false: nothing resets a host
 };
 
 /// Their names, best first.
@@ -54,7 +58,8 @@ std::string quorum_settings(quorum::Mode mode, const std::string& more = {});
 
 struct Hierarchy {
     Tag root;
-    Tag child;
+    Tag child;                 // at the bottom
+    std::vector<Tag> members;  // all, children first
 };
 
 class SimulatedCluster {
@@ -76,7 +81,7 @@ class SimulatedCluster {
     [[nodiscard]] runtime::SimulatedNode& host(const NodeName& name);
     [[nodiscard]] StoreDisk& disk(const NodeName& name);
     /// Whether the host's disk is full, for its database and for its other files; `run_too`: those of the run
-    /// directory as well.
+    /// directory as well, but for what has its room there.
     void fill_disk(const NodeName& name, bool full, bool run_too = false);
     /// Whether a daemon that is killed now would have lost commits.
     [[nodiscard]] bool forgets_when_killed(const NodeName& name);
@@ -143,8 +148,9 @@ class SimulatedCluster {
     struct Member {
         runtime::SimulatedNode* host = nullptr;
         StoreDisk disk;
-        Daemon* daemon = nullptr;  // owned by the host while its program runs
-        std::uint64_t boot = 0;    // in which the daemon ran last
+        runtime::SimulatedReservedFile::Content tail;  // of its run directory
+        Daemon* daemon = nullptr;                      // owned by the host while its program runs
+        std::uint64_t boot = 0;                        // in which the daemon ran last
         std::unique_ptr<HostWatchdog> watchdog;
         int quarantines = 0;
         bool kept_off = false;

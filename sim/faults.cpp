@@ -21,7 +21,11 @@ constexpr runtime::Duration kShutdownLimit = 90s;
 // Less than what storage quorum is made for: T_dead minus the time of a write that is on its way.
 constexpr auto kMostStale = 4s;
 constexpr auto kSlowWrite = 2s;
-constexpr double kRunFullChance = 0.15;
+constexpr double kRunFullChance = 0.5;
+constexpr double kActionLieChance = 0.1;
+constexpr auto kSlowestScript = 5s;
+constexpr auto kQuickestScript = 20ms;
+constexpr auto kMostMoment = 15s;  // longer than the storage is left alone between two accesses
 
 std::uint64_t seed_of_fault(std::uint64_t seed, int number) {
     return seed + static_cast<std::uint64_t>(number);  // the stream's own start mixes it
@@ -35,6 +39,10 @@ bool excuses_a_split(Fault fault) {
         case Fault::host_pause:
         case Fault::isolation:
             return true;
+        case Fault::quorum_moment:
+        case Fault::lying_kits:
+        case Fault::slow_kits:
+        case Fault::restore:
         case Fault::disk_trouble:
         case Fault::upgrade:
         case Fault::storage_cut:
@@ -74,6 +82,8 @@ std::string_view to_string(Fault fault) {
             return "daemon crash";
         case Fault::switchover:
             return "switchover";
+        case Fault::restore:
+            return "restore";
         case Fault::shutdown:
             return "shutdown";
         case Fault::policy:
@@ -90,6 +100,10 @@ std::string_view to_string(Fault fault) {
             return "failing kits";
         case Fault::hanging_kits:
             return "hanging kits";
+        case Fault::lying_kits:
+            return "lying kits";
+        case Fault::slow_kits:
+            return "slow kits";
         case Fault::application:
             return "application failure";
         case Fault::lying_checks:
@@ -118,6 +132,8 @@ std::string_view to_string(Fault fault) {
             return "storage cut";
         case Fault::storage_slow:
             return "slow storage";
+        case Fault::quorum_moment:
+            return "moment without quorum";
         case Fault::isolation:
             return "isolation";
     }
@@ -131,7 +147,8 @@ FaultProfile FaultProfile::random(runtime::Simulation& simulation, bool quorum) 
     for (int i = 0; i < kinds_there_are; ++i) {
         const auto fault = static_cast<Fault>(i);
         const bool wanted = simulation.chance(kKindChance);
-        const bool kits = fault == Fault::failing_kits || fault == Fault::hanging_kits;
+        const bool kits =
+            fault == Fault::failing_kits || fault == Fault::hanging_kits || fault == Fault::lying_kits;
         if (wanted && !(calm_network && (excuses_a_split(fault) || kits))) profile.kinds.push_back(fault);
     }
     if (profile.kinds.empty()) profile.kinds.push_back(Fault::power_off);
@@ -197,6 +214,7 @@ void FaultInjector::stop() {
     simulation_.set_connection_loss(0);
     simulation_.set_delay(100us, 1ms);
     cluster_.kits().set_trouble({});
+    cluster_.kits().on_next_restore(nullptr);
     cluster_.storage().all_reachable();
     for (const auto& name : cluster_.nodes()) {
         cluster_.disk(name).most_write = StoreDisk::kMostWrite;
@@ -243,6 +261,38 @@ void FaultInjector::isolate(const NodeName& node) {
             note_if_separated(node, other);
             simulation_.heal(node.str(), other.str());
         }
+    });
+}
+
+// Shorter than what makes a peer DEAD, or the storage only: nobody else notices, and nothing tells the node
+// when it is over. Spec: QUO-044
+void FaultInjector::lose_quorum_for_a_moment(const NodeName& node) {
+    const auto most = cluster_.detection();
+    const auto after = duration(1ms, kQuickestScript);
+    const auto lasts = duration(10ms, kMostMoment);
+    const auto slow = duration(5s, 30s);
+    const bool storage = cluster_.options().quorum == quorum::Mode::storage;
+    cluster_.kits().on_next_restore([this, node, after, lasts, slow, most, storage](const NodeName& host) {
+        if (host != node) return false;
+        // So that the moment is over before the start is.
+        cluster_.kits().set_trouble({.least = 1s, .most = kSlowestScript});
+        later(slow, [this] { cluster_.kits().set_trouble({}); });
+        later(after, [this, node, lasts, most, storage] {
+            if (storage) {
+                cluster_.storage().reachable(node, false);
+                return later(lasts, [this, node] { cluster_.storage().reachable(node, true); });
+            }
+            for (const auto& other : cluster_.nodes())
+                if (other != node) simulation_.partition(node.str(), other.str());
+            later(std::min<runtime::Duration>(lasts, most), [this, node] {
+                for (const auto& other : cluster_.nodes()) {
+                    if (other == node) continue;
+                    note_if_separated(node, other);
+                    simulation_.heal(node.str(), other.str());
+                }
+            });
+        });
+        return true;
     });
 }
 
@@ -316,8 +366,6 @@ void FaultInjector::disable_failover(const NodeName& from, const NodeName& to) {
 // would add up to a silence that nobody can tell from a dead host.
 void FaultInjector::crash_daemon(const NodeName& node) {
     if (!cluster_.host(node).running() || cluster_.host(node).paused()) return;
-    // Two faults at once, neither of which is its own: nothing takes what it knows.
-    if (cluster_.forgets_when_killed(node)) return;
     if (last_crash_ && simulation_.now() - *last_crash_ < 3 * cluster_.detection()) return;
     last_crash_ = simulation_.now();
     cluster_.host(node).kill_program();
@@ -343,7 +391,7 @@ void FaultInjector::kits_later(KitModel::Trouble trouble) {
 
 void FaultInjector::break_an_application() {
     const auto& hierarchy = cluster_.hierarchies()[fault_.below(cluster_.hierarchies().size())];
-    const auto& tag = fault_.chance(0.5) ? hierarchy.root : hierarchy.child;
+    const auto& tag = hierarchy.members[fault_.below(hierarchy.members.size())];
     for (const auto& host : cluster_.kits().hosts_running(tag))
         cluster_.kits().break_down(host, tag);
 }
@@ -381,6 +429,11 @@ void FaultInjector::strike(Fault fault) {
             return cluster_.start(node,
                                   SimulatedCluster::switchover(cluster_.hierarchies()[which].root, other));
         }
+        case Fault::restore: {
+            const auto& hierarchy = cluster_.hierarchies()[fault_.below(cluster_.hierarchies().size())];
+            const auto& tag = hierarchy.members[fault_.below(hierarchy.members.size())];
+            return cluster_.start(node, SimulatedCluster::perform_action(tag, "restore"));
+        }
         case Fault::shutdown:
             return shut_down(node);
         case Fault::policy:
@@ -404,6 +457,10 @@ void FaultInjector::strike(Fault fault) {
             return kits_later({.hangs = kHangChance});
         case Fault::application:
             return break_an_application();
+        case Fault::lying_kits:
+            return kits_later({.lies = kActionLieChance});
+        case Fault::slow_kits:
+            return kits_later({.least = 1s, .most = kSlowestScript});
         case Fault::lying_checks:
             return kits_later({.check_lies = kLieChance});
         case Fault::hanging_checks:
@@ -443,6 +500,8 @@ void FaultInjector::strike(Fault fault) {
                 cluster_.storage().set_delay(20ms);
                 cluster_.storage().set_staleness({});
             });
+        case Fault::quorum_moment:
+            return lose_quorum_for_a_moment(node);
         case Fault::isolation:
             return isolate(node);
     }

@@ -18,6 +18,7 @@ enum class Fault {
     power_off_in_write,  // at the next file write
     daemon_crash,        // kill -9, restarted by the service manager at once
     switchover,          // not a fault: an administrator moves a hierarchy
+    restore,             // neither is this: perform_action -a restore of any resource on any node
     shutdown,            // not one either: the host shuts down in order, as its strategy says; boots later
     policy,              // nor this: failover from a node to another one is disabled for a while
     broken_connections,
@@ -26,21 +27,24 @@ enum class Fault {
     clock,            // wall clock jumps, clocks drift
     failing_kits,     // actions fail
     hanging_kits,     // actions hang
-    application,      // an application stops by itself
-    lying_checks,     // checks say the opposite of what is true
-    hanging_checks,   // checks do not end
-    partition,        // both ways, all networks
-    one_way_cut,      // one way, all networks
-    one_network,      // one network only: the other path goes on
-    program_pause,    // SIGSTOP of the daemon
-    host_pause,       // VM freeze
-    slow_disk,        // what a host writes into its database takes seconds
-    full_disk,        // a host can write nothing to it; often its daemon is killed meanwhile
-    disk_trouble,     // a host does not reach the disk of its DISK path, or waits for it
-    upgrade,          // not one either: a node runs another release from now on, with a short restart
-    storage_cut,      // a host does not reach the quorum storage
-    storage_slow,     // the storage is slow, and what is read from it is old
-    isolation,        // a host loses every network, and perhaps the storage
+    lying_kits,    // actions that have done their work say that they failed, starts that did nothing succeed
+    slow_kits,     // actions take seconds, so that other faults strike in the middle of operations
+    application,   // an application stops by itself
+    lying_checks,  // checks say the opposite of what is true
+    hanging_checks,  // checks do not end
+    partition,       // both ways, all networks
+    one_way_cut,     // one way, all networks
+    one_network,     // one network only: the other path goes on
+    program_pause,   // SIGSTOP of the daemon
+    host_pause,      // VM freeze
+    slow_disk,       // what a host writes into its database takes seconds
+    full_disk,       // a host can write nothing to it; often its daemon is killed meanwhile
+    disk_trouble,    // a host does not reach the disk of its DISK path, or waits for it
+    upgrade,         // not one either: a node runs another release from now on, with a short restart
+    storage_cut,     // a host does not reach the quorum storage
+    storage_slow,    // the storage is slow, and what is read from it is old
+    quorum_moment,   // a host has no quorum for a moment, in the middle of the next start there
+    isolation,       // a host loses every network, and perhaps the storage
 };
 inline constexpr int kFaultKinds = static_cast<int>(Fault::isolation) + 1;
 /// Kinds that every cluster knows; the others need quorum.
@@ -92,6 +96,7 @@ class FaultInjector {
     void crash_daemon(const NodeName& node);
     void pause(const NodeName& node, runtime::Pause what);
     void isolate(const NodeName& node);
+    void lose_quorum_for_a_moment(const NodeName& node);
     void lose_disk(const NodeName& node);
     void upgrade(const NodeName& node);
     /// What ends now may have kept the two apart: a takeover is excused then.

@@ -13,7 +13,8 @@ using testing::HasSubstr;
 
 class FullDisk : public testing::Test, protected Story {
   protected:
-    FullDisk() : Story({.nodes = 2, .hierarchies = 1}) {}
+    explicit FullDisk(std::size_t reserved_tail = ClusterOptions{}.reserved_tail)
+        : Story({.nodes = 2, .hierarchies = 1, .reserved_tail = reserved_tail}) {}
 
     void fill(bool full, bool run_too = false) {
         for (const auto& node : cluster.nodes())
@@ -104,8 +105,90 @@ TEST_F(FullDisk, AStopThatTheDiskDoesNotKnowOfIsAnErrorAndIsKnownUntilTheNextBoo
     EXPECT_EQ(cluster.kits().changes(), stopped + 2) << "both parts were started, as after any stop";
 }
 
+// The run directory is full as well, and commits have their room in it. Spec: CLU-089, CLU-125
+TEST_F(FullDisk, WithAFullRunDirectoryTooAKillAtAnyMomentOfASwitchoverEndsWithTheApplicationInServiceOnce) {
+    start_in_service();
+    for (const auto& victim : {alpha, beta})
+        for (auto at = 0ms; at < 1200ms; at += 40ms) {
+            const auto when = fmt::format("{} after {} ms", victim.str(), at.count());
+            fill(true, true);
+            const auto to = running().front() == alpha ? beta : alpha;
+            cluster.start(to, SimulatedCluster::switchover(app, to));
+            sim.run_for(at);
+            EXPECT_FALSE(cluster.forgets_when_killed(victim)) << when;
+            kill_and_restart(victim);
+            sim.run_for(60s);
+            if (!cluster.all_in_service()) {
+                const auto again = cluster.run(to, SimulatedCluster::switchover(app, to), 300s);
+                ASSERT_TRUE(again) << when;
+                ASSERT_EQ(again->exit_code, 0) << when << ": " << again->err;
+            }
+            fill(false);
+            sim.run_for(60s);
+            ASSERT_TRUE(cluster.all_in_service()) << when;
+        }
+    invariants.check_calm();
+}
+
+/// Hosts whose commits have no room of their own: what is so when it is used up.
+class NoRoomLeft : public FullDisk {
+  protected:
+    NoRoomLeft() : FullDisk(0) {}
+};
+
+// What can be noted nowhere is not done: whatever a killed daemon did not know of, nobody relies on.
+// Spec: CLU-089, CLU-107
+TEST_F(NoRoomLeft, NothingIsMovedFromOrToAHostThatCanNoteNothing) {
+    start_in_service();
+    for (const auto& sick : {alpha, beta}) {
+        cluster.fill_disk(sick, true, true);
+        sim.run_for(10s);
+        const auto moved = cluster.run(beta, SimulatedCluster::switchover(app, beta), 300s);
+        ASSERT_TRUE(moved);
+        EXPECT_NE(moved->exit_code, 0) << sick.str();
+        EXPECT_THAT(moved->err, HasSubstr("make room")) << sick.str();
+        cluster.fill_disk(sick, false);
+        ASSERT_TRUE(cluster.wait_in_service(120s)) << sick.str();
+        EXPECT_THAT(running(), ElementsAre(alpha)) << sick.str();
+    }
+    const auto moved = cluster.run(beta, SimulatedCluster::switchover(app, beta), 300s);
+    ASSERT_TRUE(moved);
+    EXPECT_EQ(moved->exit_code, 0) << moved->err;
+}
+
+// Spec: CLU-089, CLU-188
+TEST_F(NoRoomLeft, ATakeoverWaitsForRoom) {
+    start_in_service();
+    cluster.fill_disk(beta, true, true);
+    cluster.keep_off(alpha);
+    sim.run_for(120s);
+    EXPECT_FALSE(cluster.kits().runs(beta, app));
+    cluster.fill_disk(beta, false);
+    EXPECT_TRUE(wait_running(beta, 60s));
+}
+
+// Spec: CLU-089, CLU-107, CLU-125
+TEST_F(NoRoomLeft, AKillAtAnyMomentRunsNothingTwice) {
+    start_in_service();
+    for (const auto& victim : {alpha, beta})
+        for (auto at = 0ms; at < 1200ms; at += 40ms) {
+            const auto when = fmt::format("{} after {} ms", victim.str(), at.count());
+            const auto to = running().front() == alpha ? beta : alpha;
+            cluster.start(to, SimulatedCluster::switchover(app, to));
+            sim.run_for(at);
+            fill(true, true);
+            sim.run_for(at);
+            kill_and_restart(victim);
+            sim.run_for(60s);
+            fill(false);
+            sim.run_for(60s);
+            ASSERT_TRUE(cluster.all_in_service()) << when;
+        }
+    invariants.check_calm();
+}
+
 // Spec: CMD-052
-TEST_F(FullDisk, AStopThatNothingKnowsOfSaysWhatTheNextStartMayDo) {
+TEST_F(NoRoomLeft, AStopThatNothingKnowsOfSaysWhatTheNextStartMayDo) {
     start_in_service();
     fill(true, true);
     sim.run_for(10s);

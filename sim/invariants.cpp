@@ -54,7 +54,7 @@ void Invariants::check_step() {
     if (std::exchange(seen_changes_, changes) == changes) return;
     if (split_possible_ && !cluster_.fenced()) return;
     for (const auto& hierarchy : cluster_.hierarchies())
-        for (const auto& tag : {hierarchy.root, hierarchy.child}) {
+        for (const auto& tag : hierarchy.members) {
             const auto hosts = cluster_.kits().hosts_running(tag);
             for (std::size_t i = 0; i < hosts.size(); ++i)
                 for (std::size_t j = i + 1; j < hosts.size(); ++j)
@@ -126,7 +126,7 @@ void Invariants::check_calm() {
 void Invariants::check_hierarchy(const Hierarchy& hierarchy) {
     if (cluster_.in_service(hierarchy)) return;
     std::string states;
-    for (const auto& tag : {hierarchy.root, hierarchy.child}) {
+    for (const auto& tag : hierarchy.members) {
         states +=
             fmt::format("; {} runs on [{}], recorded", tag.str(), join(cluster_.kits().hosts_running(tag)));
         for (const auto& name : cluster_.nodes()) {

@@ -40,12 +40,15 @@ std::vector<NodeName> KitModel::hosts_running(const Tag& tag) const {
     return found;
 }
 
+void KitModel::forget_earlier_boots(Host& host) {
+    if (host.boot == host.node->boots()) return;
+    host.boot = host.node->boots();
+    host.running.clear();
+    host.broken.clear();
+}
+
 void KitModel::set_running(Host& host, const Tag& tag, bool runs) {
-    if (host.boot != host.node->boots()) {
-        host.boot = host.node->boots();
-        host.running.clear();
-        host.broken.clear();
-    }
+    forget_earlier_boots(host);
     if (runs) host.broken.erase(tag);
     const bool changed = runs ? host.running.insert(tag).second : host.running.erase(tag) != 0;
     if (!changed) return;
@@ -92,6 +95,11 @@ runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec
                 violation_)
                 violation_(fmt::format("{} is restored on {} where {}, which it needs, does not run",
                                        tag.str(), host.node->name(), child.str()));
+    if (action == "restore" && next_restore_) {
+        auto asked = std::exchange(next_restore_, nullptr);
+        if (!asked(NodeName(host.node->name())) && !next_restore_) next_restore_ = std::move(asked);
+    }
+    if (simulation_.chance(trouble_.lies)) return lie(host, action, tag, std::move(outcome));
     auto& scheduled = host.fail_next[{action, tag}];
     if (scheduled > 0 || simulation_.chance(trouble_.fails)) {
         scheduled = std::max(0, scheduled - 1);
@@ -104,6 +112,21 @@ runtime::SimulatedOutcome KitModel::start(Host& host, const runtime::ProcessSpec
     // Killed half-way: it may have done its work already.
     outcome.on_kill = [this, &host, action, tag, began] {
         if (simulation_.chance(0.5)) finish(host, action, tag, began);
+    };
+    return outcome;
+}
+
+// A remove that says it has stopped what runs on is not among them: nobody but a watchdog could do anything
+// about that.
+runtime::SimulatedOutcome KitModel::lie(Host& host, const std::string& action, const Tag& tag,
+                                        runtime::SimulatedOutcome outcome) {
+    const bool idle = action == "restore" && simulation_.chance(0.5);
+    const auto began = simulation_.now();
+    outcome.effect = [this, &host, action, tag, began, idle] {
+        if (!idle) finish(host, action, tag, began);
+        forget_earlier_boots(host);
+        if (idle && !running_on(host).contains(tag)) host.broken.insert(tag);
+        return idle ? 0 : 1;
     };
     return outcome;
 }

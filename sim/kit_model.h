@@ -36,6 +36,7 @@ class KitModel {
     struct Trouble {
         double fails = 0;        // exits 1 without effect
         double hangs = 0;        // takes kHang
+        double lies = 0;         // exits 1 though it has done its work; a start may exit 0 without effect
         double check_lies = 0;   // a check says the opposite of what is true
         double check_hangs = 0;  // a check does not end by itself
         runtime::Duration least = std::chrono::milliseconds(20);
@@ -47,6 +48,11 @@ class KitModel {
     void fail_next(const NodeName& host, const std::string& action, int count, const Tag& tag);
     /// The next run of this action for this resource on this host takes so long.
     void delay_next(const NodeName& host, const std::string& action, runtime::Duration takes, const Tag& tag);
+
+    /// Asked when the next restores begin, with the host, until it answers true. One at a time; null: nobody.
+    void on_next_restore(std::function<bool(const NodeName& host)> asked) {
+        next_restore_ = std::move(asked);
+    }
 
     /// Counts what was started, stopped or lost.
     [[nodiscard]] std::uint64_t changes() const { return changes_; }
@@ -65,6 +71,9 @@ class KitModel {
     };
     runtime::SimulatedOutcome start(Host& host, const runtime::ProcessSpec& spec);
     int finish(Host& host, const std::string& action, const Tag& tag, runtime::TimePoint began);
+    runtime::SimulatedOutcome lie(Host& host, const std::string& action, const Tag& tag,
+                                  runtime::SimulatedOutcome outcome);
+    static void forget_earlier_boots(Host& host);
     void set_running(Host& host, const Tag& tag, bool runs);
     static const std::set<Tag>& running_on(const Host& host);
 
@@ -74,6 +83,7 @@ class KitModel {
     Trouble trouble_;
     std::uint64_t changes_ = 0;
     std::function<void(std::string)> violation_;
+    std::function<bool(const NodeName&)> next_restore_;
 };
 
 }  // namespace understudy::sim

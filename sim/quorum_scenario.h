@@ -16,11 +16,13 @@ using testing::Not;
 
 class QuorumScenario : public testing::Test, protected Story {
   protected:
-    QuorumScenario(int nodes, quorum::Mode mode, const std::string& more = {}, bool watchdog = true)
+    QuorumScenario(int nodes, quorum::Mode mode, const std::string& more = {}, bool watchdog = true,
+                   std::size_t reserved_tail = ClusterOptions{}.reserved_tail)
         : Story({.nodes = nodes,
                  .hierarchies = 1,
                  .settings = quorum_settings(mode, more),
                  .quorum = mode,
+                 .reserved_tail = reserved_tail,
                  .watchdog = watchdog},
                 7) {}
     void start_in_service() {
@@ -54,6 +56,26 @@ class QuorumScenario : public testing::Test, protected Story {
         return static_cast<quorum::Quorum>(status_of(node).exit_code);
     }
     int changes() { return static_cast<int>(cluster.kits().changes()); }
+};
+
+class MajorityUnderFaults : public QuorumScenario {
+  protected:
+    MajorityUnderFaults() : QuorumScenario(3, quorum::Mode::majority) {}
+};
+
+class StorageUnderFaults : public QuorumScenario {
+  protected:
+    explicit StorageUnderFaults(std::size_t reserved_tail = ClusterOptions{}.reserved_tail)
+        : QuorumScenario(2, quorum::Mode::storage, {}, true, reserved_tail) {}
+    /// Alpha, which runs everything, has a full disk and loses quorum; returns when it has stopped
+    /// everything. `run_too`: the run directory is full as well.
+    void lose_quorum_with_a_full_disk(bool run_too) {
+        cluster.fill_disk(alpha, true, run_too);
+        cluster.storage().reachable(alpha, false);
+        sim.run_for(20s);
+        cut(alpha, beta);
+        ASSERT_TRUE(sim.run_until([&] { return running().empty(); }, takeover()));
+    }
 };
 
 }  // namespace understudy::sim

@@ -54,6 +54,8 @@ ClusterOptions cluster_options(runtime::Simulation& simulation, const RunOptions
     result.local_recovery = simulation.chance(0.5);
     result.log = options.log;
     result.disk_path = result.nodes == 2 && simulation.chance(kDiskPathChance);
+    if (simulation.chance(0.3)) result.reserved_tail = 0;
+    result.resources = 2 + static_cast<int>(simulation.random_below(3));
     const bool quorum = options.quorum == 1 || (options.quorum == 0 && simulation.chance(kQuorumChance));
     if (!quorum) return result;
     // Storage is for up to four; of two a majority is both.
@@ -103,8 +105,9 @@ class Run {
     // A minority has no right to run anything.
     void check_nothing_runs() {
         for (const auto& hierarchy : cluster_.hierarchies())
-            if (!cluster_.kits().hosts_running(hierarchy.root).empty())
-                invariants_.violation(hierarchy.root.str() + " runs on a minority");
+            for (const auto& tag : hierarchy.members)
+                if (!cluster_.kits().hosts_running(tag).empty())
+                    invariants_.violation(tag.str() + " runs on a minority");
     }
 
     void start_hosts() {
@@ -154,6 +157,8 @@ class Run {
     [[nodiscard]] bool needs_administrator() const {
         if (invariants_.split_possible()) return true;
         if (profile_.has(Fault::failing_kits) || profile_.has(Fault::hanging_kits)) return true;
+        // What a script has not done is found by a check, if there is one, and by nobody at the end of a run.
+        if (profile_.has(Fault::lying_kits)) return true;
         const auto& options = cluster_.options();
         // Nobody looks at it; or the only living node has nobody to hand it to.
         if (options.check_interval == 0s) return profile_.has(Fault::application);
@@ -167,7 +172,8 @@ class Run {
         for (const auto& hierarchy : cluster_.hierarchies()) {
             if (cluster_.in_service(hierarchy)) continue;
             for (const auto& name : cluster_.nodes())
-                command(name, SimulatedCluster::perform_action(hierarchy.child, "remove"));
+                for (const auto& tag : hierarchy.members)
+                    command(name, SimulatedCluster::perform_action(tag, "remove"));
         }
         // What a remove failed for goes on running and is ignored by the next remove (CMD-120); the
         // switchover repeats it.
@@ -186,7 +192,7 @@ class Run {
 
     [[nodiscard]] bool runs_twice() {
         for (const auto& hierarchy : cluster_.hierarchies())
-            for (const auto& tag : {hierarchy.root, hierarchy.child})
+            for (const auto& tag : hierarchy.members)
                 if (cluster_.kits().hosts_running(tag).size() > 1) return true;
         return false;
     }
@@ -205,14 +211,15 @@ class Run {
     [[nodiscard]] std::string describe() const {
         const auto& options = cluster_.options();
         return fmt::format(
-            "{} nodes{}, quorum {}, {} hierarchies {}, heartbeat {} ms x {}{}, checks every {} s, {} local "
+            "{} nodes{}, quorum {}, {} hierarchies of {} {}, heartbeat {} ms x {}{}, checks every {} s, {} "
+            "local "
             "recovery, {} "
             "faults of: {}",
             options.nodes, options.disk_path ? " with a DISK path" : "", quorum::to_string(options.quorum),
-            options.hierarchies, config::to_string(options.switchback), options.interval.count(),
-            options.misses, options.shutdown_switchover ? ", shutdown switches over" : "",
-            options.check_interval.count(), options.local_recovery ? "with" : "without", injector_.struck(),
-            profile_.describe());
+            options.hierarchies, options.resources, config::to_string(options.switchback),
+            options.interval.count(), options.misses,
+            options.shutdown_switchover ? ", shutdown switches over" : "", options.check_interval.count(),
+            options.local_recovery ? "with" : "without", injector_.struck(), profile_.describe());
     }
 
     runtime::Simulation simulation_;

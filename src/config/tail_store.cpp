@@ -4,7 +4,6 @@
 #include "messages/messages.h"
 
 #include <algorithm>
-#include <limits>
 #include <span>
 
 namespace understudy::config {
@@ -13,7 +12,7 @@ namespace {
 constexpr std::size_t kHeaderBytes = 8;
 constexpr char kChange = 'c';
 constexpr char kHistory = 'h';
-constexpr int kOwnerOnly = 0600;  // kits may keep confidential text in the configuration
+constexpr std::string_view kEnd("\0\0\0\0\0\0\0\0", kHeaderBytes);
 
 std::uint32_t checksum(std::string_view bytes) {
     return crc32c(std::as_bytes(std::span(bytes.data(), bytes.size())));
@@ -83,16 +82,17 @@ void apply(NodeConfig& config, const Tail& tail) {
     }
 }
 
-TailStore::TailStore(runtime::World world, Store& below, std::string path, bool same_boot)
-    : world_(world), below_(below), path_(std::move(path)), same_boot_(same_boot) {}
+TailStore::TailStore(Store& below, std::unique_ptr<runtime::ReservedFile> file, bool same_boot,
+                     std::size_t reserved)
+    : below_(below), file_(std::move(file)), same_boot_(same_boot), reserve_(reserved) {}
 
 TailStore::~TailStore() {
     *alive_ = false;
-    if (there_ && on_disk_ == newest_) (void)world_.files.remove(path_);
+    if (on_disk_ == newest_) (void)file_->remove();
 }
 
 Tail TailStore::read(const NodeName& self, std::uint64_t generation) {
-    const auto bytes = world_.files.read(path_);
+    const auto bytes = file_->read();
     if (!bytes) {
         if (bytes.error().code != Code::not_found) messages::warning("{}", bytes.error().text);
         return {};
@@ -103,17 +103,10 @@ Tail TailStore::read(const NodeName& self, std::uint64_t generation) {
             "{} holds changes of the configuration that do not continue the database (at generation {}); "
             "they "
             "are left out",
-            path_, generation);
+            file_->path(), generation);
         return {};
     }
-    // What was being written when the process was killed was not committed for anybody.
-    if (tail.sound_bytes < bytes->size())
-        if (const auto cut = world_.files.write_atomic(
-                path_, std::string_view(*bytes).substr(0, tail.sound_bytes), kOwnerOnly);
-            !cut)
-            give_up(cut.error().text);
     bytes_ = tail.sound_bytes;
-    there_ = true;
     return tail;
 }
 
@@ -121,17 +114,21 @@ Result<Store::Loaded> TailStore::load(const NodeName& self) {
     UNDERSTUDY_TRY(auto loaded, below_.load(self));
     newest_ = on_disk_ = loaded.own.generation;
     if (!same_boot_) {
-        if (const auto removed = world_.files.remove(path_); !removed) give_up(removed.error().text);
+        if (const auto removed = file_->remove(); !removed) give_up(removed.error().text);
+        empty();
         return loaded;
     }
     const auto tail = read(self, loaded.own.generation);
     if (tail.entries.empty()) {
-        if (world_.files.exists(path_)) empty();
+        empty();
         return loaded;
     }
     messages::info(
         "{} changes of the configuration were not on the disk when understudyd ended; {} has kept them",
-        tail.entries.size(), path_);
+        tail.entries.size(), file_->path());
+    reserve();
+    // What was being written when the process was killed was not committed for anybody.
+    if (const auto ended = file_->write(bytes_, kEnd); !ended) give_up(ended.error().text);
     apply(loaded.own, tail);
     newest_ = loaded.own.generation;
     for (const auto& entry : tail.entries) {
@@ -164,7 +161,7 @@ void TailStore::write_below(const Change& change, std::function<void(Result<>)> 
                           durable = std::move(durable)](Result<> result) {
         if (*alive && result) {
             on_disk_ = std::max(on_disk_, generation);
-            if (on_disk_ == newest_ && (broken_ || bytes_ > kTidyTailBytes)) empty();
+            if (on_disk_ == newest_ && (broken_ || bytes_ > kTidyTailBytes || room_ < reserve_)) empty();
         }
         durable(std::move(result));
     });
@@ -173,26 +170,38 @@ void TailStore::write_below(const Change& change, std::function<void(Result<>)> 
 void TailStore::keep(const std::string& records) {
     if (broken_) return;
     if (bytes_ + records.size() > kMaxTailBytes)
-        return give_up(fmt::format("{} is full with {} bytes", path_, bytes_));
-    if (!there_) empty();
-    if (broken_) return;
-    if (const auto added = world_.files.append(path_, records, std::numeric_limits<std::size_t>::max());
-        !added)
+        return give_up(fmt::format("{} is full with {} bytes", file_->path(), bytes_));
+    // In one write, so that no old record ever follows a new one.
+    if (const auto added = file_->write(bytes_, records + std::string(kEnd)); !added)
         return give_up(added.error().text);
     bytes_ += records.size();
+    if (room_ < bytes_ + reserve_ / 2) reserve();
+}
+
+void TailStore::reserve() {
+    const auto reserved = file_->reserve(bytes_ + reserve_);
+    if (reserved)
+        room_ = bytes_ + reserve_;
+    else if (told_ != reserved.error().text)
+        messages::warning("{}; it is tried again", reserved.error().text);
+    told_ = reserved ? std::string() : reserved.error().text;
 }
 
 void TailStore::empty() {
     bytes_ = 0;
-    const auto emptied = world_.files.write_atomic(path_, "", kOwnerOnly);
-    there_ = emptied.has_value();
+    reserve();
+    const auto emptied = file_->write(0, kEnd);
     if (!emptied) return give_up(emptied.error().text);
-    if (std::exchange(broken_, false)) messages::info("{} keeps commits again", path_);
+    if (file_->shrink(reserve_)) room_ = std::min(room_, reserve_);
+    if (std::exchange(broken_, false)) messages::info("{} keeps commits again", file_->path());
 }
 
 void TailStore::give_up(const std::string& why) {
     if (std::exchange(broken_, true)) return;
-    messages::warning("{}: until the disk has the configuration again, starts and stops wait for it", why);
+    messages::warning(
+        "{}: until the disk has the configuration again nothing is started here or moved from here; make "
+        "room",
+        why);
 }
 
 }  // namespace understudy::config

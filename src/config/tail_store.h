@@ -12,13 +12,20 @@
 //
 // The file is a sequence of records: length of the payload and its CRC32C (4 bytes each, little-endian), then
 // the payload: 'h' and an encoded HistoryEntry, or 'c' and the encoded Change that those before it belong to.
-// It is emptied now and then while the disk has everything, and gone after an orderly end.
+// A length of zero, or the end of the file, ends it: what follows is room, or old. It is emptied now and then
+// while the disk has everything, and gone after an orderly end.
+//
+// The run directory may be full too. So the file has room ahead of what is in it, from the daemon's start on
+// and as it grows: kReservedTailBytes, up to kMaxTailBytes. When a full run directory gives it no more and
+// what it has is used up, outlives_kill() says so until the disk has everything, and nothing may follow from
+// what was committed meanwhile (recovery::Engine, outlive_kill()).
 //
 // Not in it: cached copies of peers, which are pulled again, and the journal.
 //
 // Threading: as Store.
 
 #include "config/database.h"
+#include "runtime/reserved_file.h"
 
 #include <memory>
 #include <string>
@@ -29,6 +36,8 @@ namespace understudy::config {
 
 /// With this much in it the tail is emptied as soon as the disk has everything.
 inline constexpr std::size_t kTidyTailBytes = 64 * 1024;
+/// The room that the file has ahead of what is in it: two thousand changes of a state, about.
+inline constexpr std::size_t kReservedTailBytes = 1024 * 1024;
 /// The tail does not grow beyond this: some ten thousands of commits that the disk does not take.
 inline constexpr std::size_t kMaxTailBytes = 16 * 1024 * 1024;
 
@@ -51,8 +60,10 @@ void apply(NodeConfig& config, const Tail& tail);
 
 class TailStore final : public Store {
   public:
-    /// `below` outlives it. `same_boot`: the host has not booted since the file at `path` was written.
-    TailStore(runtime::World world, Store& below, std::string path, bool same_boot);
+    /// `below` outlives it. `same_boot`: the host has not booted since the file was written. `reserved`:
+    /// bytes.
+    TailStore(Store& below, std::unique_ptr<runtime::ReservedFile> file, bool same_boot,
+              std::size_t reserved = kReservedTailBytes);
     TailStore(const TailStore&) = delete;
     TailStore& operator=(const TailStore&) = delete;
     ~TailStore() override;
@@ -80,17 +91,19 @@ class TailStore final : public Store {
   private:
     void write_below(const Change& change, std::function<void(Result<>)> durable);
     void keep(const std::string& records);
+    void reserve();
     void empty();
     void give_up(const std::string& why);
     [[nodiscard]] Tail read(const NodeName& self, std::uint64_t generation);
 
-    runtime::World world_;
     Store& below_;
-    std::string path_;
+    std::unique_ptr<runtime::ReservedFile> file_;
     bool same_boot_;
+    std::size_t reserve_;
     std::string history_;  // records of what the next change brings along
     std::size_t bytes_ = 0;
-    bool there_ = false;         // the file is, with its mode
+    std::size_t room_ = 0;       // so much of the file has its room
+    std::string told_;           // why not
     bool broken_ = false;        // a commit is missing in it
     std::uint64_t newest_ = 0;   // generation
     std::uint64_t on_disk_ = 0;  // generation

@@ -3,6 +3,7 @@
 #include "config/tail_store.h"
 
 #include "config/test_support.h"
+#include "runtime/simulated/reserved_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,60 +22,32 @@ using testing::TestWorld;
 const std::string kPath = "/run/config.tail";
 const NodeName kSelf("nodeA");
 
-/// The run directory; full when told so.
-class RunDirectory final : public runtime::Files {
-  public:
-    std::map<std::string, std::string> files;
-    std::map<std::string, int> modes;
-    bool full = false;
-
-    [[nodiscard]] Result<std::string> read(const std::string& path) const override {
-        const auto at = files.find(path);
-        if (at == files.end()) return fail(Code::not_found, "{}: no such file", path);
-        return at->second;
-    }
-    Result<> write_atomic(const std::string& path, std::string_view content, int mode) override {
-        if (full) return fail(Code::failure, "cannot write {}: no space left", path);
-        files[path] = content;
-        modes[path] = mode;
-        return {};
-    }
-    Result<> append(const std::string& path, std::string_view text, std::size_t) override {
-        if (full) return fail(Code::failure, "cannot write {}: no space left", path);
-        files[path] += text;
-        return {};
-    }
-    Result<> remove(const std::string& path) override {
-        files.erase(path);
-        return {};
-    }
-    Result<> make_directories(const std::string&, int) override { return {}; }
-    [[nodiscard]] bool exists(const std::string& path) const override { return files.contains(path); }
-    [[nodiscard]] bool executable(const std::string&) const override { return false; }
-    [[nodiscard]] std::vector<std::string> list(const std::string&) const override { return {}; }
-};
+constexpr std::size_t kRoom = 1024;
 
 class TailStoreTest : public ::testing::Test {
   protected:
     TailStoreTest() { begin(); }
 
-    runtime::World world() {
-        return {base.clock, base.tasks, base.network, base.processes, run, base.random};
+    runtime::World world() { return base.world(); }
+    /// What was written, without the room behind it.
+    [[nodiscard]] std::string written() const {
+        return run.bytes->substr(0, parse_tail(*run.bytes, kSelf, 0).sound_bytes);
     }
     /// A daemon; what the disk took of the last one's commits is what `below` has loaded.
     void begin(bool same_boot = true) {
         below = std::make_unique<MemoryStore>();
         below->loaded = on_disk;
         below->automatic = false;
-        store = std::make_unique<TailStore>(world(), *below, kPath, same_boot);
+        store = std::make_unique<TailStore>(
+            *below, std::make_unique<runtime::SimulatedReservedFile>(run, kPath), same_boot, kRoom);
         database = std::move(*Database::open(world(), *store, kSelf));
     }
     /// kill -9: nothing is tidied up.
     void kill() {
-        const auto left = run.files;
+        const auto left = run;
         database.reset();
         store.reset();
-        run.files = left;
+        run = left;
     }
     /// The disk takes the next `count` of what it was asked to write.
     void disk_takes(std::size_t count) {
@@ -93,7 +66,7 @@ class TailStoreTest : public ::testing::Test {
     }
 
     TestWorld base;
-    RunDirectory run;
+    runtime::SimulatedReservedFile::Content run;
     Store::Loaded on_disk;
     std::size_t taken = 0;
     std::unique_ptr<MemoryStore> below;
@@ -126,7 +99,8 @@ TEST_F(TailStoreTest, ABootEndsItAsItEndsWhatRan) {
     database->set_flag(FlagName("mark"), true);
     next_life(false);
     EXPECT_FALSE(database->has_flag(FlagName("mark")));
-    EXPECT_FALSE(run.exists(kPath));
+    EXPECT_EQ(written(), "") << "it has its room, and nothing in it";
+    EXPECT_EQ(run.bytes->size(), kRoom);
 }
 
 TEST_F(TailStoreTest, WhatTheDiskHasIsNotAppliedTwice) {
@@ -136,7 +110,7 @@ TEST_F(TailStoreTest, WhatTheDiskHasIsNotAppliedTwice) {
     next_life();
     EXPECT_FALSE(database->has_flag(FlagName("mark")));
     EXPECT_EQ(database->own().generation, 3U);
-    EXPECT_EQ(run.files.at(kPath), "");
+    EXPECT_EQ(written(), "");
 }
 
 TEST_F(TailStoreTest, ARecordThatWasNotWrittenToItsEndIsLeftOutAndThoseAfterItArriveAgain) {
@@ -144,7 +118,7 @@ TEST_F(TailStoreTest, ARecordThatWasNotWrittenToItsEndIsLeftOutAndThoseAfterItAr
     database->set_flag(FlagName("whole"), true);
     database->set_flag(FlagName("torn"), true);
     kill();
-    run.files.at(kPath).resize(run.files.at(kPath).size() - 1);
+    run.bytes->at(written().size() - 1) ^= 1;
     taken = 0;
     begin();
     EXPECT_TRUE(database->has_flag(FlagName("whole")));
@@ -159,7 +133,7 @@ TEST_F(TailStoreTest, EveryFlippedByteIsNoticed) {
     disk_takes(1);
     database->set_flag(FlagName("a"), true);
     database->set_flag(FlagName("b"), true);
-    const auto bytes = run.files.at(kPath);
+    const auto bytes = written();
     const auto whole = parse_tail(bytes, kSelf, 1);
     ASSERT_EQ(whole.entries.size(), 2U);
     for (std::size_t i = 0; i < bytes.size(); ++i) {
@@ -173,34 +147,103 @@ TEST_F(TailStoreTest, EveryFlippedByteIsNoticed) {
 
 TEST_F(TailStoreTest, AnotherDatabasesTailIsLeftOut) {
     disk_takes(1);
-    const auto first = run.files.at(kPath).size();
+    const auto first = written().size();
     database->set_flag(FlagName("a"), true);
     database->set_flag(FlagName("b"), true);
-    const auto bytes = run.files.at(kPath).substr(first);
+    const auto bytes = written().substr(first);
     EXPECT_EQ(parse_tail(bytes, kSelf, 1).entries.size(), 2U);
     EXPECT_THAT(parse_tail(bytes, NodeName("nodeB"), 1).entries, IsEmpty());
     EXPECT_FALSE(parse_tail(bytes, kSelf, 0).fits) << "the first generation is missing";
     on_disk.own = {};
-    run.files.at(kPath) = bytes;
+    run.bytes = bytes;
     next_life();
     EXPECT_FALSE(database->has_flag(FlagName("a")));
     EXPECT_EQ(database->own().generation, 1U) << "only the node itself";
 }
 
-TEST_F(TailStoreTest, AFullRunDirectoryIsSaidUntilTheDiskHasEverything) {
+// Spec: CLU-089
+TEST_F(TailStoreTest, AFullRunDirectoryTakesWhatHasItsRoom) {
     disk_takes(1);
     run.full = true;
     database->set_flag(FlagName("a"), true);
-    EXPECT_FALSE(database->outlives_kill());
-    run.full = false;
-    database->set_flag(FlagName("b"), true);
-    EXPECT_FALSE(database->outlives_kill()) << "the one before it is missing";
-    disk_takes(2);
-    EXPECT_TRUE(database->outlives_kill());
-    database->set_flag(FlagName("c"), true);
     EXPECT_TRUE(database->outlives_kill());
     next_life();
-    EXPECT_TRUE(database->has_flag(FlagName("c")));
+    EXPECT_TRUE(database->has_flag(FlagName("a")));
+    EXPECT_TRUE(database->outlives_kill());
+}
+
+// Spec: CLU-089
+TEST_F(TailStoreTest, WithItsRoomUsedUpItSaysThatItForgetsUntilTheDiskHasEverything) {
+    disk_takes(1);
+    run.full = true;
+    std::uint64_t last = 1;
+    for (int i = 0; database->outlives_kill(); ++i) {
+        ASSERT_LT(i, 100);
+        database->set_flag(FlagName(fmt::format("mark {}", i)), true);
+        if (database->outlives_kill()) last = database->own().generation;
+    }
+    EXPECT_GT(last, 5U) << "its room is for more than a few";
+    run.full = false;
+    database->set_flag(FlagName("later"), true);
+    EXPECT_FALSE(database->outlives_kill()) << "the one before it is missing";
+    const auto left = run;
+    kill();
+    run = left;
+    taken = 0;
+    begin();
+    EXPECT_EQ(database->own().generation, last) << "nothing after a gap";
+    disk_takes(below->written.size());
+    run.full = true;
+    database->set_flag(FlagName("once more"), true);
+    EXPECT_TRUE(database->outlives_kill()) << "it was emptied, and has its room again";
+}
+
+TEST_F(TailStoreTest, AFullRunDirectoryWithoutTheFileIsSaidUntilTheDiskHasEverything) {
+    kill();
+    run.bytes.reset();
+    run.full = true;
+    taken = 0;
+    begin();
+    EXPECT_FALSE(database->outlives_kill());
+    disk_takes(below->written.size());
+    EXPECT_TRUE(database->outlives_kill());
+    database->set_flag(FlagName("a"), true);
+    EXPECT_FALSE(database->outlives_kill());
+    run.full = false;
+    disk_takes(1);
+    run.full = true;
+    database->set_flag(FlagName("b"), true);
+    EXPECT_TRUE(database->outlives_kill()) << "there was room for it meanwhile";
+    next_life();
+    EXPECT_TRUE(database->has_flag(FlagName("b")));
+}
+
+// Spec: CLU-089
+TEST_F(TailStoreTest, ItsRoomGrowsAheadOfIt) {
+    disk_takes(1);
+    for (int i = 0; i < 100; ++i)
+        database->set_flag(FlagName(fmt::format("mark {}", i)), true);
+    EXPECT_GT(written().size(), kRoom);
+    run.full = true;
+    database->set_flag(FlagName("last"), true);
+    EXPECT_TRUE(database->outlives_kill());
+    next_life();
+    EXPECT_TRUE(database->has_flag(FlagName("last")));
+}
+
+TEST_F(TailStoreTest, WhatFollowsItsEndIsOldAndNotRead) {
+    disk_takes(1);
+    auto large = instance("app");
+    large.info = std::string(kTidyTailBytes, 'x');
+    database->set_flag(FlagName("a"), true);
+    database->commit({PutInstance{large}});
+    database->set_flag(FlagName("b"), true);
+    disk_takes(3);
+    database->set_flag(FlagName("a"), false);
+    next_life();
+    EXPECT_FALSE(database->has_flag(FlagName("a")));
+    EXPECT_TRUE(database->has_flag(FlagName("b")));
+    EXPECT_EQ(below->written.size(), 1U);
 }
 
 TEST_F(TailStoreTest, ItIsEmptiedWhenTheDiskHasEverythingAndBoundedWhenNot) {
@@ -208,26 +251,26 @@ TEST_F(TailStoreTest, ItIsEmptiedWhenTheDiskHasEverythingAndBoundedWhenNot) {
     auto large = instance("app");
     large.info = std::string(kTidyTailBytes, 'x');
     database->commit({PutInstance{large}});
-    EXPECT_GT(run.files.at(kPath).size(), kTidyTailBytes);
+    EXPECT_GT(written().size(), kTidyTailBytes);
     disk_takes(1);
-    EXPECT_EQ(run.files.at(kPath), "");
+    EXPECT_EQ(written(), "");
+    EXPECT_EQ(run.bytes->size(), kRoom) << "what it does not need it gives back";
     large.info = std::string(kMaxTailBytes, 'x');
     database->commit({PutInstance{large}});
     EXPECT_FALSE(database->outlives_kill());
-    EXPECT_EQ(run.files.at(kPath), "");
+    EXPECT_EQ(written(), "");
 }
 
-TEST_F(TailStoreTest, OnlyItsOwnerReadsItAndAnOrderlyEndRemovesIt) {
-    EXPECT_EQ(run.modes.at(kPath), 0600);
+TEST_F(TailStoreTest, AnOrderlyEndRemovesItUnlessTheDiskLacksSomething) {
     disk_takes(1);
     database.reset();
     store.reset();
-    EXPECT_FALSE(run.exists(kPath));
+    EXPECT_FALSE(run.bytes);
     begin();
     database->set_flag(FlagName("not on the disk"), true);
     database.reset();
     store.reset();
-    EXPECT_TRUE(run.exists(kPath)) << "the disk does not have it";
+    EXPECT_TRUE(run.bytes) << "the disk does not have it";
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "quorum/helper_storage.h"
 #include "runtime/posix/daemon_protection.h"
 #include "runtime/posix/journal.h"
+#include "runtime/posix/posix_reserved_file.h"
 #include "runtime/posix/posix_shared_disk.h"
 #include "runtime/posix/posix_world.h"
 #include "runtime/posix/watchdog.h"
@@ -189,8 +190,8 @@ class Daemon {
         storage.history_age = std::chrono::hours(24 * settings.integer("HISTORY_DAYS"));
         Life life;
         UNDERSTUDY_TRY(life.disk, config::SqliteStore::open(world_, layout_.database(), storage));
-        life.store =
-            std::make_unique<config::TailStore>(world_, *life.disk, layout_.database_tail(), !rebooted);
+        life.store = std::make_unique<config::TailStore>(
+            *life.disk, std::make_unique<runtime::PosixReservedFile>(layout_.database_tail()), !rebooted);
         UNDERSTUDY_TRY(life.node, Node::open(world_, *life.store,
                                              {.self = self_,
                                               .layout = layout_,

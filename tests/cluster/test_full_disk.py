@@ -49,3 +49,31 @@ def test_a_daemon_that_is_killed_or_stopped_on_a_full_disk_forgets_nothing(lab: 
     right.run("rm", filler)
     assert right.run("lkstop").stderr == ""
     assert not (right.root / "run/understudy/config.tail").exists()
+
+
+# Spec: CLU-089, CLU-125
+def test_with_a_full_run_directory_too_a_daemon_that_is_killed_forgets_nothing(lab: Lab) -> None:
+    left, right = lab.host("left"), lab.host("right")
+    right.power_on()
+    state, run = str(right.root / "var/lib/understudy"), str(right.root / "run/understudy")
+    right.run("mkdir", "-p", run)
+    for directory in (state, run):
+        right.run("mount", "-t", "tmpfs", "-o", "size=12m", "none", directory)
+    lab.form_cluster(left, right)
+    protect_script(left, right)
+    left.command("perform_action", "-a", "restore", "-t", "App.0")
+    fillers = [fill(right, state), f"{run}/filler"]
+    right.run("sh", "-c", f"dd if=/dev/zero of={fillers[1]} bs=4k 2>/dev/null; true")
+    assert right.run("sh", "-c", f"echo more > {run}/more", code=None).returncode != 0, "nothing has room there"
+    left.power_off()
+    wait_until(lambda: right.state("App.0") == "ISP", 20, "right takes over although nothing takes anything")
+    right.kill("understudyd")
+    right.start()
+    assert right.state("App.0") == "ISP"
+    assert [call.split()[0] for call in calls(right)] == ["restore", "restore"], "started, then affirmed"
+    log = (right.root / "var/log/understudy/understudyd.log").read_text()
+    assert "make room" not in log, "commits had their room"
+    assert "were not on the disk when understudyd ended" in log
+    for filler in fillers:
+        right.run("rm", filler)
+    assert right.run("lkstop").stderr == ""
