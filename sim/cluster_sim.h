@@ -46,8 +46,9 @@ struct ClusterOptions {
     std::string settings = {};
     quorum::Mode quorum = quorum::Mode::none;  // what those lines say
     std::chrono::seconds boot_takes{5};        // after a reset by the watchdog
-    std::size_t reserved_tail = 32768;  // bytes that commits have in the run directory (config/tail_store.h)
-    bool watchdog = true;               // false: nothing resets a host
+    std::size_t reserved_tail =
+        256 * 1024;        // bytes that commits have in the run directory (config/tail_store.h)
+    bool watchdog = true;  // false: nothing resets a host
 };
 
 /// Their names, best first.

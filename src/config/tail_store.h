@@ -36,7 +36,7 @@ namespace understudy::config {
 
 /// With this much in it the tail is emptied as soon as the disk has everything.
 inline constexpr std::size_t kTidyTailBytes = 64 * 1024;
-/// The room that the file has ahead of what is in it: two thousand changes of a state, about.
+/// The room that the file has ahead of what is in it: for a thousand changes of a state at least.
 inline constexpr std::size_t kReservedTailBytes = 1024 * 1024;
 /// The tail does not grow beyond this: some ten thousands of commits that the disk does not take.
 inline constexpr std::size_t kMaxTailBytes = 16 * 1024 * 1024;

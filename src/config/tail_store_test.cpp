@@ -218,6 +218,13 @@ TEST_F(TailStoreTest, AFullRunDirectoryWithoutTheFileIsSaidUntilTheDiskHasEveryt
     EXPECT_TRUE(database->has_flag(FlagName("b")));
 }
 
+TEST_F(TailStoreTest, ItsRoomIsForAThousandChangesOfAState) {
+    database->commit({PutInstance{instance("app")}});
+    for (int i = 0; i < 1000; ++i)
+        database->set_state(Tag("app"), i % 2 == 0 ? State::isp : State::osu, "restore action has succeeded");
+    EXPECT_LT(written().size(), kReservedTailBytes / 2) << "it is at least half empty, see keep()";
+}
+
 // Spec: CLU-089
 TEST_F(TailStoreTest, ItsRoomGrowsAheadOfIt) {
     disk_takes(1);

@@ -136,6 +136,9 @@ runtime::Task<> Engine::Impl::restore_interrupted() {
 }
 
 runtime::Task<> Engine::Impl::restore_interrupted_once(std::string& told) {
+    // Before anything is committed for it, which would be one thing more that nothing takes.
+    const auto noted = co_await outlive_kill("what is started now");
+    if (!noted) co_return;
     const auto before = absences;
     co_await judge("COMM_UP", NodeName());
     const ClusterView seen = co_await ask_everyone(NodeName());

@@ -242,6 +242,8 @@ runtime::Task<> Engine::Impl::decide_left_out() {
 }
 
 runtime::Task<> Engine::Impl::decide_left_out_once() {
+    const auto noted = co_await outlive_kill("what is started now");
+    if (!noted) co_return;
     const auto before = absences;
     const ClusterView seen = co_await ask_everyone(NodeName());
     if (stopping || absences != before || !start_refusal().empty()) co_return;
