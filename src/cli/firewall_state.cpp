@@ -65,7 +65,7 @@ void take_resources(const std::vector<std::vector<std::string>>& lines, Firewall
         if (fields.size() < 6) continue;
         const auto& type = fields[2];
         if (text::iequals(type, "lanman") || text::iequals(type, "volshare")) state.needs.file_shares = true;
-        if (!text::iequals(type, "genlb") && !text::iequals(fields[3], "Gen-LB")) continue;
+        if (!config::answers_load_balancers(type, fields[3])) continue;
         const auto words = text::words(fields[5]);
         const auto port = words.empty() ? std::nullopt : to_port(words[0]);
         if (port) state.needs.probe_ports.insert(*port);

@@ -81,6 +81,10 @@ bool is_reserved_port(int port) {
            port == kMirrorFirstDataPort;
 }
 
+bool answers_load_balancers(std::string_view type, std::string_view tag) {
+    return text::iequals(type, "genlb") || text::iequals(tag, "Gen-LB");
+}
+
 std::string_view to_string(PortGroup group) {
     switch (group) {
         case PortGroup::engine:

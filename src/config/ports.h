@@ -49,6 +49,10 @@ struct PortEntry {
 };
 std::span<const PortEntry> port_table();
 
+/// Whether a resource answers a load balancer's probes, at the port that its information begins with: one of
+/// that kit's type, or a generic application with the tag that the manual gives it.
+bool answers_load_balancers(std::string_view type, std::string_view tag);
+
 /// What of a host's configuration decides on its ports.
 struct PortNeeds {
     std::map<std::string, std::string>

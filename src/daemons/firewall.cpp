@@ -1,6 +1,7 @@
 #include "daemons/firewall.h"
 
 #include "base/text.h"
+#include "config/ports.h"
 #include "messages/messages.h"
 
 #include <algorithm>
@@ -13,26 +14,32 @@ constexpr auto kLookLimit = std::chrono::seconds(10);  // net_create waits for i
 
 }  // namespace
 
-FirewallFollower::Ends FirewallFollower::ends() const {
-    Ends found;
+FirewallFollower::Needs FirewallFollower::needs() const {
+    Needs found;
     for (const auto& path : database_.own().paths)
-        if (path.port() != 0) found.emplace(path.port(), path.remote_address);
+        if (path.port() != 0) found.insert(fmt::format("path {} {}", path.port(), path.remote_address));
+    for (const auto& [tag, instance] : database_.own().instances)
+        if (config::answers_load_balancers(instance.type.str(), tag.str()))
+            found.insert("probe " + instance.info);
     return found;
 }
 
 void FirewallFollower::start() {
-    known_ = ends();
+    known_ = needs();
     database_.subscribe([this](const config::Change& change) {
-        const bool paths =
-            std::any_of(change.edits.begin(), change.edits.end(), [](const config::Edit& edit) {
-                return std::holds_alternative<config::PutPath>(edit) ||
-                       std::holds_alternative<config::DropPath>(edit);
-            });
-        if (!paths || change.owner != database_.self() || ends() == known_) return;
-        known_ = ends();
-        if (settings_.now().text("FIREWALL") != "apply") return;
-        again_ = true;
-        if (!following_) tasks_.spawn(follow());
+        const bool concerns = std::any_of(change.edits.begin(), change.edits.end(), [](const auto& edit) {
+            return std::holds_alternative<config::PutPath>(edit) ||
+                   std::holds_alternative<config::DropPath>(edit) ||
+                   std::holds_alternative<config::PutInstance>(edit) ||
+                   std::holds_alternative<config::DropInstance>(edit);
+        });
+        if (!concerns || change.owner != database_.self() || settings_.now().text("FIREWALL") != "apply")
+            return;
+        if (auto now = needs(); now != known_) {
+            known_ = std::move(now);
+            again_ = true;
+            if (!following_) tasks_.spawn(follow());
+        }
     });
 }
 
@@ -59,9 +66,9 @@ runtime::Task<> FirewallFollower::follow() {
         const auto done = co_await run(std::string("apply"), std::string());
         const std::string said(done ? text::trim(done->output) : std::string_view(done.error().text));
         if (done && done->exit_code == 0)
-            messages::info("the firewall follows the communication paths: {}", said);
+            messages::info("the firewall follows the configuration: {}", said);
         else
-            messages::warning("the firewall does not follow the communication paths: {}", said);
+            messages::warning("the firewall does not follow the configuration: {}", said);
     }
     following_ = false;
 }

@@ -1,16 +1,15 @@
 #pragma once
-// Rules of this host's firewall follow its communication paths, or a person is told what is closed; the rules
-// themselves are `understudy firewall`, a program of its own. Spec: DEP-104. Threading: loop thread only.
+// Rules of this host's firewall follow its communication paths and the ports that load balancers ask, or a
+// person is told what is closed; the rules themselves are `understudy firewall`, a program of its own. Spec:
+// DEP-104. Threading: loop thread only.
 
 #include "config/database.h"
 #include "config/settings_file.h"
 #include "daemons/node.h"
 #include "runtime/task.h"
 
-#include <cstddef>
 #include <set>
 #include <string>
-#include <utility>
 
 namespace understudy::daemons {
 
@@ -23,15 +22,15 @@ class FirewallFollower {
     FirewallFollower& operator=(const FirewallFollower&) = delete;
     ~FirewallFollower() = default;
 
-    /// From here on, with FIREWALL=apply, rules follow when a path is created or deleted.
+    /// From here on, with FIREWALL=apply, rules follow when one of these is created or deleted.
     void start();
     /// With FIREWALL=warn: what this host's firewall drops that should come in, as a sentence; else empty.
     runtime::Task<std::string> warning();
 
   private:
-    /// Port and address of the other end.
-    using Ends = std::set<std::pair<int, std::string>>;
-    [[nodiscard]] Ends ends() const;
+    /// What of the configuration decides on ports and sources, in words.
+    using Needs = std::set<std::string>;
+    [[nodiscard]] Needs needs() const;
     runtime::Task<> follow();
     runtime::Task<Result<runtime::ProcessResult>> run(std::string action, std::string option);
 
@@ -39,7 +38,7 @@ class FirewallFollower {
     config::Database& database_;
     const NodeOptions& options_;
     config::SettingsFile& settings_;
-    Ends known_;
+    Needs known_;
     bool following_ = false;
     bool again_ = false;
     runtime::TaskScope tasks_;
