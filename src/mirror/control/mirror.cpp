@@ -223,6 +223,7 @@ void Mirror::in_sync(const std::string& peer) {
     one.alone_since_s = 0;
     one.log_valid = !leg->log_lost;
     one.log_complete = false;
+    if (one.log_valid) one.full_cause.clear();
     next.creating = false;
     leg->synced = true;
     if (source()) {
@@ -257,7 +258,7 @@ void Mirror::log_failed(const std::string& peer, std::string why) {
     tell(Event::log_failed, peer,
          fmt::format("the intent log is not used any more: {}; a crash now needs a full resync", why));
     MirrorRecord next = record_;
-    next.peer(peer)->log_valid = false;
+    next.peer(peer)->distrust_log(fmt::format("the intent log could not be written: {}", why));
     const auto saved = commit(std::move(next));
     if (saved) return;
     alarm(saved.error().text);

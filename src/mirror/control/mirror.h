@@ -432,7 +432,7 @@ class Mirror : private HostEvents {
 
     // mirror_lock.cpp: targets opened to local use
     runtime::Task<Result<>> serve_unlocked();
-    runtime::Task<Result<>> break_locked(std::string peer);
+    runtime::Task<Result<>> break_locked(std::string peer, std::string cause);
     void become_target();
     void become_unlocked();
 

@@ -144,7 +144,9 @@ Task<Result<>> Mirror::follow(std::string peer) {
     MirrorRecord next = record_;
     next.origin = peer;
     // This session may end before its first block: the next one must not take the empty log for an answer.
-    if (!log_tells) next.peer(peer)->log_valid = false;
+    if (!log_tells)
+        next.peer(peer)->distrust_log(
+            fmt::format("{} does not know what {} sent last and {} may lack", around_.node, before, peer));
     if (auto saved = commit(std::move(next)); !saved) co_return fail(saved.error());
     host_->become_target(peer);
     co_return Result<>{};
@@ -162,6 +164,10 @@ Result<PeerReply> Mirror::begin_session(const std::string& peer, const EndSummar
     const std::uint64_t session = ++leg.session;
     const Generations generations = source.generations;
     const std::uint64_t epoch = source.role_epoch;
+    if (const std::string& cause = record_.peer(peer)->full_cause;
+        terms.kind == ResyncKind::full && !cause.empty())
+        tell(Event::full_resync, peer,
+             fmt::format("session with {}, full resync (FULL RESYNC): {}", peer, cause));
     leg.source_left_out = source.free_left_out;
     auto port = around_.links.expect(
         record_.volume, record_.peer(peer)->local_address, reply.session, reply.key,

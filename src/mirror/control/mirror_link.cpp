@@ -276,23 +276,26 @@ Task<bool> Mirror::join_target(std::string peer, EndSummary self, PeerReply repl
     co_return true;
 }
 
-/// What a session begins with; an operator plans bandwidth by it. Spec: MSG-GEN-17.
+/// What a session begins with; an operator plans bandwidth by it. One that sends everything says why. Spec:
+/// MSG-GEN-17, MOP-131.
 void Mirror::tell_session(const std::string& peer, const Decision& decision, std::uint64_t dirty_blocks) {
-    switch (decision.resync) {
-        case ResyncKind::none:
-            messages::info("volume {}: session with {}, no resync: {}", record_.volume.str(), peer,
-                           decision.why);
-            return;
-        case ResyncKind::full:
-            tell(Event::full_resync, peer,
-                 fmt::format("session with {}, full resync (FULL RESYNC): {}", peer, decision.why));
-            break;
-        case ResyncKind::partial:
-            tell(Event::partial_resync, peer,
-                 fmt::format("session with {}, partial resync (PARTIAL RESYNC, {} bytes and its own): {}",
-                             peer, dirty_blocks * 65536, decision.why));
-            break;
+    constexpr std::uint64_t kBlockBytes = 65536;
+    const PeerRecord* const one = record_.peer(peer);
+    const std::string cause = one == nullptr ? std::string() : one->full_cause;
+    const std::string why = cause.empty() ? decision.why : fmt::format("{}: {}", decision.why, cause);
+    // After a break every block is marked in a log that is as good as before.
+    const bool everything = !cause.empty() && dirty_blocks * kBlockBytes >= record_.size;
+    if (decision.resync == ResyncKind::none) {
+        messages::info("volume {}: session with {}, no resync: {}", record_.volume.str(), peer, decision.why);
+        return;
     }
+    if (decision.resync == ResyncKind::full || everything)
+        tell(Event::full_resync, peer,
+             fmt::format("session with {}, full resync (FULL RESYNC): {}", peer, why));
+    else
+        tell(Event::partial_resync, peer,
+             fmt::format("session with {}, partial resync (PARTIAL RESYNC, {} bytes and its own): {}", peer,
+                         dirty_blocks * kBlockBytes, decision.why));
     note(Event::resync_started, peer, decision.why);
 }
 

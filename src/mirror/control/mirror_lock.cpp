@@ -124,8 +124,9 @@ Task<Result<>> Mirror::lock_target() {
 }
 
 /// Every bit of the log is set, so that whatever follows is a full resync. Spec: EMC-088, REP-161.
-Task<Result<>> Mirror::break_locked(std::string peer) {
+Task<Result<>> Mirror::break_locked(std::string peer, std::string cause) {
     MirrorRecord next = record_;
+    next.peer(peer)->full_cause = std::move(cause);
     next.peer(peer)->user_requested = true;
     next.peer(peer)->cause = PauseCause::user;
     // The generation is on disk before the first write that the target will not get.
@@ -161,7 +162,7 @@ Task<Result<>> Mirror::break_mirror(std::string peer) {
     if (!begun) co_return fail(begun.error());
     for (const std::string& one : begun->peers) {
         if (record_.peer(one)->state == MirrorState::broken && record_.peer(one)->user_requested) continue;
-        auto broken = co_await break_locked(one);
+        auto broken = co_await break_locked(one, "the mirror was broken by command");
         if (!broken) co_return fail(broken.error());
         tasks_.spawn(notify_task(one, request(RequestKind::pause_notice, one)));
     }
@@ -175,7 +176,7 @@ Task<Result<>> Mirror::resync(std::string peer) {
     for (const std::string& one : begun->peers)
         if (record_.peer(one)->split_brain) co_return fail(Code::failure, "{}", record_.peer(one)->problem);
     for (const std::string& one : begun->peers) {
-        auto broken = co_await break_locked(one);
+        auto broken = co_await break_locked(one, "a full resync was asked for by command");
         if (!broken) co_return fail(broken.error());
         MirrorRecord next = record_;
         next.peer(one)->user_requested = false;

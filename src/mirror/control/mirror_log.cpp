@@ -103,12 +103,15 @@ Task<Result<>> Mirror::open_log(std::string peer, bool expected, bool in_memory)
     PeerRecord& changed = *next.peer(peer);
     // A log that had to be made anew knows nothing, unless the last life ended with nothing in it. Spec:
     // REP-073.
-    if (opened->log_created && expected && !changed.clean) changed.log_valid = false;
-    if (!opened->log_valid) changed.log_valid = false;
+    if (opened->log_created && expected && !changed.clean)
+        changed.distrust_log(fmt::format("the intent log {} was missing or damaged", one.log_path));
+    if (!opened->log_valid)
+        changed.distrust_log(fmt::format("the intent log {} cannot be trusted", one.log_path));
     if (opened->log_created)
         tell(Event::log_created, peer, fmt::format("{} is a new intent log", one.log_path));
     if (!log_place(around_.settings, around_.bitmaps).outlives_crash && expected && !changed.clean)
-        changed.log_valid = false;  // Spec: REP-059
+        changed.distrust_log(
+            "mirrord did not end cleanly, and with BitmapBaseDir= no log outlives that");  // Spec: REP-059
     changed.clean = false;
     auto saved = commit(std::move(next));
     co_return saved;
@@ -119,7 +122,8 @@ Task<Result<>> Mirror::open_log(std::string peer, bool expected, bool in_memory)
 Task<Result<>> Mirror::go_on_without_log(std::string peer) {
     auto gone = world_.files.remove(record_.peer(peer)->log_path);
     MirrorRecord next = record_;
-    next.peer(peer)->log_valid = next.peer(peer)->log_complete = false;
+    next.peer(peer)->log_complete = false;
+    next.peer(peer)->distrust_log("there was no room for the intent log");
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());
     if (!gone)  // the record is enough

@@ -39,7 +39,8 @@ Result<> Mirror::look_at_media() {
         fmt::format("{} of volume {} on {} is another medium than before ({}, it was {})", record_.device,
                     record_.volume.str(), around_.node, found, record_.media);
     for (PeerRecord& peer : next.peers) {
-        peer.log_valid = peer.log_complete = peer.clean = false;
+        peer.log_complete = peer.clean = false;
+        peer.distrust_log(what);
         if (!source()) {
             peer.problem = fmt::format(
                 "{}: only a full resync makes it a copy again; run \"understudy mirror resync {}\" on its "
@@ -89,7 +90,7 @@ bool Mirror::wants_full_resync(const EndSummary& source) const {
 
 /// The mirror stops, everything counts as different, and `text` says what to do.
 Task<> Mirror::break_for_a_person(std::string peer, std::string text) {
-    auto broken = co_await break_locked(peer);
+    auto broken = co_await break_locked(peer, text);
     if (!broken) alarm(peer, broken.error().text);
     MirrorRecord next = record_;
     next.peer(peer)->problem = text;

@@ -89,8 +89,10 @@ Task<Result<>> Mirror::resume(std::string peer) {
         next.peer(one)->user_requested = false;
         next.peer(one)->split_brain = false;
         next.peer(one)->problem.clear();
-        if (own_parameters(one).full_resync_on_continue && !legs_.at(one).in_session())
-            next.peer(one)->log_valid = next.peer(one)->log_complete = false;  // Spec: REP-125
+        if (own_parameters(one).full_resync_on_continue && !legs_.at(one).in_session()) {  // Spec: REP-125
+            next.peer(one)->log_complete = false;
+            next.peer(one)->distrust_log("AutoResyncOnContinue=2");
+        }
     }
     auto saved = commit(std::move(next));
     if (!saved) co_return fail(saved.error());

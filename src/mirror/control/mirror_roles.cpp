@@ -217,7 +217,8 @@ Task<MirrorRecord> Mirror::take_logs_over(Handover handover) {
         // Spec: EMC-242. A pause that a person asked for is carried over.
         peer.user_requested = fact != handover.facts.end() && fact->user_requested;
         if (peer.user_requested) peer.cause = PauseCause::user;
-        peer.log_valid = false;
+        peer.distrust_log(fmt::format("what {} lacks was not handed over by {}, and {} does not know it",
+                                      peer.node, before, around_.node));
         base.sync_base = base.offered = 0;
         if (given == nullptr && !recent) continue;
         const std::string name = peer.node;
@@ -228,6 +229,7 @@ Task<MirrorRecord> Mirror::take_logs_over(Handover handover) {
             continue;
         }
         peer.log_valid = true;
+        peer.full_cause.clear();
         peer.log_complete = given != nullptr;
         base.sync_base = given != nullptr ? given->sync_base : next.lineage.current;
         base.offered = given != nullptr ? given->offered : next.lineage.current;

@@ -78,7 +78,8 @@ Task<> Mirror::boot_task() {
         // Writes of the moment of the end may be missing in the log. Spec: EMC-261, MOP-105
         MirrorRecord next = record_;
         for (PeerRecord& peer : next.peers)
-            peer.log_valid = false;
+            peer.distrust_log(
+                fmt::format("mirrord ended on {} while the volume was unlocked there", around_.node));
         if (auto saved = commit(std::move(next)); !saved) alarm(saved.error().text);
         auto served = co_await serve_unlocked();
         if (!served) alarm(served.error().text);
@@ -89,8 +90,10 @@ Task<> Mirror::boot_task() {
         co_return;
     }
     for (PeerRecord& peer : record_.peers)
-        if (own_parameters(peer.node).full_resync_on_boot)
-            peer.log_valid = peer.log_complete = false;  // Spec: REP-125
+        if (own_parameters(peer.node).full_resync_on_boot) {  // Spec: REP-125
+            peer.log_complete = false;
+            peer.distrust_log("AutoResyncOnBoot=2");
+        }
     // Spec: REP-185, REP-186, REP-187, REP-188.
     if (record_.peers.empty())
         tell(Event::no_targets, {}, "it has no targets; a mirror that is made gets all of it");

@@ -160,6 +160,7 @@ Json json_of(const PeerRecord& peer, const PeerBase& base) {
         {"log_path", peer.log_path},
         {"log_valid", peer.log_valid},
         {"log_complete", peer.log_complete},
+        {"full_cause", peer.full_cause},
         {"clean", peer.clean},
         {"alone_since", peer.alone_since_s},
         {"parameters", peer.parameters},
@@ -245,7 +246,9 @@ std::string read_peers(const Json& json, MirrorRecord& record) {
         peer.address = reader.text("address");
         peer.port = static_cast<std::uint16_t>(reader.number("port", 1, 65535));
         peer.log_complete = reader.flag("log_complete");
-        if (one.contains("alone_since"))  // younger than the format
+        if (one.contains("full_cause"))
+            peer.full_cause = reader.text("full_cause");  // younger than the format
+        if (one.contains("alone_since"))                  // the same
             peer.alone_since_s = static_cast<std::int64_t>(reader.number("alone_since", 0, INT64_MAX));
         peer.parameters = reader.texts("parameters");
         PeerBase base;
@@ -269,6 +272,11 @@ std::vector<std::string> PeerRecord::hosts() const {
     for (const EndpointPair& pair : pairs)
         if (std::find(out.begin(), out.end(), pair.there) == out.end()) out.push_back(pair.there);
     return out;
+}
+
+void PeerRecord::distrust_log(std::string why) {
+    log_valid = false;
+    if (full_cause.empty()) full_cause = std::move(why);
 }
 
 bool PeerRecord::use(const std::string& here, const std::string& there) {

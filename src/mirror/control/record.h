@@ -51,7 +51,10 @@ struct PeerRecord {
     std::string log_path;
     bool log_valid = true;      // Spec: REP-055
     bool log_complete = false;  // source: got from the one before, holds the peer's differences too
-    bool clean = false;         // the last life ended by a clean shutdown. Spec: REP-184
+    /// Why all of it has to be sent with the next session, as far as this end knows; empty: nothing says so.
+    /// Spec: MOP-131
+    std::string full_cause;
+    bool clean = false;  // the last life ended by a clean shutdown. Spec: REP-184
     /// Since when this end has had writes that the peer lacks, seconds since 1970: when it first went on
     /// without it after both were equal. 0: they are equal, or nobody knows. Spec: MOP-096.
     std::int64_t alone_since_s = 0;
@@ -63,6 +66,8 @@ struct PeerRecord {
     [[nodiscard]] const std::string& host_name() const { return host.empty() ? node : host; }
     /// Every host that may serve that end: the one met last first.
     [[nodiscard]] std::vector<std::string> hosts() const;
+    /// The log tells no longer what differs. The first cause since both were equal counts.
+    void distrust_log(std::string why);
     /// Means `there` from here on, as `here` reaches it. False: no such pair.
     bool use(const std::string& here, const std::string& there);
 

@@ -73,6 +73,7 @@ MirrorRecord full_record() {
     peer.alone_since_s = 1699999999;
     peer.log_valid = false;
     peer.log_complete = true;
+    peer.full_cause = "somebody said so";
     peer.log_path = "/var/x.log";
     peer.parameters = {{"ResyncReads", "30"}};
     record.peers.push_back(peer);
