@@ -33,7 +33,9 @@ Manager::Manager(runtime::World world, ManagerOptions options, DataLinks& links,
                     &devices,
                     {},
                     options_.on_event,
-                    &resizes_},
+                    &resizes_,
+                    options_.dispatch_port,
+                    {}},
       server_(world, [this](const std::string& caller, PeerRequest request, PeerServer::Answer answer) {
           tasks_.spawn(serve(caller, std::move(request), std::move(answer)));
       }) {}

@@ -95,6 +95,9 @@ class Manager {
     /// When nothing comes of the mirror, what set_ended() was given is told.
     using Lend = std::function<runtime::Task<Result<std::string>>(VolumeId volume)>;
     void set_lend(Lend lend) { lend_ = std::move(lend); }
+    /// See Surroundings::new_log.
+    using NewLog = std::function<runtime::Task<Result<std::string>>(MirrorRecord record)>;
+    void set_new_log(NewLog new_log) { surroundings_.new_log = std::move(new_log); }
     /// Told when a shared volume is not mirrored any more.
     void set_ended(std::function<void(const VolumeId&)> ended) { ended_ = std::move(ended); }
 
@@ -152,8 +155,8 @@ class Manager {
                                      std::uint64_t number);
     runtime::Task<PeerReply> take_for_peer(std::string caller, PeerRequest request);
     runtime::Task<Result<std::string>> create_checked(CreateOptions options);
-    [[nodiscard]] static std::vector<PeerFacts> others_of(const MirrorRecord& record,
-                                                          const TargetOptions& target);
+    [[nodiscard]] std::vector<PeerFacts> others_of(const MirrorRecord& record,
+                                                   const TargetOptions& target) const;
     runtime::Task<Result<>> join_target(std::shared_ptr<Mirror> mirror, TargetOptions target, bool equal);
 
     runtime::World world_;

@@ -5,6 +5,7 @@
 #include "mirror/control/manager.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/control/operation_errors.h"
+#include "mirror/control/peer_facts.h"
 
 #include <algorithm>
 
@@ -65,7 +66,10 @@ Task<Result<std::string>> Manager::create(CreateOptions options) {
         co_return fail(Code::bad_argument, "volume {} needs a target", options.volume.str());
     const bool sharing =
         !options.shared_log.empty() || (!options.targets.empty() && !options.targets.front().pairs.empty());
-    if (sharing && options.targets.size() > 1) co_return several_targets(options.volume);
+    if (sharing && options.targets.size() > 1)
+        co_return fail(Code::failure,
+                       "hosts share the disk of volume {} at one end: make its mirrors one by one",
+                       options.volume.str());
     std::vector<std::string> taken;
     for (const TargetOptions& target : options.targets) {
         auto fits = check_target(options.volume, target, taken);
@@ -104,9 +108,7 @@ Task<Result<>> Manager::make_half(const MirrorRecord& record, TargetOptions targ
     request.create.export_kind = record.export_kind;
     request.create.equal = equal;
     request.create.peers = std::move(others);
-    for (const EndpointPair& pair : target.pairs)
-        request.create.pairs.push_back(
-            {pair.there, pair.here, pair.address, pair.local_address, options_.dispatch_port});
+    request.create.pairs = flipped(target.pairs, options_.dispatch_port);
     const PeerAddress peer{target.node, target.address, options_.dispatch_port, target.source_address};
     // A node that has just joined serves peers as soon as its mirrord has seen the certificate.
     const auto patience = world_.clock.now() + kJoinedRecently;
@@ -230,10 +232,13 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
     if (record.role != Role::source)
         co_return fail(Code::failure, "{} is not source of volume {}: add the target on {}", options_.node,
                        volume.str(), record.origin);
-    if (!record.main().pairs.empty() || !target.pairs.empty()) co_return several_targets(volume);
     std::vector<std::string> taken;
     for (const PeerRecord& peer : record.peers)
         taken.push_back(peer.node);
+    for (const EndpointPair& pair : target.pairs)
+        if (const PeerRecord* known = record.peer_of_host(pair.there))
+            co_return fail(Code::exists, "{} is a host of the target {} of volume {} already", pair.there,
+                           known->node, volume.str());
     auto fits = check_target(volume, target, taken);
     if (!fits) co_return fail(fits.error());
     // From the moment at which the target takes itself for equal until its log notes what it lacks.
@@ -244,18 +249,14 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
 }
 
 /// The volume's other targets, as the new one is told of them.
-std::vector<PeerFacts> Manager::others_of(const MirrorRecord& record, const TargetOptions& target) {
+std::vector<PeerFacts> Manager::others_of(const MirrorRecord& record, const TargetOptions& target) const {
     std::vector<PeerFacts> out;
-    for (const PeerRecord& peer : record.peers) {
-        if (peer.node == target.node) continue;
-        PeerFacts fact;
-        fact.node = peer.node;
-        fact.address = peer.address;
-        fact.local_address = target.address;
-        fact.port = peer.port;
-        fact.type = peer.type;
-        out.push_back(std::move(fact));
-    }
+    PeerRecord receiver;
+    receiver.node = target.node;
+    receiver.address = target.address;
+    receiver.pairs = target.pairs;
+    for (const PeerRecord& peer : record.peers)
+        if (peer.node != target.node) out.push_back(facts_of(peer, receiver, options_.node));
     return out;
 }
 
@@ -287,7 +288,7 @@ Task<Result<>> Manager::join_target(std::shared_ptr<Mirror> mirror, TargetOption
     peer.address = target.address;
     peer.port = options_.dispatch_port;
     peer.type = target.type;
-    peer.log_path = log_path(record.volume, target.node);
+    peer.pairs = target.pairs;
     MirrorRecord with = record;
     with.peers.push_back(peer);
     Result<> added;
@@ -307,15 +308,13 @@ Task<Result<>> Manager::remove_target(VolumeId volume, std::string node, bool fo
     auto mirror = find(volume);
     if (!mirror) co_return fail(Code::not_found, "no volume {} on {}", volume.str(), options_.node);
     const MirrorRecord record = mirror->record();
-    if (record.role == Role::source && record.peer(node) && record.peer(node)->pairs.empty()) {
+    // The last one of a shared volume is deleted with the mirror.
+    if (record.role == Role::source && record.peer(node) && (record.peers.size() > 1 || !record.shared)) {
         PeerRequest request;
         request.kind = RequestKind::remove;
         request.volume = volume;
         request.uuid = record.uuid;
-        const PeerRecord one = *record.peer(node);
-        const PeerAddress address{one.node, one.address, one.port, one.local_address};
-        auto reply =
-            co_await call_peer(world_, address, request, {.connect = kConnectLimit, .answer = kHelloLimit});
+        auto reply = co_await mirror->call(node, request, {.connect = kConnectLimit, .answer = kHelloLimit});
         if (!reply && reply.error().code != Code::not_found && !force)
             co_return fail(reply.error().code, "{}; --force removes it from this volume all the same",
                            reply.error().text);

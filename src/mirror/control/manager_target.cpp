@@ -5,6 +5,7 @@
 #include "mirror/control/manager.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/control/operation_errors.h"
+#include "mirror/control/peer_facts.h"
 
 #include <algorithm>
 
@@ -42,8 +43,6 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
 /// The device is free.
 Task<PeerReply> Manager::make_target(std::string caller, PeerRequest request, std::string shared_log) {
     const EndSummary& source = request.summary;
-    if (!request.create.pairs.empty() && !request.create.peers.empty())
-        co_return error_reply(several_targets(request.volume).value());
     auto facts = devices_.examine(request.create.device);
     if (!facts) co_return error_reply(facts.error());
     if (facts->sector_size != source.sector_size)  // Spec: REP-023
@@ -82,16 +81,15 @@ Task<PeerReply> Manager::make_target(std::string caller, PeerRequest request, st
     record.peers.push_back(peer);
     record.lineage.peers[caller] = {};
     for (const PeerFacts& other : request.create.peers) {
-        if (other.node == options_.node || record.peer(other.node)) continue;
-        PeerRecord one;
-        one.node = other.node;
-        one.local_address = other.local_address;
-        one.address = other.address;
-        one.port = other.port;
-        one.type = other.type;
-        one.state = MirrorState::paused;
+        if (other.node == options_.node || record.peer_of_host(other.node)) continue;
+        PeerRecord one = record_of(other, options_.node);
         one.log_path = log_path(request.volume, other.node);
-        one.log_valid = false;
+        if (record.shared && surroundings_.new_log) {
+            MirrorRecord so_far = record;
+            auto log = co_await surroundings_.new_log(std::move(so_far));
+            if (!log) co_return error_reply(log.error());
+            one.log_path = *log;
+        }
         record.lineage.peers[other.node] = {};
         record.peers.push_back(std::move(one));
     }

@@ -59,6 +59,9 @@ struct Surroundings {
     std::function<void(const MirrorRecord& before, const MirrorRecord& now)> changed{};
     EventListener on_event{};
     OperationLock* resizes = nullptr;  // of the host's volumes one at a time is laid out anew. Spec: MOP-243
+    std::uint16_t dispatch_port = kDispatchPort;  // of this host
+    /// Where a shared volume's log of one peer more lies, a path of log_region.h. Error: there is no room.
+    std::function<runtime::Task<Result<std::string>>(MirrorRecord record)> new_log{};
 };
 
 struct PromoteOptions {
@@ -144,6 +147,11 @@ class Mirror : private HostEvents {
     runtime::Task<Result<>> add_peer(PeerRecord peer, bool equal = false);
     /// Forgets the peer's log and addresses; its own half is not asked. Error: the last one.
     runtime::Task<Result<>> drop_peer(std::string peer);
+    // mirror_sharers.cpp
+    /// The hosts of this end are these pairs' from here on, by peer; the peers are told. `added`: every one
+    /// of them must have taken it before, else only the source that a target has. Spec: MOP-161 to MOP-164.
+    using PairsOf = std::map<std::string, std::vector<EndpointPair>>;
+    runtime::Task<Result<>> set_pairs(PairsOf pairs, bool added);
     /// New addresses of this end and the peer for each other, told to the peer as well. Spec: EMC-095 to
     /// EMC-106.
     runtime::Task<Result<>> change_endpoints(std::string peer, std::string local_address,
@@ -395,10 +403,20 @@ class Mirror : private HostEvents {
     Result<> place_log(const std::string& peer, const std::string& directory);
     runtime::Task<Result<>> open_log(std::string peer, bool expected, bool in_memory = false);
     [[nodiscard]] std::string log_path(const std::string& peer) const;
+    runtime::Task<Result<std::string>> new_log(std::string peer);
 
     // mirror_peers.cpp: the hosts of the volume
     runtime::Task<> tell_peers();
-    runtime::Task<Result<>> adopt_peers(std::string source, std::vector<PeerFacts> peers);
+    /// `pairs`: of this end and the source's; none: not told.
+    runtime::Task<Result<>> adopt_peers(std::string source, std::vector<PeerFacts> peers,
+                                        std::vector<EndpointPair> pairs);
+    [[nodiscard]] std::vector<PeerFacts> by_names_here(std::vector<PeerFacts> peers) const;
+    // mirror_sharers.cpp: which hosts share an end's disk
+    Result<> adopt_pairs(const std::string& peer, std::vector<EndpointPair> pairs);
+    [[nodiscard]] PeerRequest pairs_request(RequestKind kind, const std::string& peer,
+                                            const std::vector<EndpointPair>& pairs) const;
+    runtime::Task<Result<>> tell_pairs(std::string peer, std::vector<EndpointPair> pairs);
+    runtime::Task<PeerReply> on_set_pairs(std::string caller, PeerRequest request);
     runtime::Task<PeerReply> on_set_peers(std::string caller, PeerRequest request);
     runtime::Task<PeerReply> on_change_address(std::string caller, PeerRequest request);
     runtime::Task<Result<>> forget_peer(std::string peer);

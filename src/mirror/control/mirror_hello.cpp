@@ -65,7 +65,7 @@ Task<PeerReply> Mirror::on_hello(std::string caller, PeerRequest request) {
                 terms.resume = co_await can_resume(caller, request.resumes);
                 if (!terms.resume) break;
             }
-            auto peers = co_await adopt_peers(caller, request.peers);
+            auto peers = co_await adopt_peers(caller, request.peers, request.pairs);
             if (!peers) messages::error("volume {}: {}", record_.volume.str(), peers.error().text);
             auto followed = co_await follow(caller);
             if (!followed) {

@@ -141,7 +141,7 @@ Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limi
         !role_checked_ || record_.demoted || record_.generations(peer).peer_may_hold_current;
     if (gate_ != GateMode::open && equal_so_far) hold_for_session(peer);
     EndSummary self = co_await summary(peer);
-    PeerRequest hello = request(RequestKind::hello, peer);
+    PeerRequest hello = pairs_request(RequestKind::hello, peer, record_.peer(peer)->pairs);
     hello.summary = self;
     hello.peers = others(peer);
     Result<PeerReply> reply = co_await call(peer, hello, {.connect = connect_limit, .answer = kHelloLimit});
@@ -186,7 +186,7 @@ Task<bool> Mirror::connect_once(std::string peer, runtime::Duration connect_limi
 /// The session goes on over new links, or is over: then link_lost() follows. Spec: REP-096.
 Task<bool> Mirror::resume_session(std::string peer) {
     const auto started = world_.clock.now();
-    PeerRequest hello = request(RequestKind::hello, peer);
+    PeerRequest hello = pairs_request(RequestKind::hello, peer, record_.peer(peer)->pairs);
     hello.summary = co_await summary(peer);
     hello.peers = others(peer);
     hello.resumes = legs_.at(peer).links_session;

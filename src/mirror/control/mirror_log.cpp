@@ -21,6 +21,14 @@ std::string Mirror::log_path(const std::string& peer) const {
     return log_file(any.substr(0, any.rfind('/')), record_.volume, peer);
 }
 
+/// Of a shared volume it lies beside the volume, where the next owner finds it.
+Task<Result<std::string>> Mirror::new_log(std::string peer) {
+    if (!record_.shared) co_return log_path(peer);
+    if (!around_.new_log) co_return fail(Code::failure, "this program has no shared volumes");
+    MirrorRecord now = record_;
+    co_return co_await around_.new_log(std::move(now));
+}
+
 /// An unmounted disk appears late, or not at all: then the logs begin anew elsewhere, because writes must not
 /// wait for ever. Spec: REP-057, REP-061, REP-062, REP-068.
 Task<> Mirror::find_log_directory() {

@@ -6,6 +6,7 @@
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/control/operation_errors.h"
+#include "mirror/control/peer_facts.h"
 
 #include <algorithm>
 
@@ -33,14 +34,7 @@ std::vector<PeerFacts> Mirror::others(const std::string& peer) const {
     for (const PeerRecord& one : record_.peers) {
         if (one.node == peer) continue;
         const auto base = record_.lineage.peers.find(one.node);
-        PeerFacts facts;
-        facts.node = one.node;
-        facts.address = one.address;
-        facts.local_address = receiver != nullptr ? receiver->address : "";
-        facts.port = one.port;
-        facts.type = one.type;
-        facts.user_requested = one.user_requested;
-        facts.log_valid = one.log_valid;
+        PeerFacts facts = facts_of(one, receiver != nullptr ? *receiver : PeerRecord(), around_.node);
         if (base != record_.lineage.peers.end()) {
             facts.sync_base = base->second.sync_base;
             facts.offered = base->second.offered;
@@ -50,8 +44,23 @@ std::vector<PeerFacts> Mirror::others(const std::string& peer) const {
     return out;
 }
 
+/// A host that shares its disk is known by another's name at one end than at the other.
+std::vector<PeerFacts> Mirror::by_names_here(std::vector<PeerFacts> peers) const {
+    for (PeerFacts& facts : peers) {
+        const PeerRecord* known = record_.peer_of_host(facts.node);
+        for (const EndpointPair& pair : facts.pairs)
+            if (known == nullptr) known = record_.peer_of_host(pair.there);
+        if (known != nullptr) facts.node = known->node;
+    }
+    return peers;
+}
+
 /// Target: the source's list of hosts becomes this end's. Addresses that are known here stay as they are.
-Task<Result<>> Mirror::adopt_peers(std::string source, std::vector<PeerFacts> peers) {
+Task<Result<>> Mirror::adopt_peers(std::string source, std::vector<PeerFacts> peers,
+                                   std::vector<EndpointPair> pairs) {
+    auto paired = adopt_pairs(source, std::move(pairs));
+    if (!paired) co_return fail(paired.error());
+    peers = by_names_here(std::move(peers));
     const auto listed = [&peers](const std::string& node) {
         return std::any_of(peers.begin(), peers.end(),
                            [&](const PeerFacts& one) { return one.node == node; });
@@ -63,16 +72,16 @@ Task<Result<>> Mirror::adopt_peers(std::string source, std::vector<PeerFacts> pe
         if (!gone) co_return fail(gone.error());
     }
     for (const PeerFacts& facts : peers) {
-        if (facts.node == around_.node || record_.peer(facts.node)) continue;
-        PeerRecord peer;
-        peer.node = facts.node;
-        peer.address = facts.address;
-        peer.local_address = facts.local_address;
-        peer.port = facts.port;
-        peer.type = facts.type;
-        peer.state = MirrorState::paused;
-        peer.log_path = log_path(facts.node);
-        peer.log_valid = false;
+        if (facts.node == around_.node) continue;
+        if (record_.peer(facts.node)) {
+            paired = adopt_pairs(facts.node, facts.pairs);
+            if (!paired) co_return fail(paired.error());
+            continue;
+        }
+        PeerRecord peer = record_of(facts, around_.node);
+        auto log = co_await new_log(facts.node);
+        if (!log) co_return fail(log.error());
+        peer.log_path = *log;
         auto old_log = world_.files.remove(peer.log_path);
         if (!old_log) co_return fail(old_log.error());
         MirrorRecord next = record_;
@@ -96,7 +105,7 @@ Task<PeerReply> Mirror::on_set_peers(std::string caller, PeerRequest request) {
         co_return error_reply(
             {Code::failure,
              fmt::format("{} is source of volume {} itself", around_.node, record_.volume.str()), 0});
-    auto adopted = co_await adopt_peers(caller, request.peers);
+    auto adopted = co_await adopt_peers(caller, request.peers, request.pairs);
     if (!adopted) co_return error_reply(adopted.error());
     PeerReply reply;
     reply.summary = co_await summary(caller);
@@ -106,7 +115,7 @@ Task<PeerReply> Mirror::on_set_peers(std::string caller, PeerRequest request) {
 /// Who is away is told with its next session.
 Task<> Mirror::tell_peers() {
     for (const std::string& peer : names()) {
-        PeerRequest list = request(RequestKind::set_peers, peer);
+        PeerRequest list = pairs_request(RequestKind::set_peers, peer, record_.peer(peer)->pairs);
         list.peers = others(peer);
         tasks_.spawn(notify_task(peer, std::move(list)));
     }
@@ -123,7 +132,9 @@ Task<Result<>> Mirror::add_peer(PeerRecord peer, bool equal) {
         co_return fail(Code::exists, "volume {} is mirrored to {} already", record_.volume.str(), peer.node);
     const bool first = record_.peers.empty();
     const std::string name = peer.node;
-    if (peer.log_path.empty()) peer.log_path = log_path(name);
+    auto log = co_await new_log(name);
+    if (!log) co_return fail(log.error());
+    peer.log_path = *log;
     peer.state = MirrorState::pending;
     auto old_log = world_.files.remove(peer.log_path);
     if (!old_log) co_return fail(old_log.error());
@@ -185,7 +196,7 @@ Task<Result<>> Mirror::drop_peer(std::string peer) {
     if (!record_.peer(peer))
         co_return fail(Code::not_found, "volume {} has no mirror with {}; it has: {}", record_.volume.str(),
                        peer, record_.peer_names());
-    if (record_.shared || !record_.peer(peer)->pairs.empty())
+    if (record_.shared && record_.peers.size() == 1)
         co_return fail(Code::failure, "{} is the only target of volume {}: delete the mirror", peer,
                        record_.volume.str());
     auto gone = co_await forget_peer(peer);

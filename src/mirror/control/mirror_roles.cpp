@@ -173,7 +173,7 @@ Task<Result<>> Mirror::check_promotable(PromoteOptions options, Handover* out) {
         if (found.role == Role::source) {
             out->giver = peer;
             out->gave_up = reply->was_serving;
-            out->facts = reply->peers;
+            out->facts = by_names_here(reply->peers);
             if (found.generations.current != self.generations.current)
                 co_return fail(Code::failure,
                                "volume {} on {} is not what {} holds: wait until the mirror is in sync",
@@ -254,7 +254,8 @@ Task<Mirror::Promotion> Mirror::take_over(PromoteOptions options) {
             tasks_.spawn(notify_task(handover.giver, request(RequestKind::serve_again, handover.giver)));
     };
     // Whom the old source has removed or added may not have been heard of here yet: its list counts.
-    if (allowed && !handover.giver.empty()) allowed = co_await adopt_peers(handover.giver, handover.facts);
+    if (allowed && !handover.giver.empty())
+        allowed = co_await adopt_peers(handover.giver, handover.facts, std::vector<EndpointPair>());
     if (!allowed) {
         give_back();
         co_return fail(allowed.error());
@@ -525,6 +526,8 @@ Task<PeerReply> Mirror::serve(std::string caller, PeerRequest request) {
             co_return co_await on_advance(std::move(caller), std::move(request));
         case RequestKind::set_peers:
             co_return co_await on_set_peers(std::move(caller), std::move(request));
+        case RequestKind::set_pairs:
+            co_return co_await on_set_pairs(std::move(caller), std::move(request));
         case RequestKind::change_address:
             co_return co_await on_change_address(std::move(caller), std::move(request));
         case RequestKind::changes: {

@@ -11,11 +11,6 @@ inline tl::unexpected<Error> busy(const MirrorRecord& record) {
                 record.volume.str());
 }
 
-inline tl::unexpected<Error> several_targets(const VolumeId& volume) {
-    return fail(Code::failure, "hosts share the disk of volume {} at one end: it has one target",
-                volume.str());
-}
-
 inline PeerReply error_reply(const Error& error) {
     PeerReply reply;
     reply.code = error.code == Code::ok ? Code::failure : error.code;

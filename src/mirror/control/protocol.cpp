@@ -100,6 +100,31 @@ bool get_offer(mirror::wire::Offer& out, const Message& in) {
 }
 
 template <class List>
+void put_pairs(List& out, const std::vector<EndpointPair>& pairs) {
+    for (const EndpointPair& pair : pairs) {
+        wire::EndpointPair& to = *out.Add();
+        to.set_here(pair.here);
+        to.set_there(pair.there);
+        to.set_local_address(pair.local_address);
+        to.set_address(pair.address);
+        to.set_port(pair.port);
+    }
+}
+
+/// False for what no peer says.
+template <class List>
+bool get_pairs(std::vector<EndpointPair>& out, const List& in) {
+    if (in.size() > static_cast<int>(kMostEndpointPairs)) return false;
+    for (const wire::EndpointPair& pair : in) {
+        if (pair.here().empty() || pair.there().empty() || pair.port() == 0 || pair.port() > 65535)
+            return false;
+        out.push_back({pair.here(), pair.there(), pair.local_address(), pair.address(),
+                       static_cast<std::uint16_t>(pair.port())});
+    }
+    return true;
+}
+
+template <class List>
 void put_peers(List& out, const std::vector<PeerFacts>& peers) {
     for (const PeerFacts& peer : peers) {
         wire::Peer& to = *out.Add();
@@ -112,6 +137,7 @@ void put_peers(List& out, const std::vector<PeerFacts>& peers) {
         to.set_log_valid(peer.log_valid);
         to.set_sync_base(peer.sync_base);
         to.set_offered(peer.offered);
+        put_pairs(*to.mutable_pairs(), peer.pairs);
         if (!peer.dirty || peer.dirty->size() > kMostRanges) continue;
         to.set_dirty_known(true);
         std::uint64_t end = 0;
@@ -142,6 +168,7 @@ bool get_peers(std::vector<PeerFacts>& out, const List& in) {
         peer.log_valid = from.log_valid();
         peer.sync_base = from.sync_base();
         peer.offered = from.offered();
+        if (!get_pairs(peer.pairs, from.pairs())) return false;
         if (from.dirty_size() % 2 != 0 || from.dirty_size() > static_cast<int>(2 * kMostRanges)) return false;
         if (from.dirty_known()) {
             BlockRanges ranges;
@@ -193,6 +220,7 @@ std::string encode(const PeerRequest& request) {
     out.set_refresh(request.refresh);
     if (request.resumes != SessionId{}) out.set_resumes(bytes_of(request.resumes));
     put_peers(*out.mutable_peers(), request.peers);
+    put_pairs(*out.mutable_pairs(), request.pairs);
     if (request.kind == RequestKind::create_target) {
         auto& create = *out.mutable_create();
         create.set_device(request.create.device);
@@ -204,14 +232,7 @@ std::string encode(const PeerRequest& request) {
         create.set_export_wanted(static_cast<std::uint32_t>(request.create.export_kind));
         create.set_equal(request.create.equal);
         put_peers(*create.mutable_peers(), request.create.peers);
-        for (const EndpointPair& pair : request.create.pairs) {
-            auto& to = *create.add_pairs();
-            to.set_here(pair.here);
-            to.set_there(pair.there);
-            to.set_local_address(pair.local_address);
-            to.set_address(pair.address);
-            to.set_port(pair.port);
-        }
+        put_pairs(*create.mutable_pairs(), request.create.pairs);
     }
     return out.SerializeAsString();
 }
@@ -253,7 +274,7 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     const bool snapshot = out.kind == RequestKind::snapshot_take || out.kind == RequestKind::snapshot_mark;
     if (!snapshot && out.kind != RequestKind::changes &&
         (in.kind() < static_cast<std::uint32_t>(RequestKind::query) ||
-         in.kind() > static_cast<std::uint32_t>(RequestKind::change_address)))
+         in.kind() > static_cast<std::uint32_t>(RequestKind::set_pairs)))
         return bad("kind");
     if (!fill(out.uuid, in.uuid())) return bad("mirror id");
     if (!get(out.summary, in.summary())) return bad("summary");
@@ -262,6 +283,7 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
     if (!get_offer(out.offer, in)) return bad("offer");
     if (!fill(out.resumes, in.resumes())) return bad("session");
     if (!get_peers(out.peers, in.peers())) return bad("list of peers");
+    if (!get_pairs(out.pairs, in.pairs())) return bad("list of endpoints");
     if (const auto problem = volume_id_problem(out.volume); !problem.empty()) return bad("volume name");
     if (snapshot) {
         if (in.volumes().empty() || in.volumes_size() > static_cast<int>(kMostSnapshotVolumes))
@@ -293,13 +315,7 @@ Result<PeerRequest> decode_request(std::span<const std::byte> frame) {
                       {},
                       {}};
         if (!get_peers(out.create.peers, create.peers())) return bad("list of peers");
-        if (create.pairs_size() > static_cast<int>(kMostEndpointPairs)) return bad("list of endpoints");
-        for (const auto& pair : create.pairs()) {
-            if (pair.here().empty() || pair.there().empty() || pair.port() == 0 || pair.port() > 65535)
-                return bad("list of endpoints");
-            out.create.pairs.push_back({pair.here(), pair.there(), pair.local_address(), pair.address(),
-                                        static_cast<std::uint16_t>(pair.port())});
-        }
+        if (!get_pairs(out.create.pairs, create.pairs())) return bad("list of endpoints");
     }
     return out;
 }

@@ -163,13 +163,10 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
 }
 
 Pair::Pair(std::uint64_t seed, std::size_t count) : sim(seed) {
-    if (count > 2) {
-        hosts.push_back(&third);
-        cluster.members.push_back(third.name);
-    }
-    if (count > 3) {
-        hosts.push_back(&fourth);
-        cluster.members.push_back(fourth.name);
+    for (Host* host : {&third, &fourth, &fifth, &sixth}) {
+        if (hosts.size() >= count) break;
+        hosts.push_back(host);
+        cluster.members.push_back(host->name);
     }
     for (Host* host : hosts)
         host->node = &sim.add_node(host->name, {host->address, host->new_address});

@@ -344,7 +344,7 @@ struct Host {
 
 class Pair {
   public:
-    /// `hosts`: 2, 3 with `third`, or 4 with `fourth`.
+    /// `hosts`: 2, 3 with `third`, 4 with `fourth`, and so on to 6.
     explicit Pair(std::uint64_t seed = 1, std::size_t hosts = 2);
 
     void start(Host& host);
@@ -397,6 +397,8 @@ class Pair {
     Host right{"right", "10.0.0.2", "10.9.0.2", {}, nullptr, nullptr};
     Host third{"third", "10.0.0.3", "10.9.0.3", {}, nullptr, nullptr};
     Host fourth{"fourth", "10.0.0.4", "10.9.0.4", {}, nullptr, nullptr};
+    Host fifth{"fifth", "10.0.0.5", "10.9.0.5", {}, nullptr, nullptr};
+    Host sixth{"sixth", "10.0.0.6", "10.9.0.6", {}, nullptr, nullptr};
     std::vector<Host*> hosts{&left, &right};
     runtime::Simulation sim;  // last: the programs in it use the rest
 };

@@ -25,6 +25,7 @@ constexpr runtime::Duration kVolumeWait = std::chrono::seconds(60);
 /// Words of the requests between services.
 constexpr const char* kCommand = "command";
 constexpr const char* kFacts = "facts";
+constexpr const char* kBeside = "beside";
 constexpr const char* kSet = "set";
 constexpr const char* kJobPut = "job-put";
 constexpr const char* kJobRemove = "job-remove";
@@ -284,6 +285,10 @@ Task<Service::Json> Service::serve_json(Json request, std::string caller) {
     if (what == kFacts) {
         Json facts = co_await describe(VolumeId(text("volume")));
         co_return facts;
+    }
+    if (what == kBeside) {
+        Json found = beside(request.value("remotes", Json::array()));
+        co_return found;
     }
     if (what == kSet) {
         const MirrorPtr mirror = manager_.find(VolumeId(text("volume")));

@@ -171,6 +171,16 @@ class Service {
         const VolumeId& volume, const control::TargetOptions& target,
         const std::vector<std::string>& there) const;
     runtime::Task<Result<>> mirror_shared(NewMirror made);
+    // service_sharers.cpp
+    using PairsOf = control::Mirror::PairsOf;
+    runtime::Task<config::Reply> add_sharer(VolumeId volume, std::string host, std::string address);
+    runtime::Task<config::Reply> drop_sharer(VolumeId volume, std::string host, bool confirmed);
+    runtime::Task<Result<PairsOf>> pairs_with(control::MirrorRecord record, std::string host,
+                                              std::string address);
+    runtime::Task<Answer> store_sharer(VolumeId volume, std::string host, control::MirrorRecord record,
+                                       PairsOf added);
+    runtime::Task<Answer> forget_sharer(VolumeId volume, std::string host);
+    [[nodiscard]] Json beside(const Json& remotes) const;
     runtime::Task<Answer> switch_over_shared(VolumeId volume);
     runtime::Task<Answer> take_snapshot(Call call);
     Answer set_configuration(const Call& call);

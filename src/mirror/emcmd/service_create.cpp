@@ -115,10 +115,6 @@ Task<Answer> Service::create(Call call) {
         co_return refused(
             Status::invalid_function,
             fmt::format("volume {} is shared, and {} does not own it: unlock it first", name, options_.node));
-    if (mirror && !mirror->record().main().pairs.empty())
-        co_return refused(
-            Status::not_supported,
-            fmt::format("hosts share the disk of volume {} at one end: it has one target", name));
     const std::string device = device_of(volume);
     if (device.empty())
         co_return refused(
@@ -142,14 +138,10 @@ Task<Answer> Service::create(Call call) {
     made.target.address = target;
     made.target.type = *type;
     made.equal = (static_cast<unsigned>(*bits) & no_resync) != 0;
-    const auto there = facts->value("hosts", std::vector<std::string>{made.target.node});
+    const auto there = facts->value("hosts", std::vector<std::string>());
     auto pairs = shared_pairs(volume, made.target, there);
     if (!pairs) co_return refused(Status::invalid_parameter, pairs.error().text);
     made.target.pairs = std::move(*pairs);
-    if (mirror && !made.target.pairs.empty())
-        co_return refused(
-            Status::not_supported,
-            fmt::format("{} shares its disk with other hosts: it can be the only target", made.target.node));
     if (!mirror) host_.release(volume);
     if ((static_cast<unsigned>(*bits) & do_not_wait) != 0) {
         tasks_.spawn(create_task(std::move(made)));

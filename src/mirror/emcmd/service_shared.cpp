@@ -29,6 +29,7 @@ Answer refused(const Error& error) {
 Json json_of(const shared::AreaView& view) {
     Json hosts = Json::array();
     for (std::size_t i = 0; i < view.header.hosts.size(); ++i) {
+        if (view.header.hosts[i].empty()) continue;  // removed
         const auto& record = view.slots[i].record;
         hosts.push_back({{"host", view.header.hosts[i].str()},
                          {"beat", record ? Json(record->beat) : Json()},
@@ -97,7 +98,8 @@ Result<> Service::may_be_target_disk(const VolumeId& volume) const {
 }
 
 /// How each host of this end reaches each host of the target's, when hosts share the disk of either: the two
-/// that make the mirror as it was asked, the others as a job says. `there`: the hosts of the target's end.
+/// that make the mirror as it was asked, the others as a job says. `there`: the hosts of the target's end;
+/// none: its disk is its own.
 /// Spec: MOP-018, MOP-019, MOP-061, MOP-070, EMC-039.
 Result<std::vector<control::EndpointPair>> Service::shared_pairs(
     const VolumeId& volume, const control::TargetOptions& target,
@@ -106,14 +108,23 @@ Result<std::vector<control::EndpointPair>> Service::shared_pairs(
     if (is_shared(volume))
         for (const NodeName& host : shared_->hosts(volume))
             here.push_back(host.str());
-    if (here.empty()) here.push_back(options_.node);
     std::vector<control::EndpointPair> out;
-    if (here.size() == 1 && there.size() == 1) return out;
-    if (here.size() * there.size() > shared::kMostMirrorHosts)
-        return fail(Code::bad_argument, "{} hosts at one end and {} at the other make more than {} pairs",
-                    here.size(), there.size(), shared::kMostMirrorHosts);
+    if (here.empty() && there.empty()) return out;
+    if (here.empty()) here.push_back(options_.node);
+    std::vector<std::string> others = there;
+    if (others.empty()) others.push_back(target.node);
+    std::size_t known = 0;  // of the volume's other targets
+    if (const MirrorPtr mirror = manager_.find(volume))
+        for (const control::PeerRecord& peer : mirror->record().peers)
+            known += peer.pairs.size();
+    if (known + here.size() * others.size() > shared::kMostMirrorHosts)
+        return fail(
+            Code::bad_argument,
+            "{} hosts at one end and {} at the other, with {} pairs of other targets, make more than {} "
+            "pairs",
+            here.size(), others.size(), known, shared::kMostMirrorHosts);
     for (const std::string& one : here) {
-        for (const std::string& other : there) {
+        for (const std::string& other : others) {
             if (one == other)
                 return fail(Code::bad_argument, "{} shares the disk of volume {}: it cannot be its target",
                             one, volume_letter(volume));
@@ -241,6 +252,8 @@ Task<Reply> Service::run_share(Command command) {
         co_return config::success((view->owner ? view->owner->str() : "-") + "\n");
     }
     if (command.uid != 0) co_return config::failure({Code::failure, "volume share needs root", 0});
+    if (command.has("add")) co_return co_await add_sharer(volume, command.get("add"), command.get("address"));
+    if (command.has("drop")) co_return co_await drop_sharer(volume, command.get("drop"), command.has("yes"));
     if (manager_.find(volume))
         co_return config::failure({Code::failure, fmt::format("volume {} is mirrored", volume.str()), 0});
     if (shared_->is_open(volume))

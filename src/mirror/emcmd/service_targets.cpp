@@ -34,9 +34,14 @@ bool is_half_copied(MirrorState state) {
 }  // namespace
 
 const PeerRecord* Service::peer_with(const MirrorRecord& record, const std::string& address) {
-    const auto at = std::find_if(record.peers.begin(), record.peers.end(), [&](const PeerRecord& peer) {
-        return text::iequals(peer.address, address);
-    });
+    const auto is_meant = [&](const PeerRecord& peer) {
+        // Any of the hosts that share its disk stands for all.
+        return text::iequals(peer.address, address) ||
+               std::any_of(peer.pairs.begin(), peer.pairs.end(), [&](const control::EndpointPair& pair) {
+                   return text::iequals(pair.address, address);
+               });
+    };
+    const auto at = std::find_if(record.peers.begin(), record.peers.end(), is_meant);
     return at == record.peers.end() ? nullptr : &*at;
 }
 

@@ -18,7 +18,7 @@ using control::testing_pair::kBlocks;
 using control::testing_pair::ModelHost;
 using ::testing::HasSubstr;
 
-inline constexpr std::size_t kAreaBytes = 2 << 20;
+inline constexpr std::size_t kAreaBytes = 3 << 20;
 
 /// The kernel's timer, which the test's clock plays.
 struct TestFence final : shared::Fence {
@@ -102,24 +102,34 @@ struct SharingProgram {
 };
 
 struct SharedMirror : testing::Test {
-    /// `hosts`: 3, or 4 when the target's disk is shared, too.
-    explicit SharedMirror(std::uint64_t seed = 1, std::size_t hosts = 3)
-        : pair(seed, hosts), area(pair.sim, kAreaBytes), far(pair.sim, kAreaBytes) {
-        right.shares_with = &left;
+    /// `hosts`: 3; 4 when the target's disk is shared, too; 6 with another target of two hosts. `shares`: who
+    /// has which other host's disk.
+    explicit SharedMirror(std::uint64_t seed = 1, std::size_t hosts = 3,
+                          const std::map<std::string, std::string>& shares = {{"right", "left"},
+                                                                              {"fourth", "third"},
+                                                                              {"sixth", "fifth"}})
+        : pair(seed, hosts),
+          area(pair.sim, kAreaBytes),
+          far(pair.sim, kAreaBytes),
+          farther(pair.sim, kAreaBytes) {
+        for (Host* host : pair.hosts)
+            for (Host* other : pair.hosts)
+                if (shares.contains(host->name) && shares.at(host->name) == other->name)
+                    host->shares_with = other;
         left.disk.log_area = &area.content();
-        if (hosts > 3) {
-            fourth.shares_with = &third;
-            third.disk.log_area = &far.content();
-        }
+        third.disk.log_area = &far.content();
+        fifth.disk.log_area = &farther.content();
         pair.sim.set_trace_detail(runtime::TraceDetail::none);
         pair.extra = [this](Host& host, runtime::World world, control::testing_pair::Daemon& daemon) {
-            runtime::SimulatedDisk& at = &host.own_disk() == &left.disk ? area : far;
+            runtime::SimulatedDisk& at = &host.own_disk() == &left.disk    ? area
+                                         : &host.own_disk() == &third.disk ? far
+                                                                           : farther;
             auto made = std::make_shared<SharingProgram>(world, host, daemon, pair, at, fences[host.name]);
             programs[host.name] = made.get();
             return made;
         };
         pair.sim.after_each_event([this] {
-            for (const Host* site : {&left, &third})
+            for (const Host* site : {&left, &third, &fifth})
                 for (ModelHost* one : site->disk.opened)
                     one->store_logs();
             for (Host* host : pair.hosts) {
@@ -206,6 +216,40 @@ struct SharedMirror : testing::Test {
             },
             limit);
     }
+    /// One of several targets.
+    bool follows(Host& source, Host& target, runtime::Duration limit = 60s) {
+        return pair.until(
+            [&] {
+                const auto from = source.daemon ? source.daemon->manager.find(VolumeId("R")) : nullptr;
+                const auto to = target.daemon ? target.daemon->manager.find(VolumeId("R")) : nullptr;
+                if (!from || !to) return false;
+                const control::PeerRecord* const leg = from->record().peer_of_host(target.name);
+                return from->record().role == Role::source && to->record().role == Role::target && leg &&
+                       leg->host_name() == target.name && leg->state == MirrorState::mirroring &&
+                       to->record().consistent && to->record().main().host_name() == source.name &&
+                       to->record().lineage.current == from->record().lineage.current;
+            },
+            limit);
+    }
+    /// A job with every pair of these ends, each of one or several hosts that share a disk.
+    void make_job(const std::vector<std::vector<Host*>>& ends) {
+        Words words{".", "CREATEJOB", "sites", ""};
+        const auto add = [&words](Host* one, Host* other, bool disk) {
+            for (const std::string& word :
+                 {one->name, std::string("R"), disk ? "0.0.0.0" : one->address, other->name, std::string("R"),
+                  disk ? "0.0.0.0" : other->address, std::string(disk ? "D" : "S")})
+                words.push_back(word);
+        };
+        for (std::size_t i = 0; i < ends.size(); ++i) {
+            for (std::size_t j = i + 1; j < ends.size(); ++j)
+                for (Host* one : ends[i])
+                    for (Host* other : ends[j])
+                        add(one, other, false);
+            for (std::size_t k = 1; k < ends[i].size(); ++k)
+                add(ends[i][k - 1], ends[i][k], true);
+        }
+        ok(*ends.front().front(), words);
+    }
     void share() { share(left, right); }
     void share(Host& first, Host& second) {
         for (Host* host : {&first, &second}) {
@@ -247,7 +291,10 @@ struct SharedMirror : testing::Test {
     Host& right = pair.right;
     Host& third = pair.third;
     Host& fourth = pair.fourth;
-    runtime::SimulatedDisk area, far;  // of left and right; of third and fourth
+    Host& fifth = pair.fifth;
+    Host& sixth = pair.sixth;
+    // Of left and right; of third and fourth; of fifth and sixth.
+    runtime::SimulatedDisk area, far, farther;
 
     static runtime::Task<> ask(std::shared_ptr<control::Mirror> mirror, control::PeerRequest request,
                                std::shared_ptr<std::optional<control::PeerReply>> out) {

@@ -24,10 +24,10 @@ TEST_F(SharedMirror, ItIsMadeOnTheOwnerAndEveryHostOfItNeedsItsEndpoints) {
     EXPECT_EQ(record(third).main().hosts(), (std::vector<std::string>{"left", "right"}));
     EXPECT_TRUE(pair.write(left, 3, 33));
     EXPECT_EQ(third.disk.blocks[3], 33);
-    // A shared disk as the target, and one target more, are said to be impossible, and nothing changes.
+    // Its own disk as one target more is said to be impossible, and nothing changes.
     EXPECT_EQ(status(right, {".", "UNLOCKVOLUME", "R"}), 33);
     EXPECT_EQ(right.daemon->manager.find(VolumeId("R")), nullptr);
-    EXPECT_EQ(status(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S"}), 50);
+    EXPECT_EQ(status(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.2", "S"}), 87);
     EXPECT_TRUE(in_sync(left));
 }
 

@@ -12,21 +12,7 @@ namespace {
 struct BothShared : SharedMirror {
     explicit BothShared(std::uint64_t seed = 1) : SharedMirror(seed, 4) {}
 
-    void make_job_of_four() {
-        Words words{".", "CREATEJOB", "sites", ""};
-        const auto add = [&](Host& one, Host& other, bool disk) {
-            for (const std::string& word :
-                 {one.name, std::string("R"), disk ? "0.0.0.0" : one.address, other.name, std::string("R"),
-                  disk ? "0.0.0.0" : other.address, std::string(disk ? "D" : "S")})
-                words.push_back(word);
-        };
-        for (Host* one : {&left, &right})
-            for (Host* other : {&third, &fourth})
-                add(*one, *other, false);
-        add(left, right, true);
-        add(third, fourth, true);
-        ok(left, words);
-    }
+    void make_job_of_four() { make_job({{&left, &right}, {&third, &fourth}}); }
     void mirror_both() {
         share();
         share(third, fourth);

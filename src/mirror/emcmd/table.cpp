@@ -1,6 +1,7 @@
 #include "mirror/emcmd/table.h"
 
 #include "base/text.h"
+#include "mirror/emcmd/job.h"
 
 #include <fmt/format.h>
 
@@ -14,6 +15,8 @@ namespace {
 constexpr std::string_view kVolume = "<volume letter>";
 constexpr std::string_view kVolumeTarget = "<volume letter> [<target system ip>]";
 constexpr std::string_view kVolumes = "<volume letter> [<volume letter> ...]";
+/// Name, description, and seven words for each pair. Spec: EMC-138
+constexpr std::size_t kMostJobWords = 2 + 7 * kMostPairs;
 
 constexpr Spec query(Verb verb, std::string_view name, std::string_view arguments, std::string_view summary,
                      std::size_t least, std::size_t most, bool has_volume = true) {
@@ -59,7 +62,7 @@ constexpr std::array kTable{
     internal(no_volume({create_job, "CREATEJOB",
                         "<JobName> <Description> (<SysName1> <letter1> <IP1> <SysName2> <letter2> <IP2> "
                         "<MirrorType>) ...",
-                        "Make a job", 9, kAnyNumber})),
+                        "Make a job", 9, kMostJobWords})),
     Spec{create_mirror, "CREATEMIRROR", "<volume letter> <target system> <type> [options]",
          "Create a mirror; the target's content is overwritten", 3, 4},
     internal(no_volume(

@@ -34,9 +34,12 @@ class FakeHost : public HostFacts {
     [[nodiscard]] bool is_local(const std::string& address) const override {
         return address == host_.address || address == host_.new_address;
     }
-    [[nodiscard]] std::vector<std::string> addresses_beside(const std::string&) const override {
-        return {host_.address};
+    [[nodiscard]] std::vector<std::string> addresses_beside(const std::string& remote) const override {
+        for (const std::string& network : networks)
+            if (remote.starts_with(network)) return {host_.address};
+        return {};
     }
+    std::vector<std::string> networks{""};  // what their addresses begin with
     [[nodiscard]] Status snapshot_directory(const std::string&,
                                             const std::vector<std::string>&) const override {
         return Status::success;

@@ -4,7 +4,9 @@
 // crash. Little-endian. Spec: MOP-067, REP-058, EMC-039.
 //
 //   kRecordsAt + n * 2 * kRecordBytes   record of slot n, two copies
-//   kLogsAt + n * B                     intent log of slot n (log/log_format.h); B: see log_room()
+//   kLogsAt + (16 t + n) * B            intent log of slot n for the mirror's target t (log/log_format.h); B:
+//   see
+//                                       log_room()
 //
 // As in the rest of the area, a host writes what is its own alone; a write of a former owner that comes late
 // changes nothing that counts any more. The record that counts is the newest of the newest generation of
@@ -26,6 +28,8 @@ inline constexpr std::size_t kRecordTextAt = 64;
 inline constexpr std::size_t kMostRecordText = kRecordBytes - kRecordTextAt;
 /// Hosts of a volume that is mirrored: their endpoints fit into the record.
 inline constexpr std::size_t kMostMirrorHosts = 16;
+/// Mirrors of a shared volume: their records fit, too.
+inline constexpr std::uint32_t kMostSharedTargets = 4;
 inline constexpr std::uint64_t kRecordsAt = 512 << 10;
 inline constexpr std::uint64_t kLogsAt = kRecordsAt + 2 * kMostHosts * kRecordBytes;
 static_assert(kRecordsAt >= kAreaBytes && kLogsAt == 1 << 20);
@@ -63,8 +67,14 @@ States decode_states(std::string_view bytes, std::size_t hosts, std::uint64_t ar
 
 /// What each host's log takes: with room for a volume of twice the size.
 std::uint64_t log_room(std::uint64_t volume_bytes);
-[[nodiscard]] constexpr std::uint64_t offset_of_log(std::uint32_t slot, std::uint64_t room) {
-    return kLogsAt + slot * room;
+/// `target`: which of the volume's targets, or other hosts of a target; counted from 0.
+[[nodiscard]] constexpr std::uint64_t offset_of_log(std::uint32_t slot, std::uint64_t room,
+                                                    std::uint32_t target = 0) {
+    return kLogsAt + (std::uint64_t{target} * kMostMirrorHosts + slot) * room;
+}
+/// The inverse.
+[[nodiscard]] constexpr std::uint32_t target_of_log(std::uint64_t offset, std::uint64_t room) {
+    return static_cast<std::uint32_t>((offset - kLogsAt) / room / kMostMirrorHosts);
 }
 
 }  // namespace understudy::mirror::shared

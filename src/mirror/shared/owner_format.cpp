@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <iterator>
 #include <set>
 
 namespace understudy::mirror::shared {
@@ -63,12 +64,19 @@ std::optional<OwnerRecord> decode_copy(std::string_view block, std::uint64_t are
 
 std::optional<std::uint32_t> AreaHeader::slot_of(const NodeName& host) const {
     const auto at = std::find(hosts.begin(), hosts.end(), host);
-    if (at == hosts.end()) return std::nullopt;
+    if (at == hosts.end() || host.empty()) return std::nullopt;
     return static_cast<std::uint32_t>(at - hosts.begin());
 }
 
+std::vector<NodeName> AreaHeader::members() const {
+    std::vector<NodeName> out;
+    std::copy_if(hosts.begin(), hosts.end(), std::back_inserter(out),
+                 [](const NodeName& host) { return !host.empty(); });
+    return out;
+}
+
 Result<> check_header(const AreaHeader& header) {
-    if (header.hosts.empty()) return fail(Code::bad_argument, "no hosts are named");
+    if (header.members().empty()) return fail(Code::bad_argument, "no hosts are named");
     if (header.hosts.size() > kMostHosts)
         return fail(Code::bad_argument, "{} hosts: at most {} can share a volume", header.hosts.size(),
                     kMostHosts);
@@ -76,7 +84,8 @@ Result<> check_header(const AreaHeader& header) {
         return fail(Code::bad_argument, "the name of volume {} is too long", header.volume.str());
     std::set<NodeName> seen;
     for (const NodeName& host : header.hosts) {
-        if (host.empty() || host.str().size() >= kNameBytes)
+        if (host.empty()) continue;
+        if (host.str().size() >= kNameBytes)
             return fail(Code::bad_argument, "\"{}\" is no name of a host", host.str());
         if (!seen.insert(host).second) return fail(Code::bad_argument, "{} is named twice", host.str());
     }

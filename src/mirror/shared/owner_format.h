@@ -7,7 +7,8 @@
 //
 // A block has 4096 bytes. A host writes its own slot only, in turn into the copy that does not hold its
 // newest record, so a torn write leaves the record before it in force. The header is written by understudy
-// volume share alone. Of two copies that are whole the one with the higher beat (header: serial) counts.
+// volume share alone; a name of no bytes is that of a host that was removed. Of two copies that are whole the
+// one with the higher beat (header: serial) counts.
 //
 //   header  0 magic (8)  8 version (4)  12 number of hosts (4)  16 serial (8)  24 id (8)  32 volume (64)
 //           96 names (64 each)   4092 CRC32C of what is before it (4)
@@ -63,7 +64,9 @@ struct AreaHeader {
     std::uint64_t serial = 1;
     std::uint64_t id = 0;  // random, of this area
     VolumeId volume;
-    std::vector<NodeName> hosts;  // by slot
+    std::vector<NodeName> hosts;  // by slot; empty: a host that was removed, whose slot nobody gets again
+    /// Without those that were removed.
+    [[nodiscard]] std::vector<NodeName> members() const;
     [[nodiscard]] std::optional<std::uint32_t> slot_of(const NodeName& host) const;
     friend bool operator==(const AreaHeader&, const AreaHeader&) = default;
 };
@@ -79,7 +82,7 @@ struct Slot {
 std::string encode(const AreaHeader& header);
 std::string encode(const OwnerRecord& record, std::uint64_t area);
 
-/// Errors: bad_argument (no names, too many, one too long, one twice).
+/// Errors: bad_argument (no names, too many, one too long, one twice). Removed hosts have none.
 Result<> check_header(const AreaHeader& header);
 /// `blocks`: the first two of the area. Errors: not_found when there is nothing, failure when it is damaged
 /// or of a version that this program does not know.

@@ -4,6 +4,8 @@
 #include "mirror/log/log_region.h"
 #include "mirror/shared/shared_volumes_impl.h"
 
+#include <set>
+
 namespace understudy::mirror::shared {
 
 using control::EndpointPair;
@@ -26,6 +28,7 @@ void SharedVolumes::set_mirrors(control::Manager& manager, DeviceAccess& devices
     manager.set_shared_records(this);
     manager.set_ended([this](const VolumeId& volume) { mirror_ended(volume); });
     manager.set_lend([this](VolumeId volume) { return lend(std::move(volume)); });
+    manager.set_new_log([this](MirrorRecord record) { return new_log(std::move(record)); });
 }
 
 bool SharedVolumes::is_mirrored(const VolumeId& volume) const {
@@ -35,7 +38,7 @@ bool SharedVolumes::is_mirrored(const VolumeId& volume) const {
 
 std::vector<NodeName> SharedVolumes::hosts(const VolumeId& volume) const {
     const auto at = volumes_.find(volume);
-    return at == volumes_.end() ? std::vector<NodeName>() : at->second->header.hosts;
+    return at == volumes_.end() ? std::vector<NodeName>() : at->second->header.members();
 }
 
 // --- the area
@@ -161,7 +164,8 @@ Task<Result<MirrorRecord>> SharedVolumes::adopt(VolumePtr volume, MirrorRecord r
         if (!region)
             co_return fail(Code::internal, "the record of volume {}'s mirror is damaged: its log is {}",
                            record.volume.str(), peer.log_path);
-        LogRegion mine{volume->place.area, offset_of_log(volume->slot, region->bytes), region->bytes};
+        const std::uint32_t target = target_of_log(region->offset, region->bytes);
+        LogRegion mine{volume->place.area, offset_of_log(volume->slot, region->bytes, target), region->bytes};
         if (from != volume->slot) {
             const std::uint64_t source = region->offset;
             Result<> copied = co_await copy_log(volume, source, mine.offset, region->bytes);
@@ -206,6 +210,44 @@ Task<Result<std::string>> SharedVolumes::take_up(VolumePtr volume) {
 
 // --- creation and deletion
 
+/// Whether so many hosts' logs for that target, the last one, lie in the area.
+Task<Result<>> SharedVolumes::check_room(VolumePtr volume, std::size_t hosts, std::uint32_t target,
+                                         std::uint64_t room) {
+    const std::uint64_t end = offset_of_log(static_cast<std::uint32_t>(hosts), room, target);
+    auto fits = co_await read_area(volume, end - kAreaBlock, kAreaBlock);
+    if (!fits)
+        co_return fail(fits.error().code,
+                       "the lock area of volume {} has no room for its mirror's intent logs, which need {} "
+                       "bytes of it for {} hosts and {} targets: {}",
+                       volume->place.volume.str(), end, hosts, target + 1, fits.error().text);
+    co_return Result<>{};
+}
+
+/// Beside those of the mirror's other targets.
+Task<Result<std::string>> SharedVolumes::new_log(MirrorRecord record) {
+    const auto at = volumes_.find(record.volume);
+    if (at == volumes_.end())
+        co_return fail(Code::failure, "volume {} is not open here", record.volume.str());
+    const VolumePtr volume = at->second;
+    std::set<std::uint32_t> used;
+    std::uint64_t room = 0;
+    for (const PeerRecord& peer : record.peers) {
+        const auto region = parse_region(peer.log_path);
+        if (!region) continue;
+        room = region->bytes;
+        used.insert(target_of_log(region->offset, room));
+    }
+    std::uint32_t target = 0;
+    while (used.contains(target))
+        ++target;
+    if (room == 0 || target >= kMostSharedTargets)
+        co_return fail(Code::failure, "volume {} is shared: it is mirrored with {} others at most",
+                       record.volume.str(), kMostSharedTargets);
+    auto fits = co_await check_room(volume, volume->header.hosts.size(), target, room);
+    if (!fits) co_return fail(fits.error());
+    co_return LogRegion{volume->place.area, offset_of_log(volume->slot, room, target), room}.path();
+}
+
 /// The device of a volume that is open and not mirrored is a mirror's from here on, the lock stays. Gives
 /// where the mirror's log is to be.
 Task<Result<std::string>> SharedVolumes::let_go(VolumePtr volume) {
@@ -218,13 +260,8 @@ Task<Result<std::string>> SharedVolumes::let_go(VolumePtr volume) {
     auto size = co_await volume->host->device_size();
     if (!size) co_return fail(size.error());
     const std::uint64_t room = log_room(*size);
-    const std::uint64_t end = offset_of_log(static_cast<std::uint32_t>(volume->header.hosts.size()), room);
-    auto fits = co_await read_area(volume, end - kAreaBlock, kAreaBlock);
-    if (!fits)
-        co_return fail(fits.error().code,
-                       "the lock area of volume {} has no room for its mirror's intent logs, which need {} "
-                       "bytes of it for {} hosts: {}",
-                       id.str(), end, volume->header.hosts.size(), fits.error().text);
+    auto fits = co_await check_room(volume, volume->header.hosts.size(), 0, room);
+    if (!fits) co_return fail(fits.error());
     auto known = co_await read_state(volume);  // an area that was too small has grown
     if (!known) co_return fail(known.error());
     auto stopped = co_await volume->host->stop_export(false);

@@ -22,6 +22,7 @@ SharedVolumes::~SharedVolumes() {
         mirrors_->set_shared_records(nullptr);
         mirrors_->set_ended({});
         mirrors_->set_lend({});
+        mirrors_->set_new_log({});
     }
     tasks_.clear();
 }

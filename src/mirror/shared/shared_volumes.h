@@ -103,6 +103,11 @@ class SharedVolumes : private control::SharedRecords {
     [[nodiscard]] bool is_mirrored(const VolumeId& volume) const;
     /// Of a volume that is open here: the hosts that share it.
     [[nodiscard]] std::vector<NodeName> hosts(const VolumeId& volume) const;
+    /// One host more, or less, that shares a volume which is open here; its mirrors are the caller's
+    /// business. Nothing to do when that is so. Errors: the lock area has no room for another host's intent
+    /// logs, the host is this one. Spec: MOP-161, MOP-162, MOP-164.
+    runtime::Task<Result<>> add_host(VolumeId volume, NodeName host);
+    runtime::Task<Result<>> remove_host(VolumeId volume, NodeName host);
 
     /// Names the hosts of a volume in its lock area. See make_area().
     runtime::Task<Result<>> share(std::string area, VolumeId volume, std::vector<NodeName> hosts);
@@ -137,6 +142,10 @@ class SharedVolumes : private control::SharedRecords {
     void mirror_ended(const VolumeId& volume);
     runtime::Task<> offer_again(VolumePtr volume);
     runtime::Task<Result<std::string>> lend(VolumeId volume);
+    runtime::Task<Result<std::string>> new_log(control::MirrorRecord record);
+    runtime::Task<Result<>> check_room(VolumePtr volume, std::size_t hosts, std::uint32_t target,
+                                       std::uint64_t room);
+    runtime::Task<Result<>> change_header(VolumePtr volume, NodeName host, bool added);
     runtime::Task<Result<std::string>> let_go(VolumePtr volume);
     runtime::Task<> lose(VolumePtr volume, std::string why);
     runtime::Task<> go_on_task(SharedPlace place);

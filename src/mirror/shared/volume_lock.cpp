@@ -64,7 +64,7 @@ bool VolumeLock::owns() const {
 }
 
 ReservationPlace VolumeLock::place() const {
-    return {header_->id, *header_->slot_of(options_.node), static_cast<std::uint32_t>(header_->hosts.size())};
+    return {header_->id, slot_, static_cast<std::uint32_t>(header_->hosts.size())};
 }
 
 Task<Result<>> VolumeLock::claim(Duration patience) {
@@ -91,6 +91,7 @@ Task<Result<>> VolumeLock::claim(Duration patience) {
         options.jitter = world_.random.next();
         options.lease = options_.lease;
         options.margin = options_.margin;
+        slot_ = *slot;
         header_ = std::move(*header);
         ownership_.emplace(options);
     }
@@ -206,6 +207,9 @@ void VolumeLock::read() {
             bytes ? decode_header(*bytes) : Result<AreaHeader>(tl::unexpected<Error>(bytes.error()));
         if (header && (header->id != header_->id || header->hosts.size() < header_->hosts.size()))
             header = fail(Code::failure, "it has been replaced by another one");
+        if (header && header->slot_of(options_.node) != slot_)
+            header =
+                fail(Code::failure, "{} has been removed from the hosts of the volume", options_.node.str());
         if (!header) {
             trouble_ = header.error().text;
             ownership_->failed(ended);
@@ -221,8 +225,7 @@ void VolumeLock::read() {
 
 void VolumeLock::write(const Ownership::Step& step) {
     const TimePoint started = world_.clock.now();
-    const auto slot = *header_->slot_of(options_.node);
-    area_->write(offset_of_copy(slot, step.copy), encode(step.record, header_->id),
+    area_->write(offset_of_copy(slot_, step.copy), encode(step.record, header_->id),
                  [this, started](const Result<>& done) {
                      const TimePoint ended = world_.clock.now();
                      if (done) {
@@ -244,8 +247,25 @@ void VolumeLock::pump_deadline() {
 
 // --- the area
 
+namespace {
+
+/// One copy after the other: a power cut between leaves one of them whole.
+Task<Result<>> write_header(runtime::World world, SharedDisk& area, AreaHeader header) {
+    for (const std::uint64_t copy : {header.serial % 2, (header.serial + 1) % 2}) {
+        const std::uint64_t offset = copy * kAreaBlock;
+        std::string block = encode(header);
+        auto written = co_await write_block(world, area, offset, std::move(block));
+        if (!written) co_return written;
+    }
+    co_return Result<>{};
+}
+
+}  // namespace
+
 Task<Result<>> make_area(runtime::World world, SharedDisk& area, VolumeId volume,
                          std::vector<NodeName> hosts) {
+    if (std::any_of(hosts.begin(), hosts.end(), [](const NodeName& host) { return host.empty(); }))
+        co_return fail(Code::bad_argument, "a host without a name is listed");
     AreaHeader wanted;
     wanted.volume = volume;
     wanted.hosts = hosts;
@@ -256,16 +276,21 @@ Task<Result<>> make_area(runtime::World world, SharedDisk& area, VolumeId volume
     if (known) {
         if (known->volume != volume)
             co_return fail(Code::bad_argument, "this is the lock area of volume {}", known->volume.str());
-        if (known->hosts == hosts) co_return Result<>{};
-        const bool longer = hosts.size() > known->hosts.size() &&
-                            std::equal(known->hosts.begin(), known->hosts.end(), hosts.begin());
+        const std::vector<NodeName> members = known->members();
+        if (members == hosts) co_return Result<>{};
+        const bool longer =
+            hosts.size() > members.size() && std::equal(members.begin(), members.end(), hosts.begin());
         if (!longer) {
             std::string names;
-            for (const NodeName& host : known->hosts)
+            for (const NodeName& host : members)
                 names += (names.empty() ? "" : ",") + host.str();
             co_return fail(Code::bad_argument,
                            "the lock area names {}; hosts can be added behind these, in this order", names);
         }
+        wanted.hosts = known->hosts;
+        wanted.hosts.insert(wanted.hosts.end(), hosts.begin() + static_cast<std::ptrdiff_t>(members.size()),
+                            hosts.end());
+        if (auto fits = check_header(wanted); !fits) co_return fits;
         wanted.id = known->id;
         wanted.serial = known->serial + 1;
     } else {
@@ -278,14 +303,22 @@ Task<Result<>> make_area(runtime::World world, SharedDisk& area, VolumeId volume
                 kAreaBytes);
         wanted.id = world.random.next();
     }
-    // One copy after the other: a power cut between leaves one of them whole.
-    for (const std::uint64_t copy : {wanted.serial % 2, (wanted.serial + 1) % 2}) {
-        const std::uint64_t offset = copy * kAreaBlock;
-        std::string block = encode(wanted);
-        auto written = co_await write_block(world, area, offset, std::move(block));
-        if (!written) co_return written;
-    }
-    co_return Result<>{};
+    Result<> written = co_await write_header(world, area, wanted);
+    co_return written;
+}
+
+Task<Result<>> remove_host(runtime::World world, SharedDisk& area, NodeName host) {
+    const Bytes bytes = co_await read_all(world, area);
+    if (!bytes) co_return fail(bytes.error());
+    auto header = decode_header(*bytes);
+    if (!header) co_return fail(header.error());
+    const auto slot = header->slot_of(host);
+    if (!slot) co_return Result<>{};
+    header->hosts[*slot] = NodeName();
+    ++header->serial;
+    if (auto fits = check_header(*header); !fits) co_return fits;
+    Result<> written = co_await write_header(world, area, *header);
+    co_return written;
 }
 
 Task<Result<AreaView>> view_area(runtime::World world, SharedDisk& area) {

@@ -68,6 +68,7 @@ class VolumeLock {
     LockOptions options_;
     std::function<void(std::string)> lost_;
     std::optional<AreaHeader> header_;
+    std::uint32_t slot_ = 0;  // this host's, after a claim
     std::optional<Ownership> ownership_;
     std::string trouble_;  // of the last access
     TimePoint armed_until_{};
@@ -81,6 +82,10 @@ class VolumeLock {
 /// bad_argument (hosts, something else stands there), failure.
 runtime::Task<Result<>> make_area(runtime::World world, runtime::SharedDisk& area, VolumeId volume,
                                   std::vector<NodeName> hosts);
+
+/// Takes a host out of the header: it can neither claim the volume nor keep it. Nothing to do when it is not
+/// there. Error: bad_argument, it is the only one.
+runtime::Task<Result<>> remove_host(runtime::World world, runtime::SharedDisk& area, NodeName host);
 
 /// What an area says: for people.
 struct AreaView {
