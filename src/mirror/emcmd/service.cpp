@@ -155,6 +155,7 @@ void Service::start() {
         }
         hold_again(volume);
     }
+    if (shared_ != nullptr) tasks_.spawn(watch_shared());
 }
 
 Result<> Service::may_be_target(const VolumeId& volume) const {

@@ -171,6 +171,9 @@ class Service {
         const VolumeId& volume, const control::TargetOptions& target,
         const std::vector<std::string>& there) const;
     runtime::Task<Result<>> mirror_shared(NewMirror made);
+    // service_standby.cpp
+    runtime::Task<> watch_shared();
+    runtime::Task<> look_at_owner(shared::SharedPlace place);
     // service_sharers.cpp
     using PairsOf = control::Mirror::PairsOf;
     runtime::Task<config::Reply> add_sharer(VolumeId volume, std::string host, std::string address);
@@ -247,6 +250,13 @@ class Service {
     std::map<std::pair<VolumeId, std::string>, ResyncTimes> resyncs_;  // by the peer too
     std::map<std::string, std::string> addresses_;                     // of systems that were met, by name
     std::map<std::string, DeviceLook> looks_;  // by device; UPDATEVOLUMEINFO and LOCK forget them
+    /// What the owner of a shared volume's disk has written last, and when that was seen first.
+    struct Standby {
+        std::uint64_t generation = 0, beat = 0;
+        runtime::TimePoint since{};
+        runtime::TimePoint not_before{};  // of the next look
+    };
+    std::map<VolumeId, Standby> standby_;
     std::map<VolumeId, std::unique_ptr<control::OperationLock>> locks_;
     std::map<VolumeId, std::vector<runtime::OneShot<Answer>>> switchovers_;  // under way, and who waits too
     runtime::TaskScope tasks_;  // last: what runs in it uses the rest

@@ -111,6 +111,32 @@ TEST_F(BothShared, OneHostOfEachEndIsEnough) {
     EXPECT_EQ(third.disk.blocks, left.disk.blocks);
 }
 
+// Spec: MOP-019, MOP-067, REP-058
+TEST_F(BothShared, WhenTheTargetDiesTheOtherHostOfItsDiskTakesItsPlaceByItself) {
+    mirror_both();
+    EXPECT_TRUE(pair.write(left, 1, 11));
+    power_off(third);
+    EXPECT_TRUE(pair.write(left, 2, 22, 60s));
+    ASSERT_TRUE(follows(left, fourth, 120s));
+    EXPECT_LE(sent(), 2U) << "partial";
+    EXPECT_EQ(third.disk.blocks, left.disk.blocks);
+    // The one that was dead is a standby like another when it is back.
+    start(third);
+    pair.sim.run_for(60s);
+    EXPECT_TRUE(opened(fourth));
+    EXPECT_FALSE(opened(third));
+    power_off(fourth);
+    ASSERT_TRUE(follows(left, third, 120s));
+    start(fourth);
+    // One that gave it up did so on purpose, and a source is nobody by itself.
+    ok(third, {".", "LOCKVOLUME", "R"});
+    power_off(left);
+    pair.sim.run_for(120s);
+    EXPECT_FALSE(opened(third));
+    EXPECT_FALSE(opened(fourth));
+    EXPECT_FALSE(opened(right));
+}
+
 // Spec: MOP-118, EMC-081
 TEST_F(BothShared, BothEndsAreSharedAsBeforeWithoutTheirMirror) {
     mirror_both();
