@@ -114,6 +114,8 @@ Task<Result<std::uint64_t>> ModelHost::device_size() {
 Task<Result<>> ModelHost::resize(std::uint64_t size) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     exported_bytes_ = size;
+    // With targets their logs make the device's content follow.
+    if (legs_.empty()) disk_.blocks.resize(size / 65536, 0);
     co_return Result<>{};
 }
 
