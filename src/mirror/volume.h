@@ -171,6 +171,8 @@ class Volume : public BlockBackend {
     [[nodiscard]] virtual VolumeStatus status() const = 0;
 
     /// --- several targets; see core/fan_out.h
+    /// Of a source: see Source::all_written. Of others true.
+    [[nodiscard]] virtual bool all_written() const = 0;
     [[nodiscard]] virtual std::optional<FanOutLeg::Progress> progress() const = 0;
     virtual void everywhere(std::uint64_t through) = 0;
     /// Of a target, also after its link is gone: blocks that the other targets of its source may lack.

@@ -57,6 +57,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     [[nodiscard]] BlockBackend* snapshot_view() override;
     void drop_snapshot(std::function<void()> done) override;
     [[nodiscard]] VolumeStatus status() const override;
+    [[nodiscard]] bool all_written() const override { return !source_ || source_->all_written(); }
     [[nodiscard]] std::optional<FanOutLeg::Progress> progress() const override;
     void everywhere(std::uint64_t through) override;
     [[nodiscard]] std::optional<BlockRanges> recent_writes() const override;

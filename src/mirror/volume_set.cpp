@@ -2,6 +2,7 @@
 
 #include "mirror/core/limits.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -32,9 +33,9 @@ VolumeSet::VolumeSet(Reactor& reactor, VolumeId id, std::string path, LocalDevic
         self.front_.tick();
         self.arm_timer();
     };
-    idle_timer_.owner = this;
-    idle_timer_.done = [](IoOperation& op, int result) {
-        if (result == 0) static_cast<VolumeSet*>(op.owner)->look_whether_idle();
+    look_timer_.owner = this;
+    look_timer_.done = [](IoOperation& op, int result) {
+        if (result == 0) static_cast<VolumeSet*>(op.owner)->look_again();
     };
 }
 
@@ -120,15 +121,38 @@ void VolumeSet::replace_dirty(const std::string& peer, const BlockRanges& ranges
     leg.volume->replace_dirty(ranges, std::move(done));
 }
 
-void VolumeSet::when_idle(std::function<void()> done) {
-    idle_ = std::move(done);
-    look_whether_idle();
+bool VolumeSet::all_written() const {
+    if (sources_ == 0) return device_.backend->idle();
+    return front_.all_written() && std::all_of(legs_.begin(), legs_.end(), [](const auto& leg) {
+               return !leg.second->source || leg.second->volume->all_written();
+           });
 }
 
-void VolumeSet::look_whether_idle() {
+void VolumeSet::when_idle(std::function<void()> done) {
+    looked_for_ = [this, done = std::move(done)] {
+        if (!device_.backend->idle()) return false;
+        done();
+        return true;
+    };
+    look_again();
+}
+
+void VolumeSet::when_written(std::chrono::milliseconds limit, std::function<void(bool)> done) {
+    looked_for_ = [this, until = std::chrono::steady_clock::now() + limit, done = std::move(done)] {
+        const bool all = all_written();
+        if (!all && std::chrono::steady_clock::now() < until) return false;
+        done(all);
+        return true;
+    };
+    look_again();
+}
+
+void VolumeSet::look_again() {
     constexpr auto kAgain = std::chrono::milliseconds(2);
-    if (!device_.backend->idle()) return reactor_.timeout(idle_timer_, kAgain);
-    if (const auto done = std::exchange(idle_, {})) done();
+    auto reached = std::exchange(looked_for_, {});
+    if (!reached || reached()) return;
+    looked_for_ = std::move(reached);
+    reactor_.timeout(look_timer_, kAgain);
 }
 
 void VolumeSet::submit(BlockRequest& request) {

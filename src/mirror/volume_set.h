@@ -48,8 +48,11 @@ class VolumeSet : public BlockBackend {
     /// Requests go to the device, which nobody mirrors, while no target takes part: from now on, or when the
     /// last one has been removed. Ends with become_source(), become_target() and quiesce().
     void serve_alone() { alone_ = true; }
-    /// `done` when nothing of serve_alone() is in the device any more. One at a time.
+    /// `done` when nothing is in the device any more. Of this and when_written() one at a time.
     void when_idle(std::function<void()> done);
+    /// Calls `done` with true when every write that was submitted has come to its end in the device: from
+    /// then on a copy of the device has them all. With false when that is not so after `limit`.
+    void when_written(std::chrono::milliseconds limit, std::function<void(bool)> done);
 
     [[nodiscard]] std::uint64_t size() const override { return device_.backend->size(); }
     [[nodiscard]] std::uint32_t sector_size() const override { return device_.backend->sector_size(); }
@@ -63,7 +66,8 @@ class VolumeSet : public BlockBackend {
     struct Leg;
     VolumeSet(Reactor& reactor, VolumeId id, std::string path, LocalDevice device);
     void arm_timer();
-    void look_whether_idle();
+    void look_again();
+    [[nodiscard]] bool all_written() const;
     void leave(Leg& leg);
 
     Reactor& reactor_;
@@ -74,8 +78,8 @@ class VolumeSet : public BlockBackend {
     std::map<std::string, std::unique_ptr<Leg>> legs_;
     std::size_t sources_ = 0;  // legs that take part in front_
     IoOperation timer_;
-    IoOperation idle_timer_;
-    std::function<void()> idle_;
+    IoOperation look_timer_;
+    std::function<bool()> looked_for_;  // whether it is time to go on
     bool alone_ = false;
     bool closing_ = false;
 };

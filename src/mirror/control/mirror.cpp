@@ -134,7 +134,7 @@ void Mirror::set_gate(GateMode mode) {
 
 void Mirror::update_gate() {
     if (!open_ || closing_) return;
-    if (resizing_) return set_gate(GateMode::hold_all);
+    if (resizing_ || adding_) return set_gate(GateMode::hold_all);
     // Whoever still has the device of an end that became target gets the volume's refusal.
     if (!source()) return set_gate(GateMode::open);
     if (record_.demoted || !role_checked_) return set_gate(GateMode::hold_all);

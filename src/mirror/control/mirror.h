@@ -467,7 +467,8 @@ class Mirror : private HostEvents {
     bool exporting_ = false;
     std::uint64_t device_size_ = 0;  // as it was seen last, bytes
     std::uint64_t volume_size_ = 0;  // that the logs are laid out for, at most the device's
-    bool resizing_ = false;          // logs are being laid out, or the first one made: every request waits
+    bool resizing_ = false;          // logs are being laid out: every request waits
+    bool adding_ = false;            // a target is being added: the same
     bool device_gone_ = false;       // told already
     std::string device_path_;
     std::string log_problem_;   // until the next start

@@ -34,6 +34,8 @@ inline constexpr runtime::Duration kNotifyLimit = std::chrono::seconds(3);
 // Writes wait so long for a session that starts with equal ends.
 inline constexpr runtime::Duration kHoldForSession = std::chrono::seconds(3);
 inline constexpr runtime::Duration kOperationWait = std::chrono::seconds(20);
+// Writes wait so long for those before them when a target is added.
+inline constexpr runtime::Duration kWrittenWait = std::chrono::seconds(10);
 inline constexpr runtime::Duration kDemoteWait = std::chrono::seconds(10);
 inline constexpr runtime::Duration kReturnLimit = std::chrono::seconds(60);
 inline constexpr runtime::Duration kRepairLimit = std::chrono::minutes(10);

@@ -130,7 +130,6 @@ Task<Result<>> Mirror::add_peer(PeerRecord peer, bool equal) {
                        record_.volume.str());
     if (record_.peer(peer.node))
         co_return fail(Code::exists, "volume {} is mirrored to {} already", record_.volume.str(), peer.node);
-    const bool first = record_.peers.empty();
     const std::string name = peer.node;
     auto log = co_await new_log(name);
     if (!log) co_return fail(log.error());
@@ -152,13 +151,22 @@ Task<Result<>> Mirror::add_peer(PeerRecord peer, bool equal) {
         if (!gone) messages::error("volume {}: {}", record_.volume.str(), gone.error().text);
         co_return fail(opened.error());
     }
-    if (first) {
-        // What is under way in the device is in no log: the copy must not read where it has not been written
-        // yet.
-        resizing_ = true;
+    // What is under way is not in this target's log: its copy must not read where that has not been written
+    // yet.
+    adding_ = true;
+    update_gate();
+    const bool written = co_await host_->written(kWrittenWait);
+    adding_ = false;
+    if (!written) {
         update_gate();
-        co_await host_->idle();
-        resizing_ = false;
+        auto gone = co_await forget_peer(name);
+        if (!gone) messages::error("volume {}: {}", record_.volume.str(), gone.error().text);
+        co_return fail(
+            Code::failure,
+            "writes to volume {} that were under way have not ended within {} s: {} is not added; try "
+            "again when its device and its targets answer",
+            record_.volume.str(), std::chrono::duration_cast<std::chrono::seconds>(kWrittenWait).count(),
+            name);
     }
     host_->become_source(name, MirrorState::pending, PauseCause::none, !equal);
     update_gate();

@@ -286,6 +286,12 @@ void ModelHost::set_gate(GateMode mode) {
 }
 
 void ModelHost::write(std::size_t block, int value, bool* acknowledged) {
+    if (gate_ == GateMode::open && disk_.slow) {
+        std::set<std::string> legs;
+        for (const auto& [peer, leg] : legs_)
+            if (leg.role == Role::source) legs.insert(peer);
+        return slow_.push_back({block, value, acknowledged, std::move(legs)});
+    }
     if (gate_ == GateMode::open) return apply({block, value, acknowledged});
     if (gate_ == GateMode::refuse_writes) return;  // an I/O error
     waiting_.push_back({block, value, acknowledged});
@@ -299,6 +305,7 @@ void ModelHost::apply(const Waiting& write) {
     Stalled stalled{{}, write};
     std::vector<ModelHost*> got;
     for (auto& [peer, leg] : legs_) {
+        if (write.legs && !write.legs->contains(peer)) continue;
         disk_.dirty[peer].insert(write.block);
         store_logs();
         if (leg.written) leg.written->insert(write.block);
@@ -323,6 +330,19 @@ void ModelHost::apply(const Waiting& write) {
         return stalled_.push_back(stalled);
     }
     *write.acknowledged = true;
+}
+
+Task<bool> ModelHost::written(runtime::Duration limit) {
+    const auto until = world_.clock.now() + limit;
+    while (!slow_.empty() && world_.clock.now() < until)
+        co_await runtime::sleep_for(world_.tasks, 1ms);
+    co_return slow_.empty();
+}
+
+void ModelHost::finish_slow() {
+    disk_.slow = false;
+    for (const Waiting& write : std::exchange(slow_, {}))
+        apply(write);
 }
 
 // --- export

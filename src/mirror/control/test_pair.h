@@ -34,6 +34,7 @@ struct Disk {
     std::uint64_t size = kBlocks * 65536;           // of the device; `blocks` is the replicated part
     std::uint32_t sector = 512;
     bool missing = false;
+    bool slow = false;  // writes stay in the device until finish_slow()
     std::string media = "serial:1";
     std::string* log_area = nullptr;  // where logs are that lie on a device (log_region.h)
     std::set<ModelHost*> opened;      // who has it in use
@@ -132,6 +133,9 @@ class ModelHost : public VolumeHost {
     runtime::Task<std::optional<BlockRanges>> recent_writes(std::string peer) override;
     runtime::Task<BlockRanges> dirty_ranges(std::string peer) override;
     runtime::Task<Result<>> replace_dirty(std::string peer, BlockRanges ranges) override;
+    runtime::Task<bool> written(runtime::Duration limit) override;
+    /// The device's writes that `disk.slow` has kept are done.
+    void finish_slow();
     void serve_alone() override {
         alone_ = true;
         quiesced_ = false;
@@ -209,6 +213,7 @@ class ModelHost : public VolumeHost {
         std::size_t block;
         int value;
         bool* acknowledged;
+        std::optional<std::set<std::string>> legs = {};  // whom it was given to; none: who is there
     };
     /// A write that some targets have not answered.
     struct Stalled {
@@ -238,7 +243,7 @@ class ModelHost : public VolumeHost {
     std::optional<Snapshot> snapshot_;
     std::string snapshot_problem_;
     std::uint64_t writes_ = 0;
-    std::vector<Waiting> waiting_;
+    std::vector<Waiting> waiting_, slow_;
     std::vector<Stalled> stalled_;
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };

@@ -89,8 +89,11 @@ class VolumeHost {
 
     /// Requests that pass the gate go to the device while the volume has no peer; see VolumeSet::serve_alone.
     virtual void serve_alone() {}
-    /// Nothing of such a volume is in its device any more. Waits as long as the device takes.
+    /// Nothing is in the device any more. Waits as long as the device takes.
     virtual runtime::Task<> idle() { co_return; }
+    /// Whether every write that passed the gate is through the device within `limit`; see
+    /// VolumeSet::when_written.
+    virtual runtime::Task<bool> written(runtime::Duration limit) = 0;
 
     /// Whether an earlier life of the daemon left this volume's export open.
     [[nodiscard]] virtual bool export_kept() const = 0;

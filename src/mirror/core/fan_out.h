@@ -89,6 +89,8 @@ class FanOut {
     /// Looks how far the targets are; call at every tick.
     void tick();
     [[nodiscard]] bool idle() const { return operations_.out() == 0; }
+    /// Of what came while there were several legs, every write has come to its end in the device.
+    [[nodiscard]] bool all_written() const { return not_written_ == 0; }
 
   private:
     struct Operation;

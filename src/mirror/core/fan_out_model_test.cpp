@@ -133,6 +133,9 @@ class Fan {
         while (step()) {
         }
         if (!front->idle()) return "the front is not idle";
+        if (!front->all_written()) return "the front forgets that a write has ended";
+        for (auto& world : worlds)
+            if (!world->source().source->all_written()) return "a source forgets that a write has ended";
         for (auto& world : worlds)
             if (std::string text = differs(*world->nodes[1]); !text.empty()) return text;
         return {};

@@ -86,9 +86,11 @@ TEST_F(FanOutTest, TheDeviceIsWrittenOnceWhenEveryLogIsDurableAndTheRequestEndsW
     submit(0, BlockOp::write);
     b.ask(0);
     EXPECT_TRUE(disk.requests.empty());
+    EXPECT_FALSE(front.all_written());
     c.ask(0);
     ASSERT_EQ(disk.requests.size(), 1U);
     disk.finish();
+    EXPECT_TRUE(front.all_written());
     EXPECT_EQ(b.written + c.written, 2);
     c.complete();
     EXPECT_EQ(answers[0], 1);
@@ -141,6 +143,7 @@ TEST_F(FanOutTest, WhatOneSourceRefusesIsWrittenNowhere) {
     b.complete(-EROFS);
     EXPECT_EQ(answers[0], -EROFS);
     EXPECT_TRUE(front.idle());
+    EXPECT_TRUE(front.all_written());
 }
 
 TEST_F(FanOutTest, ACallersFlushIsOneFlushOfTheDevice) {

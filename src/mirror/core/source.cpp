@@ -99,6 +99,7 @@ void Source::submit(BlockRequest& request) {
         Write& done = *static_cast<Write*>(local.owner);
         done.source->local_done(done, local.result);
     };
+    ++not_written_;
     admit(write);
 }
 
@@ -249,6 +250,7 @@ bool Source::send_live(Write& write) {
 void Source::local_done(Write& write, int result) {
     const Scope scope(*this);
     write.here = false;
+    --not_written_;
     write.result = result;
     local_.remove(write);
     --epoch_local_[write.epoch];

@@ -152,6 +152,8 @@ class Source {
     [[nodiscard]] const CompareReport& comparison() const { return comparison_; }
     /// Nothing of this source is in the hands of device, log or links.
     [[nodiscard]] bool idle() const;
+    /// Every write that was submitted has come to its end in the device, whatever the target has of it.
+    [[nodiscard]] bool all_written() const { return not_written_ == 0; }
     void trim_memory() { copies_.trim(); }
 
   private:
@@ -290,7 +292,8 @@ class Source {
     ObjectPool<Flush> flushes_;
     ObjectPool<Control> controls_;
     IntrusiveQueue<Write> held_, overlapped_, log_waiters_;
-    RangeSet<Write> local_;  // writes in the local device
+    RangeSet<Write> local_;          // writes in the local device
+    std::uint64_t not_written_ = 0;  // submitted, and not yet through it
     SequenceWindow<Entry> window_;
     std::uint64_t window_requests_ = 0, window_bytes_ = 0;
     std::uint64_t completed_through_ = 0;  // highest number completed to a caller

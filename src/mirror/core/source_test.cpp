@@ -24,7 +24,8 @@ TEST_F(SourceTest, AnAsynchronousWriteCompletesWhenThisEndHasItAndItsBufferIsFre
     start(MirrorType::async);
     AppRequest& request = write(0);
     run_here();
-    EXPECT_NE(request.completed, 0U);  // its buffer was overwritten at once by the model
+    EXPECT_TRUE(source().all_written());  // the target has nothing of it yet
+    EXPECT_NE(request.completed, 0U);     // its buffer was overwritten at once by the model
     EXPECT_EQ(source().queue_requests(), 1U);
     world.settle();
     EXPECT_EQ(source().queue_requests(), 0U);
@@ -36,8 +37,10 @@ TEST_F(SourceTest, NothingReachesDeviceOrLinkBeforeItsBitIsDurable) {
     start(MirrorType::sync);
     Node& node = world.source();
     ASSERT_FALSE(node.disk.busy());
+    EXPECT_TRUE(source().all_written());
     write(0);
     write(8 * 128);
+    EXPECT_FALSE(source().all_written());
     EXPECT_FALSE(node.disk.busy());
     EXPECT_TRUE(node.data.queued.empty());
     node.start_commit();
@@ -46,6 +49,9 @@ TEST_F(SourceTest, NothingReachesDeviceOrLinkBeforeItsBitIsDurable) {
     EXPECT_TRUE(node.disk.busy());
     EXPECT_EQ(node.data.queued.size(), 2U);
     EXPECT_FALSE(node.log->wants_commit());
+    EXPECT_FALSE(source().all_written());
+    world.settle();
+    EXPECT_TRUE(source().all_written());
 }
 
 TEST_F(SourceTest, OverlappingWritesGoOneAfterTheOther) {

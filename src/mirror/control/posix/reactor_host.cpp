@@ -292,6 +292,16 @@ class ReactorHost : public VolumeHost {
         });
         co_await done;
     }
+    Task<bool> written(runtime::Duration limit) override {
+        OneShot<bool> done(world_.tasks);
+        run([this, limit, done] {
+            if (!seat_.volume) return answer<bool>(done, true);
+            seat_.volume->when_written(std::chrono::duration_cast<std::chrono::milliseconds>(limit),
+                                       [this, done](bool all) { answer<bool>(done, all); });
+        });
+        const bool all = co_await done;
+        co_return all;
+    }
 
     bool export_kept() const override { return kept_; }
     Task<Result<std::string>> start_export(ExportKind kind) override;
