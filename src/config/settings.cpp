@@ -29,6 +29,9 @@ constexpr auto kTable = std::to_array<Setting>({
     {"SAFETY_CHECK_MODE", text, "off", 0, 0, "",
      "off: no safety check; strict: a node that answered a probe is left alone while its paths stay DEAD; recheck: "
      "probing goes on. Read at start.", "off|strict|recheck"},
+    {"SAFETY_CHECK_NEIGHBOURS", boolean, "1", 0, 1, "",
+     "1: the safety check takes an answer to ARP or neighbour discovery for a sign of life; 0: not, for virtual networks "
+     "that give it for hosts that are down. Read at start."},
     {"WARN_NOT_REDUNDANT", boolean, "1", 0, 1, "",
      "1: status warns of a node to which fewer than two paths are defined; 0: only of paths that are DEAD. Read at use."},
     {"INIT_PEER_WAIT", integer, "auto", 0, 3600, "s",

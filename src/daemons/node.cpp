@@ -27,6 +27,7 @@
 #include "daemons/status.h"
 #include "messages/messages.h"
 #include "messages/sink.h"
+#include "recovery/host_probe.h"
 #include "recovery/safety_check.h"
 #include "recovery/scripts.h"
 
@@ -123,7 +124,9 @@ struct Node::Impl {
                           .software_version = "0.1.0",
                           .disks = options.shared_disks,
                           .protocol = options.protocol}),
-          safety_check(world, *database, cluster, safety_options(options), recovery::ping_probe(world)),
+          safety_check(
+              world, *database, cluster, safety_options(world, options),
+              recovery::host_probe(world, this->options.settings.boolean("SAFETY_CHECK_NEIGHBOURS"))),
           engine(world, *database, cluster, engine_options(options, *database, settings)),
           quorum(world, *database, cluster, engine, options.layout, options.quorum_storage, options.watchdog,
                  options.quorum_counters),
@@ -162,12 +165,13 @@ struct Node::Impl {
     Impl& operator=(const Impl&) = delete;
     ~Impl() { *alive = false; }
 
-    static recovery::SafetyCheck::Options safety_options(const NodeOptions& options) {
+    static recovery::SafetyCheck::Options safety_options(runtime::World world, const NodeOptions& options) {
         recovery::SafetyCheck::Options result;
         result.timeout = std::chrono::seconds(options.settings.integer("SAFETY_CHECK_TIMEOUT"));
         result.recheck = options.settings.text("SAFETY_CHECK_MODE") == "recheck";
         result.informs_only =
             options.settings.text("WITNESS_MODE") != "off" && options.settings.text("WITNESS_MODE") != "none";
+        result.resolve = recovery::name_resolver(world);
         return result;
     }
 

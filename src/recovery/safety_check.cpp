@@ -9,31 +9,6 @@ namespace understudy::recovery {
 namespace {
 
 constexpr runtime::Duration kLook = std::chrono::milliseconds(100);
-constexpr runtime::Duration kPingLimit = std::chrono::seconds(2);
-constexpr std::string_view kPingPrograms[] = {"/usr/bin/ping", "/bin/ping", "/sbin/ping"};
-
-runtime::Task<bool> ping(runtime::World world, SafetyCheck::Target target) {
-    runtime::ProcessSpec spec;
-    for (const auto program : kPingPrograms)
-        if (spec.path.empty() && world.files.executable(std::string(program))) spec.path = program;
-    if (spec.path.empty()) {
-        messages::warning("the safety check needs the program ping, which this host lacks");
-        co_return false;
-    }
-    spec.arguments = {"-n", "-q", "-c", "1", "-W", "1"};
-    if (!target.local_address.empty()) {
-        spec.arguments.emplace_back("-I");
-        spec.arguments.push_back(target.local_address);
-    }
-    spec.arguments.push_back(target.address);
-    spec.limit = kPingLimit;
-    const runtime::OneShot<bool> ended(world.tasks);
-    world.processes.start(spec, {}, [ended](const Result<runtime::ProcessResult>& result) {
-        ended.set(result && result->exit_code == 0);
-    });
-    const bool answered = co_await ended;
-    co_return answered;
-}
 
 }  // namespace
 
@@ -62,15 +37,27 @@ bool SafetyCheck::alive(const NodeName& peer) const {
     return cluster_.peer_state(peer) == comm::PeerState::alive;
 }
 
-std::vector<SafetyCheck::Target> SafetyCheck::targets_of(const NodeName& peer) const {
+std::vector<SafetyCheck::Target> SafetyCheck::targets_of(const NodeName& peer,
+                                                         const std::vector<std::string>& named) const {
     // An address that moves may answer from another host. Spec: CLU-040, CLU-072.
-    std::set<std::string> moving;
+    std::set<std::string> others;
     for (const auto& [tag, instance] : database_.own().instances)
-        moving.insert(instance.id.str());
+        others.insert(instance.id.str());
+    std::set<std::string> fixed;
     std::set<Target> targets;
-    for (const auto& path : database_.own().paths)
-        if (path.remote == peer && !path.remote_address.empty() && !moving.contains(path.remote_address))
-            targets.insert({path.remote_address, path.local_address});
+    for (const auto& path : database_.own().paths) {
+        others.insert(path.local_address);
+        if (path.remote != peer) others.insert(path.remote_address);
+        if (path.remote != peer || path.remote_address.empty() || others.contains(path.remote_address))
+            continue;
+        fixed.insert(path.remote_address);
+        targets.insert({path.remote_address, path.local_address});
+    }
+    // A name may lead to this host itself, as in the /etc/hosts of Debian, or to one that answers for all.
+    for (const std::string& address : named)
+        if (!fixed.contains(address) && !others.contains(address) && !address.starts_with("127.") &&
+            address != "::1")
+            targets.insert({address, ""});
     return {targets.begin(), targets.end()};
 }
 
@@ -110,9 +97,11 @@ runtime::Task<TakeoverGate::Verdict> SafetyCheck::find_out(NodeName peer) {
     const auto loss = returns_[peer];
     const auto is_back = [this, &peer, loss] { return alive(peer) || returns_[peer] != loss; };
     auto give_up = world_.clock.now() + options_.timeout;
+    std::vector<std::string> named;
+    if (options_.resolve) named = co_await options_.resolve(peer);
     while (true) {
         const auto began = world_.clock.now();
-        const bool answered = co_await answers(targets_of(peer));
+        const bool answered = co_await answers(targets_of(peer, named));
         if (is_back()) co_return came_back;
         if (answered) {
             pause(peer);
@@ -143,10 +132,6 @@ runtime::Task<TakeoverGate::Verdict> SafetyCheck::check(NodeName peer) {
     scope_.spawn(inform(std::move(peer)));
     const Verdict verdict{true, "its finding is only logged: a witness decides"};
     co_return verdict;
-}
-
-SafetyCheck::Probe ping_probe(runtime::World world) {
-    return [world](SafetyCheck::Target target) { return ping(world, std::move(target)); };
 }
 
 }  // namespace understudy::recovery

@@ -2,7 +2,7 @@
 // The last check before a takeover: does the host still answer although every path to it is DEAD? Spec:
 // CLU-071 to CLU-077.
 //
-//   COMM_DOWN --> probes every fixed address of the host, all at once, every 5 s
+//   COMM_DOWN --> probes every fixed address of the host and those of its name, all at once, every 5 s
 //        one answers --> PAUSING COMM_DOWN: nothing is taken over
 //        none within SAFETY_CHECK_TIMEOUT --> the host is down: go on
 //        a path is ALIVE again --> ABORTING COMM_DOWN
@@ -31,17 +31,20 @@ inline constexpr runtime::Duration kProbePeriod = std::chrono::seconds(5);
 
 class SafetyCheck final : public TakeoverGate {
   public:
+    /// Addresses that a node's name has, besides those of its paths.
+    using Resolver = std::function<runtime::Task<std::vector<std::string>>(NodeName node)>;
     struct Options {
         runtime::Duration timeout = std::chrono::seconds(30);
         bool recheck = false;
         bool informs_only = false;
+        Resolver resolve = {};
     };
     struct Target {
         std::string address;        // of the peer
-        std::string local_address;  // to probe from
+        std::string local_address;  // to probe from; empty: whichever
         friend auto operator<=>(const Target&, const Target&) = default;
     };
-    /// Whether something answers there; takes a second at most.
+    /// Whether something answers there; takes a few seconds at most.
     using Probe = std::function<runtime::Task<bool>(Target target)>;
     /// All outlive it; peers' events are listened to for the life of `cluster`.
     SafetyCheck(runtime::World world, const config::Database& database, comm::Cluster& cluster,
@@ -60,7 +63,8 @@ class SafetyCheck final : public TakeoverGate {
     runtime::Task<bool> answers(std::vector<Target> targets);
     runtime::Task<> probe_one(Target target, std::shared_ptr<std::size_t> open, std::shared_ptr<bool> any,
                               runtime::OneShot<runtime::Done> all);
-    [[nodiscard]] std::vector<Target> targets_of(const NodeName& peer) const;
+    [[nodiscard]] std::vector<Target> targets_of(const NodeName& peer,
+                                                 const std::vector<std::string>& named) const;
     [[nodiscard]] bool alive(const NodeName& peer) const;
     void pause(const NodeName& peer);
 
@@ -74,8 +78,5 @@ class SafetyCheck final : public TakeoverGate {
     std::shared_ptr<bool> life_ = std::make_shared<bool>(true);
     runtime::TaskScope scope_;
 };
-
-/// One ICMP echo by the host's ping.
-SafetyCheck::Probe ping_probe(runtime::World world);
 
 }  // namespace understudy::recovery

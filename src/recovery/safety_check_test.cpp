@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 /// B checks A; which of A's addresses answer is the test's to say.
 struct Checked : One {
-    explicit Checked(bool recheck = false, bool informs_only = false) {
+    explicit Checked(bool recheck = false, bool informs_only = false, SafetyCheck::Resolver resolve = {}) {
         boot("A");
         boot("B");
         auto& daemon = *host("B").daemon;
@@ -21,6 +21,7 @@ struct Checked : One {
         options.timeout = 12s;
         options.recheck = recheck;
         options.informs_only = informs_only;
+        options.resolve = std::move(resolve);
         check.emplace(daemon.world, *daemon.database, *daemon.cluster, options,
                       [this](SafetyCheck::Target target) { return probe(std::move(target)); });
         daemon.engine->add_gate(*check);
@@ -49,6 +50,21 @@ TEST(SafetyCheck, AHostThatNothingAnswersForIsTakenOverAfterTheTimeout) {
     EXPECT_EQ(c.states("B"), "OSU OSU OSU");
     ASSERT_TRUE(c.wait([&] { return c.states("B") == "ISP ISP ISP"; }, 10s));
     EXPECT_EQ(c.probed, (std::vector<std::string>{"10.0.0.1", "10.0.0.1", "10.0.0.1"}));
+}
+
+runtime::Task<std::vector<std::string>> addresses_of(NodeName node) {
+    EXPECT_EQ(node, NodeName("A"));
+    // Its own address again, this host's, loopback's, and one that no path has.
+    std::vector<std::string> found{"10.0.0.1", "10.0.0.2", "127.0.1.1", "::1", "192.0.2.7"};
+    co_return found;
+}
+
+// Spec: CLU-072
+TEST(SafetyCheck, TheAddressesOfItsNameAreAskedToo) {
+    Checked c(false, false, addresses_of);
+    c.power_off("A");
+    ASSERT_TRUE(c.wait([&] { return c.probed.size() == 2; }, 10s));
+    EXPECT_EQ(c.probed, (std::vector<std::string>{"10.0.0.1", "192.0.2.7"}));
 }
 
 // Spec: CLU-073

@@ -1,4 +1,4 @@
-"""A host whose paths are all DEAD is asked for once more, by ping, before anything is taken over from it."""
+"""A host whose paths are all DEAD is asked for once more, by ping and ARP, before anything is taken over from it."""
 
 from __future__ import annotations
 
@@ -49,3 +49,12 @@ def test_a_host_that_does_not_answer_is_taken_over_after_the_timeout(lab: Lab, p
     wait_until(lambda: right.state("App.0") == "ISP", 20, "right has taken over")
     assert 'SAFETY CHECK for "left" timed out: assuming "left" is down' in log(right)
     assert "FAILOVER RECOVERY OF MACHINE left" in log(right)
+
+
+# Spec: CLU-072, CLU-073
+def test_a_host_whose_firewall_drops_pings_is_found_by_its_neighbours_answer(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = checked(pair)
+    # Nothing of IP gets through any more; ARP does.
+    left.run("nft", "add table ip closed; add chain ip closed input { type filter hook input priority 0; policy drop; }")
+    wait_until(lambda: 'SAFETY CHECK DETECTED MACHINE "left":PAUSING COMM_DOWN' in log(right), 15, "left is detected")
+    assert right.state("App.0") == "OSU"
