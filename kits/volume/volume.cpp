@@ -20,9 +20,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace understudy::kits {
 namespace {
@@ -30,6 +32,8 @@ namespace {
 constexpr auto kDeviceLimit = std::chrono::seconds(10);
 constexpr auto kMountLimit = std::chrono::seconds(120);    // journal replay of a large file system
 constexpr auto kUnmountLimit = std::chrono::seconds(120);  // writes back what is dirty
+constexpr auto kReleaseLimit = std::chrono::seconds(10);
+constexpr auto kReleaseLook = std::chrono::milliseconds(200);
 
 std::string device_of(const Instance& instance) {
     return instance.layout.root + "/dev/understudy/" + instance.id.str();
@@ -85,6 +89,27 @@ Result<> restore(const Instance& instance) {
                 done.error().text);
 }
 
+/// A killed process may hold a file system, unmounted lazily, or the device for a moment after it was seen to
+/// be gone: that must not keep what failed here from going elsewhere.
+Result<> give_up(const Instance& instance) {
+    const auto until = std::chrono::steady_clock::now() + kReleaseLimit;
+    for (bool told = false;; told = true) {
+        Result<> done;
+        if (is_shared(instance)) {
+            done = give_up_shared(instance);
+        } else if (const auto demoted =
+                       command(instance.layout, "understudy mirror demote", {instance.id.str()});
+                   !demoted) {
+            done = fail(demoted.error());
+        }
+        if (done || done.error().code != Code::has_dependents || std::chrono::steady_clock::now() >= until)
+            return done;
+        if (!told)
+            say(fmt::format("{}; waiting up to {} s for that", done.error().text, kReleaseLimit.count()));
+        std::this_thread::sleep_for(kReleaseLook);
+    }
+}
+
 Result<> remove(const Instance& instance) {
     UNDERSTUDY_TRY(const auto directory, instance.required("mount"));
     if (is_mount_point(directory)) {
@@ -97,9 +122,7 @@ Result<> remove(const Instance& instance) {
         }
         say(fmt::format("{} is unmounted", directory));
     }
-    if (is_shared(instance)) return give_up_shared(instance);
-    UNDERSTUDY_CHECK(command(instance.layout, "understudy mirror demote", {instance.id.str()}));
-    return {};
+    return give_up(instance);
 }
 
 Result<> quick_check(const Instance& instance) {

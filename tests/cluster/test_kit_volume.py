@@ -46,7 +46,12 @@ def test_a_volume_without_a_target_gets_its_first_mirror_when_it_is_extended(pai
     left.command("understudy", *CREATE, "mount=/mnt", f"device={disk}", timeout=120)
     assert left.state(TAG) == "ISP" and protected(left) and left.mirror("data")["targets"] == []
     left.run("bash", "-c", "echo alone >/mnt/file; sync /mnt/file")
-    left.command("perform_action", "-t", TAG, "-a", "remove")
+    # A process that takes a moment to end holds the device.
+    holds = left.root / "holds"
+    holding = left.spawn("bash", "-c", f"exec 3<{left.root}/dev/understudy/data; touch {holds}; sleep 2")
+    wait_until(holds.exists, 10, "the device is held")
+    left.command("perform_action", "-t", TAG, "-a", "remove", timeout=60)
+    assert holding.wait(10) == 0 and left.state(TAG) == "OSU"
     left.command("perform_action", "-t", TAG, "-a", "restore")
     assert left.run("cat", "/mnt/file").stdout == "alone\n" and job(left) == []
 
