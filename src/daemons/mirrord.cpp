@@ -40,7 +40,7 @@ using namespace mirror::control;
 // Credentials come with init or join, which may be after the start of this daemon.
 constexpr auto kCredentialsRetry = std::chrono::milliseconds(250);
 /// How soon new keys and removed nodes are noticed.
-constexpr auto kCredentialsPoll = std::chrono::seconds(2);
+constexpr auto kCredentialsPoll = std::chrono::milliseconds(200);
 
 struct Arguments {
     config::Layout layout;
