@@ -213,13 +213,21 @@ TEST_F(SqliteStoreTest, ASecondDaemonIsToldSo) {
 }
 
 TEST_F(SqliteStoreTest, ADaemonInAnotherProcessIsFoundToo) {
-    open();
+    int ready[2];
+    ASSERT_EQ(pipe(ready), 0);
+    // Before the store has a thread: its child would find what that has locked locked for ever.
     const auto child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
+        char byte = 0;
+        if (::read(ready[0], &byte, 1) != 1) _exit(2);
         TestWorld other;
         _exit(SqliteStore::open(other.world(), path) ? 1 : 0);
     }
+    open();
+    ASSERT_EQ(::write(ready[1], "o", 1), 1);
+    for (const int end : ready)
+        close(end);
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
