@@ -119,6 +119,39 @@ TEST(StoppedByAMomentWithoutQuorum, ATakeoverGoesOnAlsoWhenTheNodeThatComesFirst
     }
 }
 
+// The node from which it was taken would bring it back, and forgets that with its power; with a part of it in
+// service on a node that comes first, nobody else began the rest. Spec: CLU-107, CLU-129, QUO-044
+TEST(StoppedByAMomentWithoutQuorumAtEveryStep, OfASwitchoverItIsWholeAlsoWhenTheNodeThatHadItLosesPower) {
+    for (const bool inside : {false, true}) {
+        int step = 0;
+        for (; step < kMostSteps; ++step) {
+            Refusing guard;
+            Web c;
+            c.host("A").guard = &guard;
+            c.boot_all();
+            c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
+            ASSERT_TRUE(c.wait([&] { return c.states("B") == "ISP ISP ISP ISP"; }, 30s));
+            c.run(1s);
+            const bool reached = reach(c, step, inside, [&] {
+                c.host("A").daemon->engine->switchover(Tag("web.0"), NodeName("A"),
+                                                       [](const config::Reply&) {});
+            });
+            if (!reached) break;
+            guard.why = "no quorum";
+            c.run(inside ? 12ms : 2ms);  // the script has ended, and B begins
+            c.power_off("B");
+            c.run(100ms);
+            guard.why.clear();
+            c.host("A").daemon->engine->quorum_returned();
+            c.boot("B");
+            c.run(60s);
+            EXPECT_TRUE(whole_somewhere(c)) << "at script " << step << ": " << describe(c);
+            EXPECT_FALSE(c.was_ever_twice());
+        }
+        EXPECT_EQ(step, 8);
+    }
+}
+
 // Spec: CLU-188
 TEST(StoppedByAMomentWithoutQuorum, WhatANextNodeHasTakenMeanwhileStaysThere) {
     Refusing guard;

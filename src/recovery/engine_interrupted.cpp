@@ -73,8 +73,9 @@ void Engine::Impl::left_half_started(const Operation& operation, const Operation
     bool begun = false;
     for (std::size_t i = 0; i < steps.size(); ++i) {
         if (result.outcome.steps[i].kind != StepOutcome::Kind::succeeded) continue;
-        // Where it was taken from it is brought back.
-        if (steps[i].node != database.self()) return;
+        // Where it was taken from it is brought back, unless that node forgets it with its power: obstacle()
+        // asks.
+        if (steps[i].node != database.self()) continue;
         if (steps[i].action == Action::restore) begun = true;
     }
     // What nobody had begun is left to whoever wanted it, unless that is an event, which does not come again.

@@ -84,7 +84,11 @@ std::string obstacle(const PlanBuilder& builder, const ClusterView& view, const 
             }
             const auto& instances = builder.node(peer)->config.instances;
             const auto at = instances.find(pair.other_tag);
-            if (at != instances.end() && at->second.state == State::illstate) undecided.insert(peer);
+            if (at == instances.end()) continue;
+            if (at->second.state == State::illstate) undecided.insert(peer);
+            if (interrupted_on(at->second) == view.self || taken_for(at->second) == view.self)
+                return fmt::format("{} brings {} back, which was taken from it", peer.str(),
+                                   pair.other_tag.str());
         }
     for (const auto& peer : partly)
         if (undecided.contains(peer))
