@@ -1,15 +1,12 @@
 #include "kits/volume/identity.h"
 
 #include "kits/sdk/cluster.h"
+#include "runtime/posix/posix_files.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -22,15 +19,6 @@ constexpr std::size_t kTextBytes = 38;  // with braces and dashes; a newline fol
 
 std::string path_of(const config::Layout& layout, const std::string& volume) {
     return layout.lkroot() + "/" + identity_file(volume);
-}
-
-/// Durable when it returns success; a crash leaves the former file or the new one.
-bool write_through(const std::string& path, const std::string& text) {
-    std::FILE* file = std::fopen(path.c_str(), "we");
-    if (file == nullptr) return false;
-    const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size() &&
-                         std::fflush(file) == 0 && fsync(fileno(file)) == 0;
-    return std::fclose(file) == 0 && written;
 }
 
 }  // namespace
@@ -63,23 +51,16 @@ Result<> keep_identity(const config::Layout& layout, const std::string& volume, 
     const auto text = identity_text(id);
     if (text.empty() || known_identity(layout, volume) == text) return {};
     const auto path = path_of(layout, volume);
-    const auto fresh = path + ".new";
-    std::error_code error;
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
-    if (!write_through(fresh, text + "\n"))
-        return fail(Code::failure, "cannot write {}: {}", fresh, std::strerror(errno));
-    std::filesystem::rename(fresh, path, error);
-    if (error) return fail(Code::failure, "cannot write {}: {}", path, error.message());
-    return {};
+    runtime::PosixFiles files;
+    UNDERSTUDY_CHECK(files.make_directories(std::filesystem::path(path).parent_path(), 0755));
+    return files.write_atomic(path, text + "\n", 0644);
 }
 
 Result<> forget_identity(const config::Layout& layout, const std::string& volume) {
+    runtime::PosixFiles files;
     const auto path = path_of(layout, volume);
-    std::error_code error;
-    std::filesystem::remove(path + ".new", error);
-    std::filesystem::remove(path, error);
-    if (error) return fail(Code::failure, "cannot remove {}: {}", path, error.message());
-    return {};
+    UNDERSTUDY_CHECK(files.remove(path + ".new"));  // of line_to_keep_identity()
+    return files.remove(path);
 }
 
 Result<> check_identity(const config::Layout& layout, const std::string& volume, std::string_view id) {

@@ -3,12 +3,8 @@
 #include "base/text.h"
 #include "cli/client.h"
 #include "config/settings.h"
+#include "runtime/posix/posix_files.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -157,21 +153,9 @@ std::map<std::string, std::string> settings_of(const config::Layout& layout) {
 }
 
 Result<> replace_file(const std::string& path, const std::string& content) {
-    std::error_code error;
-    fs::create_directories(fs::path(path).parent_path(), error);
-    const auto fresh = path + ".new";
-    std::FILE* file = std::fopen(fresh.c_str(), "we");
-    if (file == nullptr) return fail(Code::failure, "cannot write {}: {}", fresh, std::strerror(errno));
-    const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size() &&
-                         std::fflush(file) == 0 && fsync(fileno(file)) == 0;
-    const int why = errno;
-    if (std::fclose(file) != 0 || !written) {
-        fs::remove(fresh, error);
-        return fail(Code::failure, "cannot write {}: {}", fresh, std::strerror(why));
-    }
-    fs::rename(fresh, path, error);
-    if (error) return fail(Code::failure, "cannot write {}: {}", path, error.message());
-    return {};
+    runtime::PosixFiles files;
+    UNDERSTUDY_CHECK(files.make_directories(fs::path(path).parent_path(), 0755));
+    return files.write_atomic(path, content, 0644);
 }
 
 }  // namespace understudy::cli

@@ -14,18 +14,16 @@ Needs root and the release build. Exit code 1 when a promise was broken; the lab
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import sys
 import time
-from collections import Counter
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cluster")]
 
 from file_history import FILES, Files, read  # noqa: E402
 from lab import Host, Lab, wait_until  # noqa: E402
-from torture import VOLUME, Broken, Torture, keep  # noqa: E402
+from torture import VOLUME, Broken, Torture, options_of, torment  # noqa: E402
 
 MIB = 1 << 20
 SIZES = {"ext4": 64 * MIB, "xfs": 320 * MIB}
@@ -39,6 +37,9 @@ class FileTorture(Torture):
         super().__init__(lab, mode, seed)
         self.fs, self.bytes = fs, SIZES[fs]
         self.files = Files()
+
+    def progress(self) -> str:
+        return f"{self.files.steps} steps, {self.files.syncs} fsyncs"
 
     def begin(self) -> None:
         super().begin()
@@ -128,30 +129,10 @@ class FileTorture(Torture):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cycles", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--mode", choices=("sync", "async"), default="sync")
+    parser = options_of(__doc__.splitlines()[0], KINDS)
     parser.add_argument("--fs", choices=tuple(SIZES), default="ext4")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
-    began = time.monotonic()
-    counts: Counter[str] = Counter()
-    with Lab() as lab:
-        torture = FileTorture(lab, options.mode, options.seed, options.fs)
-        torture.begin()
-        for number in range(1, options.cycles + 1):
-            kind = torture.chance.choice(options.kinds)
-            try:
-                torture.cycle(kind)
-            except (AssertionError, TimeoutError, ValueError) as error:
-                print(f"cycle {number} ({kind}, {options.mode}, {options.fs}, --seed {options.seed}): {error}\nkept: {keep(lab)}", flush=True)
-                return 1
-            counts[kind] += 1
-            print(f"cycle {number}: {kind}, {torture.files.steps} steps, {torture.files.syncs} fsyncs so far, {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{sum(counts.values())} cycles ({dict(counts)}) of {options.fs}, {options.mode}: {torture.files.steps} steps, {torture.files.syncs} fsyncs, "
-          f"{torture.refusals} takeovers refused, no promise broken, {time.monotonic() - began:.0f} s")
-    return 0
+    return torment(options, f"{options.mode}, {options.fs}", lambda lab: FileTorture(lab, options.mode, options.seed, options.fs))
 
 
 if __name__ == "__main__":

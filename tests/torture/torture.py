@@ -26,6 +26,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cluster")]
@@ -54,6 +55,9 @@ class Torture:
         self.writes = 0
         self.refusals = 0  # takeovers
         self.bytes = BLOCKS * BLOCK  # of the volume
+
+    def progress(self) -> str:
+        return f"{self.writes} acknowledged writes"
 
     def begin(self) -> None:
         self.lab.form_cluster(self.source, self.target)
@@ -217,30 +221,39 @@ def keep(lab: Lab) -> str:
     return kept
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options_of(description: str, kinds: tuple[str, ...]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--cycles", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mode", choices=("sync", "async"), default="sync")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    options = parser.parse_args()
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds))
+    return parser
+
+
+def torment(options: argparse.Namespace, what: str, make: Callable[[Lab], Torture]) -> int:
+    """As many cycles as the options say; the exit code. `what` is tormented, for the messages."""
     began = time.monotonic()
     counts: Counter[str] = Counter()
     with Lab() as lab:
-        torture = Torture(lab, options.mode, options.seed)
+        torture = make(lab)
         torture.begin()
         for number in range(1, options.cycles + 1):
             kind = torture.chance.choice(options.kinds)
             try:
                 torture.cycle(kind)
             except (AssertionError, TimeoutError, ValueError) as error:
-                print(f"cycle {number} ({kind}, {options.mode}, --seed {options.seed}): {error}\nkept: {keep(lab)}", flush=True)
+                print(f"cycle {number} ({kind}, {what}, --seed {options.seed}): {error}\nkept: {keep(lab)}", flush=True)
                 return 1
             counts[kind] += 1
-            print(f"cycle {number}: {kind}, {torture.writes} writes so far, {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{sum(counts.values())} cycles ({dict(counts)}), {torture.writes} acknowledged writes, {torture.refusals} takeovers refused, no promise broken, "
-          f"{time.monotonic() - began:.0f} s")
+            print(f"cycle {number}: {kind}, {torture.progress()} so far, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{sum(counts.values())} cycles ({dict(counts)}), {what}: {torture.progress()}, {torture.refusals} takeovers refused, "
+          f"no promise broken, {time.monotonic() - began:.0f} s")
     return 0
+
+
+def main() -> int:
+    options = options_of(__doc__.splitlines()[0], KINDS).parse_args()
+    return torment(options, options.mode, lambda lab: Torture(lab, options.mode, options.seed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 // The medium under a volume's device changes, or the device's name does.
 
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -11,24 +11,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct DeviceName : testing::Test {
-    Pair pair;
-    Host& left = pair.left;
-    Host& right = pair.right;
-
+struct DeviceName : HostsTest {
     DeviceName() {
         const auto made = pair.create();
         EXPECT_EQ(made.exit_code, 0) << made.err;
         EXPECT_TRUE(pair.wait_in_sync());
-    }
-    static std::size_t times(const Host& host, Event event) {
-        return static_cast<std::size_t>(
-            std::count_if(host.events.begin(), host.events.end(),
-                          [&](const MirrorEvent& one) { return one.event == event; }));
-    }
-    void ok(Host& host, std::vector<std::string> words) {
-        const auto reply = pair.run(host, std::move(words));
-        EXPECT_EQ(reply.exit_code, 0) << reply.err;
     }
     std::string shown(Host& host) { return pair.run(host, {"status", "R"}).out; }
 };

@@ -2,7 +2,7 @@
 
 #include "mirror/control/events.h"
 
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -13,29 +13,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct Events : testing::Test {
-    Pair pair;
-    Host& left = pair.left;
-    Host& right = pair.right;
-
-    void create() {
-        const auto made = pair.create();
-        ASSERT_EQ(made.exit_code, 0) << made.err;
-        ASSERT_TRUE(pair.wait_in_sync());
-    }
+struct Events : PairTest {
     static bool told(const Host& host, Event event, const char* says = "") {
-        return std::any_of(host.events.begin(), host.events.end(), [&](const MirrorEvent& one) {
-            return one.event == event && one.text.find(says) != std::string::npos;
-        });
-    }
-    static std::size_t times(const Host& host, Event event) {
-        return static_cast<std::size_t>(
-            std::count_if(host.events.begin(), host.events.end(),
-                          [&](const MirrorEvent& one) { return one.event == event; }));
-    }
-    void ok(Host& host, std::vector<std::string> words) {
-        const auto reply = pair.run(host, std::move(words));
-        EXPECT_EQ(reply.exit_code, 0) << reply.err;
+        return times(host, event, says) > 0;
     }
     void forget() {
         for (Host* host : pair.hosts)

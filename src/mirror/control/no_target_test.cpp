@@ -1,6 +1,6 @@
 // Volumes without a target: served before their first mirror is made, and after their last has gone.
 
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -9,11 +9,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct NoTarget : testing::Test {
-    Pair pair{1, 3};
-    Host& left = pair.left;
-    Host& right = pair.right;
-    Host& third = pair.third;
+struct NoTarget : HostsTest {
+    NoTarget() : HostsTest(3) {}
 
     config::Reply add(Host& target, std::map<std::string, std::string> more = {}) {
         more.merge(std::map<std::string, std::string>{{"target", target.name},
@@ -21,11 +18,6 @@ struct NoTarget : testing::Test {
                                                       {"source-address", left.address},
                                                       {"target-address", target.address}});
         return pair.run(left, {"add", "R"}, more);
-    }
-    void expect_ok(const config::Reply& reply) { EXPECT_EQ(reply.exit_code, 0) << reply.err; }
-    void expect_error(const config::Reply& reply, const char* says) {
-        EXPECT_NE(reply.exit_code, 0) << reply.out;
-        EXPECT_NE(reply.err.find(says), std::string::npos) << reply.err;
     }
     void serve() {
         const auto made = pair.run(left, {"create", "R"}, {{"device", "/disks/r"}});

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace understudy::mirror::control::testing_pair {
 
 /// Hosts, and what a test says to them.
@@ -24,9 +26,17 @@ struct HostsTest : testing::Test {
     void refused(Host& host, std::vector<std::string> words, const char* says) {
         expect_error(pair.run(host, std::move(words)), says);
     }
+    /// How often a host's daemons told it.
+    static std::size_t times(const Host& host, Event event, std::string_view says = {}) {
+        return static_cast<std::size_t>(
+            std::count_if(host.events.begin(), host.events.end(), [&](const MirrorEvent& one) {
+                return one.event == event && one.text.find(says) != std::string::npos;
+            }));
+    }
 };
 
 struct PairTest : HostsTest {
+    using HostsTest::HostsTest;
     void create(std::map<std::string, std::string> more = {}) {
         const auto made = pair.create(std::move(more));
         ASSERT_EQ(made.exit_code, 0) << made.err;

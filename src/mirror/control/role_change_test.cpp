@@ -1,6 +1,6 @@
 // Role changes: what is told of them, what they wait for, and what never happens by itself.
 
-#include "mirror/control/test_pair.h"
+#include "mirror/control/pair_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -11,23 +11,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct RoleChange : testing::Test {
-    explicit RoleChange(std::size_t hosts = 2) : pair(1, hosts) {}
-    Pair pair;
-    Host& left = pair.left;
-    Host& right = pair.right;
-
-    void create() {
-        const auto made = pair.create();
-        ASSERT_EQ(made.exit_code, 0) << made.err;
-        ASSERT_TRUE(pair.wait_in_sync());
-    }
-    static std::size_t times(const Host& host, Event event, const std::string& says = "") {
-        return static_cast<std::size_t>(
-            std::count_if(host.events.begin(), host.events.end(), [&](const MirrorEvent& one) {
-                return one.event == event && one.text.find(says) != std::string::npos;
-            }));
-    }
+struct RoleChange : PairTest {
+    using PairTest::PairTest;
 };
 
 // Spec: REP-370

@@ -1,6 +1,7 @@
 #include "runtime/posix/posix_files.h"
 
 #include "runtime/posix/descriptor.h"
+#include "runtime/posix/file_error.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,23 +17,6 @@ namespace {
 
 constexpr std::string_view kTemporaryPrefix = ".understudy-tmp-";
 
-tl::unexpected<Error> system_error(std::string_view doing, const std::string& path, int error) {
-    switch (error) {
-        case ENOENT:
-            return fail(Code::not_found, "cannot {} {}: no such file or directory", doing, path);
-        case EEXIST:
-            return fail(Code::exists, "cannot {} {}: it exists already", doing, path);
-        case ENOSPC:
-        case EDQUOT:
-            return fail(Code::failure, "cannot {} {}: no space left on its file system; free some and repeat",
-                        doing, path);
-        case EROFS:
-            return fail(Code::failure, "cannot {} {}: its file system is read-only", doing, path);
-        default:
-            return fail(Code::failure, "cannot {} {}: {}", doing, path, strerror(error));
-    }
-}
-
 std::string parent_of(const std::string& path) {
     const auto slash = path.rfind('/');
     if (slash == std::string::npos) return ".";
@@ -42,7 +26,7 @@ std::string parent_of(const std::string& path) {
 /// Makes names in `directory` durable: an fsync of a file does not save its directory entry.
 Result<> sync_directory(const std::string& directory) {
     const Descriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd || ::fsync(fd.get()) != 0) return system_error("save directory", directory, errno);
+    if (!fd || ::fsync(fd.get()) != 0) return file_error("save directory", directory, errno);
     return {};
 }
 
@@ -67,11 +51,28 @@ int fill(int fd, std::string_view content, int mode) {
 
 }  // namespace
 
+tl::unexpected<Error> file_error(std::string_view doing, const std::string& path, int error) {
+    switch (error) {
+        case ENOENT:
+            return fail(Code::not_found, "cannot {} {}: no such file or directory", doing, path);
+        case EEXIST:
+            return fail(Code::exists, "cannot {} {}: it exists already", doing, path);
+        case ENOSPC:
+        case EDQUOT:
+            return fail(Code::failure, "cannot {} {}: no space left on its file system; free some and repeat",
+                        doing, path);
+        case EROFS:
+            return fail(Code::failure, "cannot {} {}: its file system is read-only", doing, path);
+        default:
+            return fail(Code::failure, "cannot {} {}: {}", doing, path, strerror(error));
+    }
+}
+
 Result<std::string> PosixFiles::read(const std::string& path) const {
     const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!fd) return system_error("read", path, errno);
+    if (!fd) return file_error("read", path, errno);
     struct stat about {};
-    if (::fstat(fd.get(), &about) != 0) return system_error("read", path, errno);
+    if (::fstat(fd.get(), &about) != 0) return file_error("read", path, errno);
     if (!S_ISREG(about.st_mode)) return fail(Code::failure, "cannot read {}: it is not a file", path);
     const auto too_large = [&] {
         return fail(Code::failure, "cannot read {}: it is larger than {} bytes", path, kMaxSmallFileBytes);
@@ -86,7 +87,7 @@ Result<std::string> PosixFiles::read(const std::string& path) const {
         const int error = errno;
         out.resize(had + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
         if (got < 0 && error == EINTR) continue;
-        if (got < 0) return system_error("read", path, error);
+        if (got < 0) return file_error("read", path, error);
         if (got == 0) return out;
         if (out.size() > kMaxSmallFileBytes) return too_large();
     }
@@ -97,16 +98,16 @@ Result<> PosixFiles::write_atomic(const std::string& path, std::string_view cont
     std::string temporary = fmt::format("{}/{}XXXXXX", directory, kTemporaryPrefix);
     {
         const Descriptor fd(::mkostemp(temporary.data(), O_CLOEXEC));
-        if (!fd) return system_error("write", path, errno);
+        if (!fd) return file_error("write", path, errno);
         if (const int error = fill(fd.get(), content, mode)) {
             ::unlink(temporary.c_str());
-            return system_error("write", path, error);
+            return file_error("write", path, error);
         }
     }
     if (::rename(temporary.c_str(), path.c_str()) != 0) {
         const int error = errno;
         ::unlink(temporary.c_str());
-        return system_error("write", path, error);
+        return file_error("write", path, error);
     }
     return sync_directory(directory);
 }
@@ -116,17 +117,17 @@ Result<> PosixFiles::append(const std::string& path, std::string_view text, std:
     if (::stat(path.c_str(), &about) == 0 && about.st_size > 0 &&
         static_cast<std::size_t>(about.st_size) + text.size() > most &&
         ::rename(path.c_str(), (path + ".1").c_str()) != 0)
-        return system_error("rename", path, errno);
+        return file_error("rename", path, errno);
     const Descriptor fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644));
-    if (!fd) return system_error("write", path, errno);
-    if (const int error = write_all(fd.get(), text)) return system_error("write", path, error);
+    if (!fd) return file_error("write", path, errno);
+    if (const int error = write_all(fd.get(), text)) return file_error("write", path, error);
     return {};
 }
 
 Result<> PosixFiles::remove(const std::string& path) {
     if (::unlink(path.c_str()) != 0) {
         if (errno == ENOENT) return {};
-        return system_error("remove", path, errno);
+        return file_error("remove", path, errno);
     }
     return sync_directory(parent_of(path));
 }
@@ -137,13 +138,13 @@ Result<> PosixFiles::make_directories(const std::string& path, int mode) {
         const std::string part = path.substr(0, at);
         if (::mkdir(part.c_str(), static_cast<mode_t>(mode)) == 0) {
             if (::chmod(part.c_str(), static_cast<mode_t>(mode)) != 0)
-                return system_error("create directory", part, errno);
+                return file_error("create directory", part, errno);
             UNDERSTUDY_CHECK(sync_directory(parent_of(part)));
             continue;
         }
         const int error = errno;
         struct stat about {};
-        if (::stat(part.c_str(), &about) != 0) return system_error("create directory", part, error);
+        if (::stat(part.c_str(), &about) != 0) return file_error("create directory", part, error);
         if (!S_ISDIR(about.st_mode))
             return fail(Code::exists, "cannot create directory {}: {} exists and is not a directory", path,
                         part);
