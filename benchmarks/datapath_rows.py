@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 
 from lab import Host, Lab, build_directory, run, wait_until
 from protected_postgres import VOLUME
-from rows import Row, at_most, ratio_row
-from volumes import MEMORY, compare, create_mirror, exported, file_of, fio, mirrored, resync_rates
+from rows import Row, at_most, pair_row, ratio_row
+from volumes import MEMORY, compare, create_mirror, exported, file_of, fio, middle, mirrored, resync_rates
 
 BLOCK = 64 << 10
 
@@ -46,9 +46,9 @@ def unreplicated(rows: list[Row]) -> None:
         raw, fuse, nbd = (file_of(f"{directory}/{name}.img", 256 << 20) for name in ("raw", "fuse", "nbd"))
         run("sync")
         with exported(fuse) as device, nbd_exported(nbd) as address:
-            iops = compare({"raw": raw, "fuse": device, "nbd": address}, lambda path: fio(path, 16)["iops"])
-    rows.append(ratio_row("4 KiB random write, depth 16: FUSE + loop export / raw", iops["fuse"], "IOPS", iops["raw"], least=0.65))
-    rows.append(ratio_row("4 KiB random write, depth 16: NBD export / raw", iops["nbd"], "IOPS", iops["raw"], least=0.75))
+            iops = compare({"raw": raw, "fuse": device, "nbd": address}, "raw", lambda path: fio(path, 16)["iops"])
+    rows.append(pair_row("4 KiB random write, depth 16: FUSE + loop export / raw", iops["fuse"], "IOPS", least=0.65))
+    rows.append(pair_row("4 KiB random write, depth 16: NBD export / raw", iops["nbd"], "IOPS", least=0.75))
 
 
 def synchronous(rows: list[Row]) -> None:
@@ -56,23 +56,23 @@ def synchronous(rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory, exported(file_of(f"{directory}/served.img", size)) as device, \
             mirrored("sync", size) as (_source, mirror, _target):
         for depth in (16, 1):
-            iops = compare({"export": device, "sync": mirror}, lambda path, d=depth: fio(path, d)["iops"])
-            rows.append(ratio_row(f"4 KiB random write, depth {depth}: sync mirror / export", iops["sync"], "IOPS", iops["export"], least=0.6))
+            iops = compare({"export": device, "sync": mirror}, "export", lambda path, d=depth: fio(path, d)["iops"])
+            rows.append(pair_row(f"4 KiB random write, depth {depth}: sync mirror / export", iops["sync"], "IOPS", least=0.6))
 
 
 def asynchronous(rows: list[Row]) -> None:
     """The whole latency of a write at a fixed rate, from the call that submits it."""
     size = 256 << 20
-    latencies: dict[str, list[tuple[float, float]]] = {"export": [], "async": []}
+    turns: list[dict[str, tuple[float, float]]] = []
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory, exported(file_of(f"{directory}/served.img", size)) as device, \
             mirrored("async", size) as (_source, mirror, _target):
         for _ in range(7):
-            for name, path in {"export": device, "async": mirror}.items():
-                written = fio(path, 16, rate=5000)
-                latencies[name].append((written["lat_ns"]["mean"] / 1000, written["clat_ns"]["percentile"]["99.000000"] / 1000))
-    mean, slow = ({name: statistics.median(pair[i] for pair in pairs) for name, pairs in latencies.items()} for i in (0, 1))
-    rows.append(ratio_row("async mirror at 5,000 writes/s: mean latency / export", mean["async"], "us", mean["export"], most=1.05))
-    rows.append(ratio_row("    99th percentile / export", slow["async"], "us", slow["export"], most=1.3))
+            turn = {name: fio(path, 16, rate=5000) for name, path in {"export": device, "async": mirror}.items()}
+            turns.append({name: (written["lat_ns"]["mean"] / 1000, written["clat_ns"]["percentile"]["99.000000"] / 1000)
+                          for name, written in turn.items()})
+    mean, slow = (middle([(turn["async"][i], turn["export"][i]) for turn in turns]) for i in (0, 1))
+    rows.append(pair_row("async mirror at 5,000 writes/s: mean latency / export", mean, "us", most=1.05))
+    rows.append(pair_row("    99th percentile / export", slow, "us", most=1.3))
 
 
 def core(rows: list[Row]) -> None:
@@ -121,8 +121,8 @@ def log_writes(rows: list[Row]) -> None:
 def kernel_shortcuts(rows: list[Row]) -> None:
     """What the data path does without, and what each would bring: memory registered with io_uring, and MSG_ZEROCOPY."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory, exported(file_of(f"{directory}/served.img", 256 << 20)) as device:
-        iops = compare({"ordinary": "", "registered": "registered"}, lambda kind: fio(device, 16, fixed_buffers=bool(kind))["iops"])
-    rows.append(ratio_row("registered buffers / ordinary, depth 16", iops["registered"], "IOPS", iops["ordinary"]))
+        iops = compare({"ordinary": "", "registered": "registered"}, "ordinary", lambda kind: fio(device, 16, fixed_buffers=bool(kind))["iops"])
+    rows.append(pair_row("registered buffers / ordinary, depth 16", iops["registered"], "IOPS"))
     turns = [run(str(build_directory() / "bin/understudy-zerocopy-bench"), str(64 << 10)).stdout.split() for _ in range(3)]
     copied, zerocopy = (statistics.median(float(turn[i]) for turn in turns) for i in (1, 3))
     rows.append(ratio_row("MSG_ZEROCOPY / copied, frames of 64 KiB over loopback", zerocopy, "MiB/s", copied))

@@ -31,3 +31,9 @@ def ratio_row(name: str, value: float, unit: str, reference: float, least: float
     target = f">= {least:g}" if least is not None else f"<= {most:g}" if most is not None else ""
     met = ratio >= least if least is not None else ratio <= most if most is not None else None
     return Row(name, value, unit, reference, ratio, target, met)
+
+
+def pair_row(name: str, pair: tuple[float, float], unit: str, least: float | None = None, most: float | None = None) -> Row:
+    """A row of a value and its reference, as volumes.compare returns them."""
+    value, reference = pair
+    return ratio_row(name, value, unit, reference, least, most)

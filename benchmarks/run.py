@@ -29,8 +29,8 @@ import mirror_control_rows  # noqa: E402
 import recovery_rows  # noqa: E402
 import vm_rows  # noqa: E402
 from lab import Host, Lab, run, wait_until  # noqa: E402
-from protected_postgres import ADDRESS, VOLUME, Client, Protected, power_cycle  # noqa: E402
-from rows import Row, at_most, ratio_row  # noqa: E402
+from protected_postgres import ADDRESS, Client, Protected, power_cycle  # noqa: E402
+from rows import Row, at_most, pair_row, ratio_row  # noqa: E402
 from volumes import MEMORY, compare, exported, file_of, fio, mirrored, resync_rates  # noqa: E402
 
 # --- data path ---------------------------------------------------------------------------------------------------
@@ -43,8 +43,8 @@ def export(rows: list[Row]) -> None:
         run("sync")
         with exported(served) as device:
             for depth in (16, 1):
-                iops = compare({"raw": raw, "export": device}, lambda path, d=depth: fio(path, d)["iops"])
-                rows.append(ratio_row(f"4 KiB random write, depth {depth}: unreplicated export / raw", iops["export"], "IOPS", iops["raw"], least=0.5 if depth == 16 else None))
+                iops = compare({"raw": raw, "export": device}, "raw", lambda path, d=depth: fio(path, d)["iops"])
+                rows.append(pair_row(f"4 KiB random write, depth {depth}: unreplicated export / raw", iops["export"], "IOPS", least=0.5 if depth == 16 else None))
 
 
 def data_path(rows: list[Row]) -> None:
@@ -55,12 +55,12 @@ def data_path(rows: list[Row]) -> None:
         with exported(served) as device, mirrored("sync", size) as (_, sync_device, _r1), mirrored("async", size) as (_, async_device, _r2):
             paths = {"export": device, "sync": sync_device, "async": async_device}
             for depth in (16, 1):
-                iops = compare(paths, lambda path, d=depth: fio(path, d)["iops"])
-                rows.append(ratio_row(f"4 KiB random write, depth {depth}: sync mirror / unreplicated", iops["sync"], "IOPS", iops["export"], least=0.5))
-                rows.append(ratio_row(f"4 KiB random write, depth {depth}: async mirror / unreplicated", iops["async"], "IOPS", iops["export"]))
+                iops = compare(paths, "export", lambda path, d=depth: fio(path, d)["iops"])
+                rows.append(pair_row(f"4 KiB random write, depth {depth}: sync mirror / unreplicated", iops["sync"], "IOPS", least=0.5))
+                rows.append(pair_row(f"4 KiB random write, depth {depth}: async mirror / unreplicated", iops["async"], "IOPS"))
             # From the call that submits to the completion: what the kernel does for a request inside that call counts too.
-            mean = compare({name: paths[name] for name in ("export", "async")}, lambda path: fio(path, 16, rate=3000)["lat_ns"]["mean"] / 1000, 7)
-            rows.append(ratio_row("async mirror at 3,000 writes/s: mean latency / unreplicated", mean["async"], "us", mean["export"], most=1.10))
+            mean = compare({name: paths[name] for name in ("export", "async")}, "export", lambda path: fio(path, 16, rate=3000)["lat_ns"]["mean"] / 1000, 7)
+            rows.append(pair_row("async mirror at 3,000 writes/s: mean latency / unreplicated", mean["async"], "us", most=1.10))
 
 
 def resync(rows: list[Row]) -> None:

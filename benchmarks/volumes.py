@@ -40,13 +40,16 @@ def fio(path: str, depth: int, seconds: float = 4, rate: int = 0, size: str = "2
     return json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]["write"]
 
 
-def compare(paths: dict[str, str], measure: Callable[[str], float], rounds: int = 5) -> dict[str, float]:
-    """Medians of `rounds` turns through all paths."""
-    values: dict[str, list[float]] = {name: [] for name in paths}
-    for _ in range(rounds):
-        for name, path in paths.items():
-            values[name].append(measure(path))
-    return {name: statistics.median(list_) for name, list_ in values.items()}
+def middle(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """The pair of a value and its reference whose ratio is the median."""
+    return sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
+
+
+def compare(paths: dict[str, str], reference: str, measure: Callable[[str], float], rounds: int = 5) -> dict[str, tuple[float, float]]:
+    """Each path's value beside the reference's, of the turn in the middle. A turn measures all paths within seconds: a
+    machine that grows slower from turn to turn moves no ratio."""
+    turns = [{name: measure(path) for name, path in paths.items()} for _ in range(rounds)]
+    return {name: middle([(turn[name], turn[reference]) for turn in turns]) for name in paths}
 
 
 def file_of(path: str, size: int) -> str:
