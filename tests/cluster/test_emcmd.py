@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 import pty
@@ -12,7 +11,6 @@ import select
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 
 import pytest
@@ -550,73 +548,10 @@ def test_a_stopped_service_answers_nothing_and_replication_goes_on(lab: EmcmdLab
     lab.in_sync()
 
 
-# Spec: EMC-270, EMC-271, EMC-272, EMC-273, EMC-274, EMC-275, EMC-276, EMC-278
+# Spec: EMC-269, EMC-270, EMC-271, EMC-272, EMC-273, EMC-274, EMC-275, EMC-276, EMC-278
 def test_the_powershell_module_has_the_manuals_parameters() -> None:
     done = subprocess.run([sys.executable, str(PROJECT / "tests/structure/check_powershell.py")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-
-
-# Spec: EMC-279, EMC-280, EMC-281, REP-335
-def test_cleanupmirror_removes_every_remnant_and_nothing_else(lab: EmcmdLab) -> None:
-    left, right = lab.left, lab.right
-    left.emcmd(".", "CREATEJOB", "kept", "", "left", "E", "127.0.0.1", "right", "E", "127.0.0.2", "S")
-    job = left.emcmd(".", "GETJOBINFO")
-    right.emcmd(".", "SETBLOCKTARGET", "E")
-    for node in (left, right, right):  # a second time there is nothing left to clean
-        done = node.script("cleanupmirror", "E")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert node.state() == "0 0"
-    assert right.emcmd(".", "GETBLOCKTARGET", "E") == "FALSE\n"
-    assert not list((left.root / "var/lib/understudy/Bitmaps").glob("E*"))
-    left.ok("127.0.0.1", "CREATEMIRROR", "E", "127.0.0.2", "S")
-    lab.in_sync()
-    assert left.emcmd(".", "GETJOBINFO") == job
-    assert left.script("cleanupmirror", "EF").returncode == 87
-    left.understudy("mirror", "job", "delete", "kept")
-
-
-# Spec: EMC-286, EMC-288, MOP-175, MOP-176, MOP-178
-def test_the_health_check_finds_what_is_wrong(lab: EmcmdLab) -> None:
-    left = lab.left
-    done = left.script("dkhealthcheck", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    health = json.loads(done.stdout)
-    assert (health["state"], health["counts"]) == ("mirroring", {"mirroring": 1})
-    left.ok(".", "PAUSEMIRROR", "E")
-    done = left.script("dkhealthcheck")
-    assert done.returncode == 1 and "volume E" in done.stdout and "paused" in done.stdout
-    left.ok(".", "CONTINUEMIRROR", "E")
-    left.kill()
-    done = left.script("dkhealthcheck")
-    assert done.returncode == 2 and "does not run" in done.stdout
-    left.start()
-
-
-# Spec: EMC-283, EMC-284, EMC-285, REP-336
-def test_dksupport_packs_the_state_of_mirrors_and_jobs(lab: EmcmdLab) -> None:
-    left = lab.left
-    left.emcmd(".", "CREATEJOB", "packed", "", "left", "E", "127.0.0.1", "right", "E", "127.0.0.2", "S")
-    done = left.script("dksupport", "--directory", str(left.root))
-    assert done.returncode == 0, done.stderr
-    names = {pathlib.Path(name).name for name in zipfile.ZipFile(done.stdout.strip()).namelist()}
-    for needed in ("sys_name.txt", "dk_state.txt", "healthcheck.txt", "emcmd_._GETJOBINFO.txt", "emcmd_._GETSERVICEINFO.txt",
-                   "emcmd_._GETVOLUMEINFO_E_3.txt", "emcmd_._GETCONFIGURATION_E.txt", "emcmd_._GETRESYNCSTATUS_E.txt"):
-        assert needed in names, sorted(names)
-    # Without the service it packs what lies on the disk.
-    left.kill()
-    (left.root / "without").mkdir()
-    done = left.script("dksupport", "--directory", str(left.root / "without"))
-    assert done.returncode == 0, done.stderr
-    archive = zipfile.ZipFile(done.stdout.strip())
-    packed = archive.namelist()
-    assert "mirrord does not run" in archive.read("errors.txt").decode()
-    assert not [name for name in packed if name.startswith("emcmd/")]
-    for directory in ("mirrors", "jobs", "volumes"):
-        assert any(f"var/lib/understudy/{directory}/" in name for name in packed), sorted(packed)
-    for needed in ("lsblk", "blkid", "ip_address", "dpkg-query", "journalctl"):
-        assert any(needed in name for name in packed) or needed in archive.read("errors.txt").decode(), needed
-    left.start()
-    left.understudy("mirror", "job", "delete", "packed")
 
 
 # Spec: EMC-067, MOP-006

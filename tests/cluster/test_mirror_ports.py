@@ -12,7 +12,7 @@ def health(host: Host, code: int) -> str:
     return done.stdout
 
 
-# Spec: REP-045
+# Spec: REP-045, REP-337, EMC-066
 def test_the_health_check_finds_ports_that_take_no_new_connections(lab: Lab) -> None:
     left, right = lab.host("left"), lab.host("right")
     lab.form_cluster(left, right)
@@ -23,9 +23,9 @@ def test_the_health_check_finds_ports_that_take_no_new_connections(lab: Lab) -> 
     assert health(left, 0) == "left: mirroring\n1 mirroring\n"
     assert health(right, 0) == "right: mirroring\n1 mirroring\n"
 
-    def closed(port: int) -> None:
-        right.run("nft", "flush", "ruleset")
-        right.run("nft", "add table inet site; add chain inet site input { type filter hook input priority 0 ; }; "
+    def closed(port: int, host: Host = right) -> None:
+        host.run("nft", "flush", "ruleset")
+        host.run("nft", "add table inet site; add chain inet site input { type filter hook input priority 0 ; }; "
                   f"add rule inet site input tcp dport {port} tcp flags & (syn|ack) == syn reject with tcp reset")
 
     closed(10004)
@@ -36,8 +36,23 @@ def test_the_health_check_finds_ports_that_take_no_new_connections(lab: Lab) -> 
     closed(9999)
     assert f"port 9999 of right ({right.address(2)}) takes no new connections" in health(left, 2)
     right.run("nft", "flush", "ruleset")
+    # The other way round, both of them say so.
+    closed(9999, left)
+    assert "error: volume E: right cannot connect to left: " in health(left, 2)
+    assert f"port 9999 of left ({left.address(2)}) takes no new connections" in health(right, 2)
+    left.run("nft", "flush", "ruleset")
     assert health(left, 0) == "left: mirroring\n1 mirroring\n"
     # Trying the port has left the mirror alone: its next session is a short one.
     left.command("understudy", "mirror", "pause", "E")
     left.command("understudy", "mirror", "continue", "E")
     wait_until(lambda: left.mirror("E")["state"] == "mirroring", 30, "mirroring again")
+
+    # A mirror that is made with its data port closed is not made, and the port is named.
+    closed(10010)
+    for host in (left, right):
+        host.command("understudy", "volume", "set", "K", "--device", host.disk("k.img", 8 << 20))
+    done = left.run("emcmd", left.address(2), "CREATEMIRROR", "K", right.address(2), "S", code=None, timeout=60)
+    assert done.stdout == "Status = 995\n" and "10010" in done.stderr, done.stdout + done.stderr
+    right.run("nft", "flush", "ruleset")
+    for host in (left, right):
+        assert host.command("emcmd", ".", "GETMIRRORVOLINFO", "K") == "K: 0 - - 0\n"

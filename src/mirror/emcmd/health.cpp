@@ -10,6 +10,9 @@ namespace understudy::mirror::emcmd {
 
 namespace {
 
+/// State changes of a bad day need about as much; a full log loses those after them.
+constexpr std::uint64_t kLeastEventLogBytes = 64 << 20;
+
 /// In words, without depending on what the data path's words are.
 std::string_view word(MirrorState state) {
     switch (state) {
@@ -60,11 +63,40 @@ void look_at_mirror(const MirrorHealth& mirror, std::vector<Finding>& out) {
                 say(Severity::warning, fmt::format("{}: there is no connection to {}", name, mirror.peer));
             break;
     }
+    if (mirror.peer_size != 0 && mirror.peer_size < mirror.size)
+        say(Severity::warning, fmt::format("{}: its target {} has {} bytes, less than its {}", name,
+                                           mirror.peer, mirror.peer_size, mirror.size));
     if (mirror.unlocked) say(Severity::warning, fmt::format("{}: the target is unlocked", name));
     if (mirror.has_swap)
         out.push_back({Severity::warning, fmt::format("{}: it is used as swap", name), true});
     if (!mirror.boot_mount.empty())
         out.push_back({Severity::warning, fmt::format("{}: {}", name, mirror.boot_mount), true});
+    if (!mirror.snapshot_location.empty())
+        out.push_back(
+            {Severity::warning,
+             fmt::format("{}: no snapshot can be taken: {} is missing, cannot be written or is on a "
+                         "mirrored volume",
+                         name, mirror.snapshot_location),
+             true});
+}
+
+/// What a job has for a mirror is what the mirror uses: else the next change of roles makes another one.
+void compare_with_pair(const HealthInput& input, const MirrorHealth& mirror, const Job& job,
+                       const JobPair& pair, std::vector<Finding>& out) {
+    const auto say = [&](const std::string& text) {
+        out.push_back({Severity::warning,
+                       fmt::format("job {}: volume {}: {}", job.name, volume_letter(mirror.volume), text),
+                       true});
+    };
+    const bool first_here = same_system(pair.first.system, input.node);
+    const JobEnd& here = first_here ? pair.first : pair.second;
+    const JobEnd& there = first_here ? pair.second : pair.first;
+    if (here.address != mirror.local_address || there.address != mirror.address)
+        say(fmt::format("the mirror with {} goes from {} to {}, and the job says from {} to {}", mirror.peer,
+                        mirror.local_address, mirror.address, here.address, there.address));
+    if (pair.type != 'D' && (pair.type == 'A') != (mirror.type == MirrorType::async))
+        say(fmt::format("the mirror with {} is {}, and the job says otherwise", mirror.peer,
+                        mirror.type == MirrorType::async ? "asynchronous" : "synchronous"));
 }
 
 /// Jobs and mirrors say the same.
@@ -77,6 +109,19 @@ void compare_with_jobs(const HealthInput& input, std::vector<Finding>& out) {
         if (!named && !input.jobs.empty())
             out.push_back({Severity::warning,
                            fmt::format("volume {}: it belongs to no job", volume_letter(mirror.volume)),
+                           true});
+        if (!named || mirror.address.empty()) continue;
+        bool paired = false;
+        for (const Job& job : input.jobs) {
+            const JobPair* const pair = find_pair(job, input.node, mirror.peer, mirror.volume);
+            if (pair == nullptr) continue;
+            paired = true;
+            compare_with_pair(input, mirror, job, *pair, out);
+        }
+        if (!paired)
+            out.push_back({Severity::warning,
+                           fmt::format("volume {}: no job has the addresses of its mirror with {}",
+                                       volume_letter(mirror.volume), mirror.peer),
                            true});
     }
     for (const Job& job : input.jobs)
@@ -122,6 +167,15 @@ Health assess(const HealthInput& input) {
         ++out.counts[std::string(word(mirror.state))];
         look_at_mirror(mirror, out.findings);
     }
+    if (!input.event_log.empty() && !input.event_log_bytes)
+        out.findings.push_back(
+            {Severity::warning,
+             fmt::format("the directory of the event log, {}, is missing", input.event_log), true});
+    if (input.event_log_bytes.value_or(kLeastEventLogBytes) < kLeastEventLogBytes)
+        out.findings.push_back({Severity::warning,
+                                fmt::format("the event log in {} has room for {} bytes only", input.event_log,
+                                            *input.event_log_bytes),
+                                true});
     compare_with_jobs(input, out.findings);
 
     const auto any = [&input](auto matches) {

@@ -6,6 +6,7 @@
 #include "mirror/emcmd/report.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,12 +28,18 @@ struct MirrorHealth {
     Role role = Role::none;
     MirrorState state = MirrorState::none;
     std::string peer;
+    // As the mirror uses them; empty: hosts share a disk at one end, and their addresses change with them.
+    std::string address, local_address;
+    MirrorType type = MirrorType::sync;
     bool split_brain = false;
     bool connected = false;
     bool unlocked = false;
     std::string problem;
-    bool has_swap = false;   // the volume is used as swap
-    std::string boot_mount;  // see boot_mounts.h
+    std::uint64_t size = 0;         // bytes
+    std::uint64_t peer_size = 0;    // source: of the target's device; 0: it has not said
+    bool has_swap = false;          // the volume is used as swap
+    std::string boot_mount;         // see boot_mounts.h
+    std::string snapshot_location;  // target: where snapshots are to be and cannot be
 };
 
 struct HealthInput {
@@ -42,10 +49,12 @@ struct HealthInput {
     std::vector<std::string> damaged;  // records that cannot be read
     std::string bitmaps;               // directory of the intent logs
     bool bitmaps_missing = false;
-    std::vector<std::string> closed_ports;  // what is wrong with ports of peers
-    std::string ephemeral;                  // see ephemeral.h
-    bool logs_elsewhere = false;            // BitmapBaseDir is set: the logs may be on such a disk
-    bool updates_disabled = false;          // the indicator is switched off
+    std::vector<std::string> closed_ports;         // what is wrong with ports of peers
+    std::string ephemeral;                         // see ephemeral.h
+    bool logs_elsewhere = false;                   // BitmapBaseDir is set: the logs may be on such a disk
+    bool updates_disabled = false;                 // the indicator is switched off
+    std::string event_log;                         // the directory that holds it
+    std::optional<std::uint64_t> event_log_bytes;  // room there; nullopt: there is no such directory
 };
 
 /// Highest first. Spec: MOP-175.

@@ -43,6 +43,8 @@ class HostFacts {
     [[nodiscard]] virtual std::string fstab() const = 0;
     /// Disks that lose their content when the machine is stopped, and what makes them usable at boot.
     [[nodiscard]] virtual InstanceStore instance_store() const = 0;
+    /// Room on the file system of a directory, bytes; nullopt: it is not there.
+    [[nodiscard]] virtual std::optional<std::uint64_t> bytes_left(const std::string& directory) const = 0;
     [[nodiscard]] virtual std::int64_t now_s() const = 0;  // seconds since 1970
 };
 

@@ -31,6 +31,7 @@ constexpr const char* kJobPut = "job-put";
 constexpr const char* kJobRemove = "job-remove";
 constexpr const char* kPing = "ping";
 constexpr const char* kProbe = "probe";
+constexpr const char* kReach = "reach";
 
 std::string_view last_line_of(Ending ending, Status status) {
     switch (ending) {
@@ -283,6 +284,10 @@ Task<Service::Json> Service::serve_json(Json request, std::string caller) {
     if (what == kPing) co_return as_json({});
     if (what == kProbe)
         co_return expect_probe(VolumeId(text("volume")), text("session"), text("key"), caller);
+    if (what == kReach) {
+        Json reached = co_await reach_back(VolumeId(text("volume")), caller);
+        co_return reached;
+    }
     if (what == kFacts) {
         Json facts = co_await describe(VolumeId(text("volume")));
         co_return facts;

@@ -12,6 +12,7 @@
 #include "mirror/control/commands.h"
 #include "mirror/emcmd/alerts.h"
 #include "mirror/emcmd/answer.h"
+#include "mirror/emcmd/health.h"
 #include "mirror/emcmd/host_facts.h"
 #include "mirror/emcmd/request.h"
 #include "mirror/emcmd/stores.h"
@@ -142,6 +143,7 @@ class Service {
     runtime::Task<std::vector<std::string>> closed_ports();
     Json expect_probe(const VolumeId& volume, std::string_view session_hex, std::string_view key_hex,
                       const std::string& caller);
+    runtime::Task<Json> reach_back(VolumeId volume, std::string caller);
     runtime::Task<Answer> change_type(Call call);
     [[nodiscard]] Result<std::optional<Job>> job_with_endpoints(const VolumeId& volume,
                                                                 const std::string& old_target,
@@ -153,6 +155,9 @@ class Service {
     runtime::Task<Answer> get_bitmap(Call call, MirrorPtr mirror);
     runtime::Task<Answer> restart_pipe(MirrorPtr mirror);
     runtime::Task<Answer> register_volume(VolumeId volume);
+
+    // service_health.cpp
+    runtime::Task<HealthInput> look_at_health(bool ports_too);
 
     // service_changes.cpp
     runtime::Task<Answer> update_volume(VolumeId volume);

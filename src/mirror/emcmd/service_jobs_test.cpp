@@ -216,7 +216,7 @@ TEST_F(Jobs, AJobIsDeletedWithItsMirrorsWhereThatIsWanted) {
     }
 }
 
-// Spec: EMC-230, MOP-073, MOP-150, MOP-151, MOP-152
+// Spec: EMC-230, MOP-073, MOP-150, MOP-151, MOP-152, REP-247
 TEST_F(Jobs, CompressionAndBandwidthOfAMirrorAreTheSameOnBothEnds) {
     two_targets();
     EXPECT_EQ(

@@ -1,14 +1,10 @@
 // This program's own commands over the same things: volumes of this node, jobs.
 
 #include "base/text.h"
-#include "config/settings.h"
-#include "mirror/emcmd/boot_mounts.h"
-#include "mirror/emcmd/health.h"
 #include "mirror/emcmd/service.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <utility>
 
 namespace understudy::mirror::emcmd {
 
@@ -154,86 +150,6 @@ Task<Reply> Service::run_volume(Command command) {
         if (command.has("mount-point")) settings.mount_point = command.get("mount-point");
     });
     co_return reply_of(done);
-}
-
-// --- health
-
-/// A file with this name in the state directory switches the indicator off on this host. Spec: MOP-180.
-constexpr const char* kUpdatesOff = "/indicator-off";
-
-/// BitmapBaseDir, when it is set.
-std::string Service::logs_setting() const {
-    const auto text = world_.files.read(options_.layout.settings());
-    if (!text) return {};
-    std::vector<std::string> told_at_start;
-    return config::Settings::parse_leniently(*text, told_at_start).text("BitmapBaseDir");
-}
-
-std::vector<std::string> Service::host_problems() const {
-    std::vector<std::string> out;
-    if (auto problem = ephemeral_problem(host_.instance_store(), logs_setting()); !problem.empty())
-        out.push_back(std::move(problem));
-    return out;
-}
-
-Task<Reply> Service::run_health(Command command) {
-    if (command.has("disable") || command.has("enable")) {
-        if (command.uid != 0)
-            co_return config::failure({Code::failure, "switching the indicator needs root", 0});
-        const std::string file = options_.layout.state() + kUpdatesOff;
-        const Result<> done =
-            command.has("disable") ? world_.files.write_atomic(file, "", 0600) : world_.files.remove(file);
-        if (!done) co_return config::failure(done.error());
-        co_return config::success();
-    }
-    HealthInput input;
-    input.node = options_.node;
-    std::vector<std::string> damaged;
-    input.jobs = jobs_.all(&damaged);
-    for (const auto& [file, why] : manager_.damaged())
-        input.damaged.push_back(fmt::format("{}: {}", file, why));
-    input.damaged.insert(input.damaged.end(), damaged.begin(), damaged.end());
-    input.bitmaps = options_.layout.bitmaps();
-    input.bitmaps_missing = !world_.files.exists(input.bitmaps);
-    const std::string logs = logs_setting();
-    input.logs_elsewhere = !logs.empty();
-    input.ephemeral = ephemeral_problem(host_.instance_store(), logs);
-    if (command.has("ports")) input.closed_ports = co_await closed_ports();
-    input.updates_disabled = world_.files.exists(options_.layout.state() + kUpdatesOff);
-    for (const auto& mirror : manager_.all()) {
-        const control::MirrorView view = co_await mirror->view();
-        std::string boot_mount = boot_mount_problem(
-            host_.fstab(),
-            {view.record.device, options_.layout.root + "/dev/understudy/" + view.record.volume.str()});
-        for (const control::PeerView& peer : view.peers) {
-            if (view.record.role != Role::source && peer.record.node != view.record.main().node) continue;
-            MirrorHealth one;
-            one.volume = view.record.volume;
-            one.role = view.record.role;
-            one.state = remote_of(view, peer).state;
-            one.peer = peer.record.node;
-            one.split_brain = peer.record.split_brain;
-            one.connected = peer.linked;
-            one.unlocked = view.record.unlocked;
-            one.problem = peer.problem.empty() ? view.problem : peer.problem;
-            if (const auto look = looks_.find(view.record.device); look != looks_.end())
-                one.has_swap = look->second.eligibility.swap;
-            one.boot_mount = std::exchange(boot_mount, {});  // said once
-            input.mirrors.push_back(std::move(one));
-        }
-    }
-    const Health health = assess(input);
-    if (command.has("verdict")) co_return config::success(fmt::format("{}\n", verdict(health)));
-    if (!command.has("json")) co_return config::success(print(health, options_.node));
-    Json findings = Json::array();
-    for (const Finding& finding : health.findings)
-        findings.push_back({{"severity", finding.severity == Severity::error ? "error" : "warning"},
-                            {"local_configuration", finding.local_configuration},
-                            {"text", finding.text}});
-    co_return config::success(dump({{"node", options_.node},
-                                    {"state", to_string(health.indicator)},
-                                    {"counts", health.counts},
-                                    {"findings", findings}}));
 }
 
 // --- jobs

@@ -15,7 +15,10 @@ using runtime::Task;
 namespace {
 
 constexpr runtime::Duration kProbeLimit = std::chrono::seconds(5);
+/// The peer's own try, to connect and to be answered, is within this.
+constexpr runtime::Duration kReachLimit = std::chrono::seconds(10);
 constexpr const char* kProbe = "probe";
+constexpr const char* kReach = "reach";
 
 template <std::size_t N>
 bool from_hex(std::string_view text, std::array<std::byte, N>& out) {
@@ -28,7 +31,7 @@ bool from_hex(std::string_view text, std::array<std::byte, N>& out) {
 }  // namespace
 
 /// What `wrong` has of the peer's ports when it is set. Source and target ask each other by the dispatch
-/// port; a source that has links tries the data port as well.
+/// port, in both directions; a source that has links tries the data port as well.
 Task<> Service::probe_ports(MirrorPtr mirror, std::string peer, bool data,
                             runtime::OneShot<std::string> wrong) {
     const control::PeerRecord* const found = mirror->record().peer(peer);
@@ -50,8 +53,20 @@ Task<> Service::probe_ports(MirrorPtr mirror, std::string peer, bool data,
     const std::string name = volume_letter(mirror->id());
     auto asked = co_await ask(one.address, std::move(request), kProbeLimit);
     if (!asked) {
-        wrong.set(fmt::format("volume {}: port {} of {} ({}) takes no new connections: {}", name, one.port,
-                              peer, one.address, asked.error().text));
+        const std::string& why = asked.error().text;
+        if (why.find("certificate") != std::string::npos)
+            wrong.set(fmt::format("volume {}: {} ({}) and {} do not accept each other: {}", name, peer,
+                                  one.address, options_.node, why));
+        else
+            wrong.set(fmt::format("volume {}: port {} of {} ({}) takes no new connections: {}", name,
+                                  one.port, peer, one.address, why));
+        co_return;
+    }
+    Json back{{"do", kReach}, {"volume", mirror->id().str()}};
+    const auto returned = co_await ask(one.address, std::move(back), kReachLimit);
+    // Nothing is said by an older program.
+    if (const std::string why = returned ? returned->value("unreached", "") : std::string(); !why.empty()) {
+        wrong.set(fmt::format("volume {}: {} cannot connect to {}: {}", name, peer, options_.node, why));
         co_return;
     }
     // None: an older program, or a session is just being made.
@@ -90,6 +105,19 @@ Task<std::vector<std::string>> Service::closed_ports() {
         if (!wrong.empty()) out.push_back(std::move(wrong));
     }
     co_return out;
+}
+
+/// The peer's side: whether it reaches the host that asks by a new connection of its own. Spec: REP-337.
+Task<Service::Json> Service::reach_back(VolumeId volume, std::string caller) {
+    const MirrorPtr mirror = manager_.find(volume);
+    const control::PeerRecord* const peer = mirror ? mirror->record().peer_of_host(caller) : nullptr;
+    Json answer{{"status", number(Status::file_not_found)}};
+    if (peer == nullptr) co_return answer;
+    answer["status"] = 0;
+    Json ping{{"do", "ping"}};
+    const auto asked = co_await ask(peer->address, std::move(ping), kProbeLimit);
+    if (!asked) answer["unreached"] = asked.error().text;
+    co_return answer;
 }
 
 /// The target's side: its data port listens for a moment.

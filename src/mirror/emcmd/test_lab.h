@@ -42,7 +42,7 @@ class FakeHost : public HostFacts {
     std::vector<std::string> networks{""};  // what their addresses begin with
     [[nodiscard]] Status snapshot_directory(const std::string&,
                                             const std::vector<std::string>&) const override {
-        return Status::success;
+        return snapshots;
     }
     Result<> hold(const VolumeId& volume, const std::string& device) override {
         if (!host_.disk.used_by.empty())
@@ -53,6 +53,9 @@ class FakeHost : public HostFacts {
     void release(const VolumeId& volume) override { held_.erase(volume); }
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
     [[nodiscard]] std::string fstab() const override { return boot_table; }
+    [[nodiscard]] std::optional<std::uint64_t> bytes_left(const std::string&) const override {
+        return log_room;
+    }
     [[nodiscard]] InstanceStore instance_store() const override {
         return {.disks = ephemeral, .fstab = boot_table};
     }
@@ -64,6 +67,8 @@ class FakeHost : public HostFacts {
     Eligibility eligibility;
     std::string boot_table;
     std::vector<std::string> ephemeral;
+    std::optional<std::uint64_t> log_room = 1ULL << 30;
+    Status snapshots = Status::success;
 
   private:
     runtime::World world_;

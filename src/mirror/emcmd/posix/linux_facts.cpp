@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -305,6 +306,12 @@ InstanceStore LinuxFacts::instance_store() const {
          at.increment(error))
         out.cloud_config += content(at->path()) + "\n";
     return out;
+}
+
+std::optional<std::uint64_t> LinuxFacts::bytes_left(const std::string& directory) const {
+    struct statvfs status {};
+    if (statvfs(directory.c_str(), &status) != 0) return std::nullopt;
+    return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
 std::int64_t LinuxFacts::now_s() const {

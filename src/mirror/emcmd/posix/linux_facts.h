@@ -26,6 +26,7 @@ class LinuxFacts : public HostFacts {
     [[nodiscard]] bool holds(const VolumeId& volume) const override { return held_.contains(volume); }
     [[nodiscard]] std::string fstab() const override;
     [[nodiscard]] InstanceStore instance_store() const override;
+    [[nodiscard]] std::optional<std::uint64_t> bytes_left(const std::string& directory) const override;
     [[nodiscard]] std::int64_t now_s() const override;
 
   private:
