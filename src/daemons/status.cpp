@@ -4,6 +4,7 @@
 #include "daemons/gathering.h"
 #include "daemons/maintenance.h"
 #include "daemons/quorum_service.h"
+#include "daemons/volume_cells.h"
 #include "recovery/global_status.h"
 
 #include <ctime>
@@ -20,6 +21,7 @@ using nlohmann::json;
 constexpr auto kGatherLimit = std::chrono::seconds(3);
 constexpr std::int64_t kDefaultEvents = 50;
 constexpr std::int64_t kMaxEvents = 10000;
+constexpr int kCellWidth = 22;  // "Resync Pending 43 % 10"
 
 /// "time node subject: what happened"; the subject only where the sentence does not name it.
 std::string event_line(const json& entry) {
@@ -296,7 +298,7 @@ struct StatusService::Impl {
         out += fmt::format("\nQuorum\n  {}\n", status["quorum"]["summary"].get<std::string>());
         out += fmt::format("\n{:<34} {:<12}", "Hierarchies", "Cluster");
         for (const auto& name : names)
-            out += fmt::format(" {:<14}", name);
+            out += fmt::format(" {:<{}}", name, kCellWidth);
         out += "\n";
         if (status["resources"].empty()) out += "  none\n";
         for (const auto& row : status["resources"]) {
@@ -312,9 +314,11 @@ struct StatusService::Impl {
                 std::string text = "-";
                 if (const auto at = row["instances"].find(name); at != row["instances"].end()) {
                     text = (*at)["shown"].get<std::string>();
+                    if (at->contains("mirror") && (*at)["mirror"].contains("percent"))
+                        text += fmt::format(" {} %", (*at)["mirror"]["percent"].get<int>());
                     if (at->contains("priority")) text += fmt::format(" {}", (*at)["priority"].get<int>());
                 }
-                out += fmt::format(" {:<14}", text);
+                out += fmt::format(" {:<{}}", text, kCellWidth);
             }
             out += "\n";
         }
@@ -366,6 +370,7 @@ struct StatusService::Impl {
                         if (mirrors.is_object() && mirrors.contains("mirrors")) mirrors = mirrors["mirrors"];
                         status["mirrors"][node.str()] = std::move(mirrors);
                     }
+                    show_mirrors(status["resources"], status["mirrors"]);
                     done(config::success(as_json ? status.dump(2) + "\n" : render(status)));
                 });
     }

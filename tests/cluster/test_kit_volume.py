@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from lab import Host, wait_until
 
@@ -83,7 +84,7 @@ def test_a_volume_without_a_target_gets_its_first_mirror_when_it_is_extended(pai
     left.run("umount", "/mnt")
 
 
-# Spec: KIT-021, KIT-058, KIT-059, KIT-067, KIT-068, KIT-072, KIT-084, KIT-085, CLU-227, EMC-052, EMC-171
+# Spec: KIT-021, KIT-058, KIT-059, KIT-067, KIT-068, KIT-072, KIT-084, KIT-085, CLU-227, EMC-052, EMC-171, REP-357, REP-358
 def test_a_mirror_comes_and_goes_with_its_resource_or_neither_does(pair: tuple[Host, Host]) -> None:
     left, right = pair
     disk, copy, small = left.disk("d.img", 32 * MIB), right.disk("d.img", 32 * MIB), right.disk("small.img", 16 * MIB)
@@ -120,6 +121,19 @@ def test_a_mirror_comes_and_goes_with_its_resource_or_neither_does(pair: tuple[H
     assert information(right) == "delete_mirror=yes mount=/mnt" and protected(right)
     left.command("understudy", "mirror", "wait", "data")
 
+    # What each node's cell of the table says.
+    def shown() -> dict[str, str]:
+        row = next(row for row in left.status()["resources"] if row["tag"] == TAG)
+        return {node: cell["shown"] for node, cell in row["instances"].items()}
+
+    assert shown() == {"left": "Active", "right": "Mirroring"}
+    assert re.search(r"Vol\.data .* Active 1 +Mirroring 10 *$", left.command("understudy", "status"), re.MULTILINE)
+    left.command("understudy", "mirror", "pause", "data")
+    assert shown() == {"left": "Active", "right": "Paused"}
+    left.command("understudy", "mirror", "continue", "data", "--wait")
+    values = left.command("understudy", "mirror", "set", "data")
+    assert "CompressionLevel=0 " in values and "BandwidthThrottle=0 " in values
+
     # One that is in use is not deleted; told to keep the mirror, the kit does. Nobody else ends or switches it.
     assert "data is in use on left" in refused(right, "resource", "delete", TAG)
     assert "the cluster protects volume data on left" in refused(left, "mirror", "delete", "data")
@@ -133,7 +147,11 @@ def test_a_mirror_comes_and_goes_with_its_resource_or_neither_does(pair: tuple[H
     left.command("understudy", "resource", "delete", TAG, timeout=120)
     assert left.run("cat", "/mnt/file").stdout == "kept\n" and left.mirror("data")["role"] == "source" and not protected(left)
 
-    # With the mirror that is there; that one is deleted when it is said, by whichever node is asked.
+    # With the mirror that is there; that one stays, unless it is said otherwise, by whichever node is asked.
+    left.command("understudy", *CREATE, "mount=/mnt", timeout=120)
+    assert information(left) == "mount=/mnt"
+    left.command("understudy", "resource", "delete", TAG, timeout=120)
+    assert left.mirror("data")["role"] == "source" and left.mirror("data")["state"] == "mirroring"
     left.command("understudy", *CREATE, "mount=/mnt", "delete_mirror=yes", timeout=120)
     left.command("understudy", *extend, timeout=120)
     left.command("perform_action", "-t", TAG, "-a", "remove")
