@@ -13,6 +13,15 @@ namespace understudy::mirror::control {
 using namespace std::chrono_literals;
 using runtime::Task;
 
+namespace {
+
+/// Something answers there, and it and this host do not accept each other's certificates.
+bool is_stranger(const Error& error) {
+    return error.text.find("certificate") != std::string::npos;
+}
+
+}  // namespace
+
 // --- promotion
 
 /// Spec: REP-370.
@@ -161,6 +170,13 @@ Task<Result<>> Mirror::check_promotable(PromoteOptions options, Handover* out) {
             continue;
         }
         if (!reply) {
+            // Whoever answers lives, and may be source. Spec: EMC-249
+            if ((last_source || record_.origin.empty()) && is_stranger(reply.error()) && !options.force &&
+                !options.peer_dead)
+                co_return fail(Code::failure,
+                               "{} lives, but it and {} do not accept each other, and it may still be source "
+                               "of volume {}: {}. When it is certain that it is not, use --peer-dead",
+                               peer, around_.node, record_.volume.str(), reply.error().text);
             messages::warning("volume {}: taking over without {}: {}", record_.volume.str(), peer,
                               reply.error().text);
             last_source_silent = last_source_silent || last_source || record_.origin.empty();

@@ -185,6 +185,13 @@ Task<Answer> Service::switch_over_now(Call call) {
         // A host that lives and whose service does not answer may be in use as source. Spec: EMC-244
         Json request{{"do", "ping"}};
         auto peer = co_await ask(before.main().address, std::move(request), kPingLimit);
+        // Nor may one that is asked by a host that it does not know. Spec: EMC-249
+        if (!peer && peer.error().text.find("certificate") != std::string::npos)
+            co_return refused(
+                Status::downgrade_detected,
+                fmt::format("{} and {} do not accept each other: {}. When it is certain that {} "
+                            "is not source, use -f",
+                            before.main().node, options_.node, peer.error().text, before.main().node));
         if (!peer && peer.error().text.find("refused") != std::string::npos) {
             const std::string why = fmt::format(
                 "{} lives, but its service does not answer: it may still be source. "

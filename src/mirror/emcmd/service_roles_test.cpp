@@ -162,5 +162,22 @@ TEST_F(Roles, AHostWhoseInstanceStoreIsNotPreparedSaysSoInHealthAndStatus) {
     EXPECT_EQ(shown().find("instance store"), std::string::npos);
 }
 
+// Spec: EMC-249
+TEST_F(Roles, ATargetThatItsSourceDoesNotAcceptIsNoSource) {
+    one_target();
+    right.node->set_ca_fingerprint("another");
+    EXPECT_EQ(status(right, {".", "SWITCHOVERVOLUME", "R"}), 1265);
+    EXPECT_NE(error.find("certificate"), std::string::npos) << error;
+    EXPECT_EQ(state(left, "10.0.0.2"), "1 1");
+    EXPECT_EQ(state(right, "10.0.0.1"), "2 1");
+    EXPECT_TRUE(pair.write(left, 1, 11));
+    // Neither is it by the commands of other programs, unless somebody accepts what may come of it.
+    EXPECT_NE(pair.run(right, {"promote", "R"}).exit_code, 0);
+    EXPECT_EQ(pair.record(right).role, Role::target);
+    right.node->set_ca_fingerprint("simulated-ca");
+    ok(right, {".", "SWITCHOVERVOLUME", "R"});
+    ASSERT_TRUE(in_sync(right, {&left}));
+}
+
 }  // namespace
 }  // namespace understudy::mirror::emcmd::testing_lab
