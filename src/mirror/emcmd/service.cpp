@@ -389,7 +389,11 @@ Task<Answer> Service::route(Request request, std::string typed) {
                                     ? fmt::format("proxy {} -> system {}", options_.node, request.system)
                                     : fmt::format("{} -> system {}", options_.node, request.system);
         words.front() = ".";  // who gets it is who is meant: no request goes round in a circle
-        co_return co_await forward(request.system, std::move(words), typed, hop);
+        const Answer answer = co_await forward(request.system, std::move(words), typed, hop);
+        if (spec.verb == Verb::set_configuration && answer.status != Status::success)  // Spec: EMC-054
+            messages::error("emcmd: attributes of {} cannot be set on {}: {} (message 343)",
+                            request.arguments.front(), request.system, text::trim(answer.err));
+        co_return answer;
     }
     Call call;
     call.spec = &spec;

@@ -279,12 +279,22 @@ Answer Service::set_configuration(const Call& call) {
     const auto mask = mask_of(call.arguments.size() > 1 ? call.argument(1) : "0");
     if (!mask)
         return refused(Status::invalid_parameter, "the mask is a decimal sum of the attributes, up to 1023");
-    const Answer done = update_settings(call.volume, [&mask](VolumeSettings& s) { s.attributes = *mask; });
+    unsigned before = *mask;
+    const Answer done = update_settings(call.volume, [&](VolumeSettings& s) {
+        before = s.attributes;
+        s.attributes = *mask;
+    });
     const std::string& name = call.volume.str();
-    if (done.status == Status::success)
+    if (done.status == Status::success) {
         messages::info("emcmd: attributes of volume {}: \"{}\" (message 40)", name, *mask);
-    else
-        messages::error("emcmd: attributes of volume {} cannot be set: {} (message 41)", name, done.err);
+        return done;
+    }
+    messages::error("emcmd: attributes of volume {} cannot be set: {} (messages 41 and 242)", name, done.err);
+    if (((before ^ *mask) & shared_volume) != 0) {  // whether it is locked at boot. Spec: EMC-053, EMC-054
+        const bool on = (*mask & shared_volume) != 0;
+        messages::error("emcmd: volume {} is {} (message {})", name, on ? "not shared yet" : "still shared",
+                        on ? 261 : 262);
+    }
     return done;
 }
 

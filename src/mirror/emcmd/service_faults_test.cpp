@@ -247,6 +247,33 @@ TEST_F(Faults, EveryRequestIsLoggedWithItsMessage) {
     ok(left, {"right", "SETCONFIGURATION", "R", "0"});
 }
 
+// Spec: EMC-054
+TEST_F(Faults, AttributesThatCannotBeSetAreLoggedAndStayAsTheyWere) {
+    std::string log;
+    messages::configure({"test", "", messages::Severity::error});
+    messages::log_to([&log](messages::Severity, int, std::string_view text) {
+        log += std::string(text) + "\n";
+        return true;
+    });
+    left.node->set_disk_full(true);
+    EXPECT_NE(status(left, {".", "SETCONFIGURATION", "R", "256"}), 0);
+    left.node->set_disk_full(false);
+    EXPECT_NE(emcmd(left, {".", "GETCONFIGURATION", "R"}).find("Shared Volume              IS NOT enabled"),
+              std::string::npos);
+    ok(left, {".", "SETCONFIGURATION", "R", "256"});
+    left.node->set_disk_full(true);
+    EXPECT_NE(status(right, {"10.0.0.1", "SETCONFIGURATION", "R", "0"}), 0);
+    left.node->set_disk_full(false);
+    EXPECT_NE(emcmd(left, {".", "GETCONFIGURATION", "R"}).find("Shared Volume              IS enabled"),
+              std::string::npos);
+    messages::configure({"test", "", messages::Severity::warning});
+    for (const char* line :
+         {"(messages 41 and 242)", "volume R is not shared yet (message 261)",
+          "volume R is still shared (message 262)", "attributes of R cannot be set on 10.0.0.1: "})
+        EXPECT_NE(log.find(line), std::string::npos) << line << "\n" << log;
+    EXPECT_NE(log.find("(message 343)"), std::string::npos) << log;
+}
+
 // Spec: EMC-035, EMC-036
 TEST_F(Faults, AFailureBehindTheProxyIsTheCommandsStatus) {
     two_targets();
