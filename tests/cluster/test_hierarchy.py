@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from lab import Host, Lab, wait_until
+from lab import NETWORKS, Host, Lab, wait_until
 from protected_postgres import ADDRESS, ROOT_TAG, VOLUME, Protected
 
 ACTIONS = ("restore", "remove", "create", "canextend", "extend", "delete")
@@ -22,16 +22,20 @@ exit 0
 CREATE = ("understudy", "resource", "create", "gen", "app")
 
 
+def with_scripts(host: Host) -> Host:
+    """A host that has the kit of shell scripts."""
+    actions = host.root / "usr/lib/understudy/subsys/gen/resources/app/actions"
+    actions.mkdir(parents=True)
+    for action in ACTIONS:
+        (actions / action).write_text(SCRIPT)
+        (actions / action).chmod(0o755)
+    return host
+
+
 @pytest.fixture
 def hosts(lab: Lab) -> Iterator[tuple[Host, Host]]:
     """Two nodes with a kit of shell scripts; base, and top that needs it, in service on left."""
-    left, right = lab.host("left"), lab.host("right")
-    for host in (left, right):
-        actions = host.root / "usr/lib/understudy/subsys/gen/resources/app/actions"
-        actions.mkdir(parents=True)
-        for action in ACTIONS:
-            (actions / action).write_text(SCRIPT)
-            (actions / action).chmod(0o755)
+    left, right = with_scripts(lab.host("left")), with_scripts(lab.host("right"))
     lab.form_cluster(left, right)
     left.command(*CREATE, "base", "--id", "b1", "port=1")
     left.command(*CREATE, "top", "--needs", "base")
@@ -164,6 +168,34 @@ def test_a_node_that_is_away_refuses_and_can_be_left_out_of_a_deletion(hosts: tu
     assert definition(left) == before
     left.command("understudy", "resource", "delete", "top", "--without", "right")
     assert definition(left) == []
+
+
+# Spec: MOP-158
+def test_a_new_node_takes_the_place_of_a_lost_one_in_every_hierarchy(lab: Lab, hosts: tuple[Host, Host]) -> None:
+    left, right = hosts
+    left.command("understudy", "resource", "extend", "top", "--to", "right")
+    right.command(*CREATE, "own")
+    right.command("understudy", "resource", "extend", "own", "--to", "left")
+    third = with_scripts(lab.host("third"))
+    third.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2)
+    third.start()
+    right.power_off()
+    wait_until(lambda: left.state("own") == "ISP", 20, "left has taken over")
+    left.command("delallsys", "-f", "right")
+    assert left.command("sys_list").split() == ["left"] and left.command("eqv_list", "-f|") == ""
+
+    token = left.command("understudy", "token").strip()
+    third.command("understudy", "join", left.address(), "--token", token, "--interval", "200ms", "--misses", "3",
+                  "--path", ",".join(f"{third.address(n)}:{left.address(n)}" for n in NETWORKS))
+    for host in (left, third):
+        wait_until(lambda h=host: lab._paths_alive(h), 15, f"paths of {host.name} ALIVE")
+    for tag in ("top", "own"):
+        left.command("understudy", "resource", "extend", tag, "--to", "third")
+    pairs = {tuple(line.split("|")[:4]) for line in left.command("eqv_list", "-f|").split()}
+    assert pairs == {("left", tag, "third", tag) for tag in ("base", "top", "own")}
+    left.power_off()
+    for tag in ("base", "top", "own"):
+        wait_until(lambda t=tag: third.state(t) == "ISP", 20, f"{tag} in service on third")
 
 
 # Spec: CLU-107, KIT-067, KIT-068, KIT-095, APP-202

@@ -88,7 +88,7 @@ class Snapshots(TwoHosts):
     def device(host: Host, volume: str) -> pathlib.Path:
         return host.root / "dev/understudy" / volume
 
-    # Spec: REP-312, REP-313, REP-321, REP-322, REP-324, REP-326, REP-328, REP-329, REP-333, MOP-189, MOP-197, MOP-203
+    # Spec: REP-312, REP-313, REP-321, REP-322, REP-324, REP-326, REP-328, REP-329, REP-333, MOP-189, MOP-197, MOP-203, EMC-173
     def test_two_file_systems_at_one_moment_while_they_are_written(self) -> None:
         for volume in ("A", "B"):
             self.mirror(volume)
@@ -131,7 +131,7 @@ class Snapshots(TwoHosts):
             self.assertFalse((seen / "own").exists())
         self.right.command("snapshot", "drop", "A")
 
-    # Spec: REP-317, REP-330, REP-332, REP-333, MOP-206, MOP-209
+    # Spec: REP-317, REP-330, REP-332, REP-333, MOP-206, MOP-209, EMC-173
     def test_a_full_location_a_killed_daemon_and_a_forced_drop_end_it_and_nothing_else(self) -> None:
         small = self.right.root / "small"
         small.mkdir()

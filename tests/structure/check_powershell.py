@@ -20,6 +20,8 @@ MANUAL = {
     "Add-DataKeeperJobPair": f"JobID! {PAIR}",
     "Get-DataKeeperVolumeInfo": "Node!@0 Volume!@1",
 }
+# Ends with a status, throws one.
+RETURNS = {name: (not name.endswith(("New-DataKeeperJob", "VolumeInfo")), name.endswith(("New-DataKeeperJob", "VolumeInfo"))) for name in MANUAL}
 FUNCTION = re.compile(r"^function (\S+-DataKeeper\S+) \{\n.*?^    param\(\n(.*?)^    \)\n(.*?)^\}$", re.DOTALL | re.MULTILINE)
 PARAMETER = re.compile(r"\[Parameter\(Mandatory = \$(true|false)(?:, Position = (\d+))?\)\]\s*(?:\[ValidateSet\(([^)]*)\)\]\s*)?"
                        r"(?:\[ValidatePattern\([^)]*\)\]\s*)?\[\w+\] \$(\w+)")
@@ -49,6 +51,16 @@ def main() -> int:
             used = f"${word}" in body or ("$PSBoundParameters" in body and f"$Bound.{word}" in text)
             if not used:
                 found.append(f"{name}: its parameter {word} is used for nothing")
+    # What each returns: a number and nothing else, or an object, or an exception with the number. No pipeline input.
+    for name, (_, body) in cmdlets.items():
+        throws, status = "throw [System.ComponentModel.Win32Exception]::new(" in body, body.rstrip().endswith(").Status")
+        if RETURNS[name] != (status, throws):
+            found.append(f"{name}: it returns something else than the manual says")
+        begin = text.index(f"function {name} ")
+        if f"[OutputType([{'int' if status else 'PSCustomObject'}])]" not in text[begin:text.index("param(", begin)]:
+            found.append(f"{name}: its output type is another one")
+    if "ValueFromPipeline" in text:
+        found.append("a parameter takes pipeline input")
     # Every command of emcmd that the module calls exists.
     table = (HERE.parents[1] / "src/mirror/emcmd/table.cpp").read_text(encoding="utf8")
     for command in set(re.findall(r"'([A-Z]{8,})'", text)):

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <random>
 
 namespace understudy::mirror::control::testing_pair {
@@ -40,7 +41,7 @@ struct ResizeTest : HostsTest {
     }
 };
 
-// Spec: REP-144, REP-178, REP-304, REP-305, REP-307, REP-308, MOP-138, MOP-144
+// Spec: REP-144, REP-178, REP-304, REP-305, REP-307, REP-308, MOP-138, MOP-144, EMC-078
 TEST_F(ResizeTest, AGrownSourcePausesItselfAndGoesOnWithWhatGrewWhenItsTargetFits) {
     resize(left, kLarger);
     ASSERT_TRUE(waits_for_a_person("event 289"));
@@ -101,7 +102,7 @@ TEST_F(ResizeTest, AShrunkSourceTakesItsMirrorAlongAndTheTargetMayStayLarger) {
     EXPECT_FALSE(pair.peer(right).user_requested);
 }
 
-// Spec: REP-179, REP-305
+// Spec: REP-179, REP-305, EMC-078
 TEST_F(ResizeTest, ASourceThatShrinksUnderARunningMirrorPauses) {
     resize(left, kSmaller);
     ASSERT_TRUE(waits_for_a_person("event 291"));
@@ -252,6 +253,55 @@ TEST_F(ResizeTest, WhileTheLossOfTheLogCannotBeRecordedWritesWaitAndGoOnByThemse
     ASSERT_TRUE(pair.wait_in_sync());
     expect_equal(kLarger);
     EXPECT_EQ(left.disk.blocks[3], 33);
+}
+
+// Spec: MOP-136, MOP-243
+TEST_F(ResizeTest, AVolumeIsResizedWhenAnotherOfItsHostHasBeen) {
+    const auto other = std::make_shared<Disk>();
+    left.disk.others["S"] = other;
+    expect_ok(pair.run(left, {"create", "S"}, {{"device", "/disks/s"}}));
+    const auto size_of_other = [this] { return left.daemon->manager.find(VolumeId("S"))->record().size; };
+    resize(left, kLarger);
+    resize(right, kLarger);
+    other->size = kLarger * kBlock;
+    ASSERT_TRUE(waits_for_a_person("event 289"));
+    // That of R does not end: there is no room for its logs, nor for saying so.
+    left.disk.most_log_blocks = 0;
+    bool filled = false;
+    left.disk.no_room = [&] {
+        if (!std::exchange(filled, true)) left.node->set_disk_full(true);
+    };
+    struct Asked {
+        static runtime::Task<> ask(Daemon* daemon, std::vector<std::string> words,
+                                   std::shared_ptr<int> code) {
+            config::Command command;
+            command.name = "mirror";
+            command.arguments = std::move(words);
+            command.uid = 0;
+            const config::Reply reply = co_await daemon->commands.run(std::move(command));
+            *code = reply.exit_code;
+        }
+    };
+    const auto begin = [this](std::vector<std::string> words) {
+        auto code = std::make_shared<int>(-1);
+        left.daemon->tasks.spawn(Asked::ask(left.daemon, std::move(words), code));
+        return code;
+    };
+    const auto first = begin({"continue", "R"});
+    ASSERT_TRUE(pair.until([&] { return filled; }));
+    refused(left, {"resize", "S"}, "another volume of this host is being resized");
+    EXPECT_EQ(size_of_other(), kBlocks * kBlock);
+    // Who comes shortly before the end of the first waits for it.
+    const auto second = begin({"resize", "S"});
+    pair.sim.run_for(5s);
+    EXPECT_EQ(*first, -1);
+    EXPECT_EQ(*second, -1);
+    EXPECT_EQ(size_of_other(), kBlocks * kBlock);
+    left.node->set_disk_full(false);
+    ASSERT_TRUE(pair.until([&] { return *first >= 0 && *second >= 0; }));
+    EXPECT_NE(*first, 0) << "its logs have no room";
+    EXPECT_EQ(*second, 0);
+    EXPECT_EQ(size_of_other(), kLarger * kBlock);
 }
 
 // Spec: REP-144, REP-308

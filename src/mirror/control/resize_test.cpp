@@ -42,7 +42,7 @@ constexpr Row kRows[] = {
     {MirrorState::paused, false, 289, 291}, {MirrorState::pending, true, 289, 291},
 };
 
-// Spec: REP-144, REP-178, REP-179
+// Spec: REP-144, REP-178, REP-179, EMC-078
 TEST(Resize, EveryStateDoesWhatTheTableSays) {
     for (const Row& row : kRows) {
         for (const auto& [change, event] :

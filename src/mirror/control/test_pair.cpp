@@ -150,7 +150,10 @@ Daemon::Daemon(runtime::World world_in, Disk& disk, Wire& wire, ModelCluster& cl
            offer,
            std::move(on_event)},
           links, devices,
-          [this, &disk, &wire, end](const VolumeId&, HostEvents& events) {
+          [this, &disk, &wire, end](const VolumeId& volume, HostEvents& events) {
+              const auto other = disk.others.find(volume.str());
+              if (other != disk.others.end())
+                  return std::make_unique<ModelHost>(world, *other->second, wire, end, events);
               auto made = std::make_unique<ModelHost>(world, disk, wire, end, events);
               host = made.get();
               host->seat = &host;

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -38,6 +39,7 @@ struct Disk {
     std::string media = "serial:1";
     std::string* log_area = nullptr;  // where logs are that lie on a device (log_region.h)
     std::set<ModelHost*> opened;      // who has it in use
+    std::map<std::string, std::shared_ptr<Disk>> others;  // those of the host's volumes besides R, by name
     // The file system on it, as far as it tells.
     std::optional<BlockRanges> free;  // nullopt: none that is known
     std::vector<std::string> files;   // that lie in whatever is asked about

@@ -33,5 +33,45 @@ TEST_F(SharedMirror, ItsDiskGrowsWhileTheOtherHostIsOffWhichTakesTheNewSizeWhenI
     EXPECT_EQ(third.disk.blocks, left.disk.blocks);
 }
 
+struct ResizeOfSites : SharedMirror {
+    ResizeOfSites() : SharedMirror(1, 4) {}
+};
+
+// Spec: MOP-143
+TEST_F(ResizeOfSites, BothDisksGrowWhileTheirOtherHostsAreOffWhichTakeTheNewSizeWhenTheyAreBack) {
+    share();
+    share(third, fourth);
+    make_job({{&left, &right}, {&third, &fourth}});
+    ok(left, {"10.0.0.1", "CREATEMIRROR", "R", "10.0.0.3", "S"});
+    ASSERT_TRUE(in_sync(left, third));
+    const std::uint64_t larger = record(left).size + 65536;
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    power_off(right);
+    power_off(fourth);
+    left.disk.size = third.disk.size = larger;
+    ok(left, {".", "UPDATEVOLUMEINFO", "R"});
+    ok(third, {".", "UPDATEVOLUMEINFO", "R"});
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    ASSERT_TRUE(in_sync(left, third));
+    EXPECT_EQ(record(left).size, larger);
+    EXPECT_EQ(record(third).size, larger);
+    EXPECT_TRUE(pair.write(left, 3, 33));
+    start(right);
+    start(fourth);
+    sent();
+    ok(right, {".", "SWITCHOVERVOLUME", "R"});
+    ASSERT_TRUE(in_sync(right, third));
+    EXPECT_EQ(record(right).size, larger);
+    EXPECT_EQ(right.daemon->host->exported_bytes(), larger);
+    ok(third, {".", "LOCKVOLUME", "R"});
+    EXPECT_EQ(status(fourth, {".", "UNLOCKVOLUME", "R"}), 1);
+    EXPECT_THAT(error, HasSubstr("has become the target of volume R"));
+    ASSERT_TRUE(in_sync(right, fourth));
+    EXPECT_EQ(record(fourth).size, larger);
+    EXPECT_LT(sent(), kBlocks) << "partial";
+    EXPECT_TRUE(pair.write(right, 4, 44));
+    EXPECT_EQ(third.disk.blocks, left.disk.blocks);
+}
+
 }  // namespace
 }  // namespace understudy::mirror::emcmd::testing_lab
