@@ -7,6 +7,8 @@ namespace {
 
 constexpr OptionSpec kWait{"wait", "", "until the mirrors are mirroring; shows rate and time left"};
 constexpr OptionSpec kOneTarget{"target", "NODE", "only the mirror with this one of several targets"};
+constexpr OptionSpec kUnlock{"unlock", "",
+                             "and open the target to local use; continue and resync close it again"};
 constexpr OptionSpec kCluster{"cluster", "", "although the cluster protects the volume; its kit says so"};
 constexpr std::size_t kMaxEmcmdWords = 70;
 constexpr int kMaxSnapshotVolumes = 64;
@@ -94,7 +96,7 @@ std::vector<CommandSpec> mirror_specs() {
         {"understudy mirror pause",
          "VOL",
          "Stop sending; writes are tracked.",
-         {kOneTarget},
+         {kOneTarget, kUnlock},
          1,
          1,
          Server::mirror},
@@ -245,11 +247,14 @@ std::vector<CommandSpec> mirror_specs() {
          Server::mirror,
          {{"json", "verdict", "disable", "enable"}}},
         {"understudy mirror job",
-         "list|show|summary|create|import|pair|rename|reassign|remove-node|delete [ARGUMENT...]",
+         "list|show|summary|create|import|pair|rename|reassign|remove-node|delete|pause|continue|break|"
+         "resync|"
+         "switchover [ARGUMENT...]",
          "Show and change jobs: mirrors that belong together, and the addresses of their nodes.",
          {{"description", "TEXT", "of the job"},
           {"local", "", "delete this node's copy alone"},
           {"mirrors", "", "delete the job's mirrors too"},
+          {"unlock", "", "pause, break: and open the targets to local use"},
           kJson},
          1,
          kMaxEmcmdWords,
@@ -259,7 +264,7 @@ std::vector<CommandSpec> mirror_specs() {
         {"understudy mirror break",
          "VOL",
          "Stop sending for good: what follows is a full resync.",
-         {kOneTarget},
+         {kOneTarget, kUnlock},
          1,
          1,
          Server::mirror},

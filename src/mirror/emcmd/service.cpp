@@ -127,6 +127,11 @@ void Service::add_to(control::CommandService& commands) {
     commands.add("mirror job", [this](Command command) { return run_job(std::move(command)); });
     commands.add("mirror set", [this](Command command) { return run_set(std::move(command)); });
     commands.add("mirror delete", [this](Command command) { return run_delete(std::move(command)); });
+    for (const char* word : {"pause", "continue", "break", "resync"})
+        commands.add(fmt::format("mirror {}", word),
+                     [this, word](Command command) { return run_on_both_ends(word, std::move(command)); });
+    commands.add("mirror endpoints", [this](Command command) { return run_endpoints(std::move(command)); });
+    commands.add("mirror type", [this](Command command) { return run_type(std::move(command)); });
     commands.add("mirror add", [this](Command command) { return run_add(std::move(command)); });
     commands.add("mirror promote", [this](Command command) { return run_promote(std::move(command)); });
     for (const char* name : {"share", "owner"})

@@ -56,6 +56,10 @@ class Service {
     runtime::Task<config::Reply> run_add(config::Command command);
     runtime::Task<config::Reply> run_delete(config::Command command);
     runtime::Task<config::Reply> run_promote(config::Command command);
+    /// "mirror pause", "continue", "break" and "resync", with the target's lock.
+    runtime::Task<config::Reply> run_on_both_ends(std::string word, config::Command command);
+    runtime::Task<config::Reply> run_endpoints(config::Command command);
+    runtime::Task<config::Reply> run_type(config::Command command);
     runtime::Task<config::Reply> run_set(config::Command command);
     /// "volume share" and "volume owner".
     runtime::Task<config::Reply> run_share(config::Command command);
@@ -156,6 +160,14 @@ class Service {
     runtime::Task<Answer> restart_pipe(MirrorPtr mirror);
     runtime::Task<Answer> register_volume(VolumeId volume);
 
+    // service_actions.cpp
+    runtime::Task<Answer> command_at(std::string system, std::vector<std::string> words);
+    runtime::Task<bool> is_unlocked(std::string address, VolumeId volume);
+    runtime::Task<Answer> lock_targets(VolumeId volume, std::vector<std::string> addresses);
+    runtime::Task<Answer> unlock_targets(VolumeId volume, std::vector<std::string> addresses);
+    runtime::Task<config::Reply> act_on_job(std::string word, Job job, bool unlock);
+    runtime::Task<config::Reply> switch_job_here(Job job);
+
     // service_health.cpp
     runtime::Task<HealthInput> look_at_health(bool ports_too);
 
@@ -226,6 +238,10 @@ class Service {
     [[nodiscard]] std::vector<JobPair> pairs_of_hosts(const control::MirrorRecord& record) const;
     Result<JobChoice> job_for(const std::string& name, const std::string& description);
     runtime::Task<Result<>> put_into_job(JobChoice choice, VolumeId volume, bool some_away);
+    [[nodiscard]] Result<std::vector<Job>> jobs_with(
+        const VolumeId& volume, const std::string& node,
+        const std::function<void(JobEnd& here, JobEnd& there, char& type)>& change) const;
+    runtime::Task<std::string> store_all(std::vector<Job> jobs);
     runtime::Task<config::Reply> import_jobs();
     [[nodiscard]] std::string protection(const VolumeId& volume) const;
     runtime::Task<std::string> protection_of(Job job);

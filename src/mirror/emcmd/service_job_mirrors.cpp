@@ -124,6 +124,81 @@ Task<Reply> Service::run_add(Command command) {
                                0});
 }
 
+/// The jobs of this node whose pair with `node` is another one after `change`. Error: one would not be legal.
+Result<std::vector<Job>> Service::jobs_with(
+    const VolumeId& volume, const std::string& node,
+    const std::function<void(JobEnd& here, JobEnd& there, char& type)>& change) const {
+    std::vector<Job> out;
+    for (Job& job : jobs_.all()) {
+        const JobPair* const found = find_pair(job, options_.node, node, volume);
+        if (found == nullptr || found->type == 'D') continue;
+        JobPair& pair = job.pairs[static_cast<std::size_t>(found - job.pairs.data())];
+        const JobPair before = pair;
+        const bool first_here = same_system(pair.first.system, options_.node);
+        change(first_here ? pair.first : pair.second, first_here ? pair.second : pair.first, pair.type);
+        if (pair == before) continue;
+        if (const std::string problem = problem_of(job); !problem.empty())
+            return fail(Code::bad_argument, "job {} cannot take that: {}", job.name, problem);
+        out.push_back(std::move(job));
+    }
+    return out;
+}
+
+/// What could not be told, a line each.
+Task<std::string> Service::store_all(std::vector<Job> jobs) {
+    std::string told;
+    for (Job& job : jobs) {
+        const std::string name = job.name;
+        const Answer stored = co_await store_everywhere(std::move(job));
+        if (stored.status != Status::success)
+            told += fmt::format("job {}: not stored on {}\n", name, text::trim(stored.err));
+    }
+    co_return told;
+}
+
+/// A mirror's addresses, and those of its pair in the job. Spec: MOP-117, EMC-095
+Task<Reply> Service::run_endpoints(Command command) {
+    if (command.uid != 0) co_return config::failure({Code::failure, "mirror endpoints needs root", 0});
+    const VolumeId volume(command.arguments.empty() ? std::string() : command.arguments.front());
+    const std::string node = command.get("target");
+    const std::string mine = command.get("source-address"), other = command.get("target-address");
+    auto jobs = jobs_with(volume, node, [&](JobEnd& here, JobEnd& there, char&) {
+        here.address = mine;
+        there.address = other;
+    });
+    if (!jobs) co_return config::failure(jobs.error());
+    const std::string verb = "endpoints";
+    Reply done = co_await commands_->on_volume(verb, std::move(command));
+    // One that cannot be told is told later, and here the change stays. Spec: EMC-109
+    if (done.exit_code != 0 && done.exit_code != static_cast<int>(Code::unreachable)) co_return done;
+    const std::string told = co_await store_all(std::move(*jobs));
+    if (done.exit_code == 0) done.err = text::trim(told);  // else the same has been said already
+    co_return done;
+}
+
+/// A mirror's type, and that of its pair in the job. Spec: MOP-116, EMC-110
+Task<Reply> Service::run_type(Command command) {
+    if (command.uid != 0) co_return config::failure({Code::failure, "mirror type needs root", 0});
+    const VolumeId volume(command.arguments.empty() ? std::string() : command.arguments.front());
+    const std::string target = command.get("target");
+    const std::string verb = "type";
+    Reply done = co_await commands_->on_volume(verb, std::move(command));
+    const MirrorPtr mirror = manager_.find(volume);
+    if (done.exit_code != 0 || !mirror) co_return done;
+    const control::MirrorRecord record = mirror->record();
+    std::string untold;
+    for (const PeerRecord& peer : record.peers) {
+        if (!target.empty() && peer.node != target) continue;
+        const char type = peer.type == MirrorType::async ? 'A' : 'S';
+        auto jobs = jobs_with(volume, peer.node, [type](JobEnd&, JobEnd&, char& now) { now = type; });
+        if (!jobs) continue;  // nothing but the type is another one: it is legal
+        const std::string told = co_await store_all(std::move(*jobs));
+        untold += told;
+    }
+    done.err = text::trim(untold);
+    co_return done;
+}
+
 /// A job for each volume that this node is source of and that no job has, with every pair of its hosts. Spec:
 /// MOP-030
 Task<Reply> Service::import_jobs() {

@@ -158,7 +158,10 @@ Task<Reply> Service::run_volume(Command command) {
 Task<Reply> Service::run_job(Command command) {
     auto& words = command.arguments;
     if (words.empty())
-        co_return wrong("list, show, summary, create, import, pair, rename, reassign, remove-node or delete");
+        co_return wrong(
+            "list, show, summary, create, import, pair, rename, reassign, remove-node, delete, pause, "
+            "continue, "
+            "break, resync or switchover");
     const std::string verb = words.front();
     words.erase(words.begin());
     if (verb == "list" || verb == "show") {
@@ -212,6 +215,9 @@ Task<Reply> Service::run_job(Command command) {
     auto found = find_job(jobs_, words.front());
     if (!found) co_return config::failure(found.error());
     Job job = std::move(*found);
+    for (const char* word : {"pause", "continue", "break", "resync"})
+        if (verb == word) co_return co_await act_on_job(verb, std::move(job), command.has("unlock"));
+    if (verb == "switchover") co_return co_await switch_job_here(std::move(job));
     if (verb == "pair") {
         if (words.size() < 2)
             co_return wrong("job pair takes a job and pairs (system;volume;IP;system;volume;IP;type)");
