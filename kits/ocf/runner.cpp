@@ -76,7 +76,7 @@ Result<AgentMetadata> metadata_of(const Instance& instance, const Agent& agent) 
     program.words = {agent.path, "meta-data"};
     program.limit = kMetadataLimit;
     program.environment = environment_of(instance, agent);
-    program.drop_errors = true;
+    program.errors = runtime::StandardError::dropped;
     UNDERSTUDY_TRY(const auto outcome, run_program(program));
     if (outcome.exit_code != 0 || outcome.timed_out)
         return fail(Code::failure, "{} gives no meta-data: {}", agent.path,

@@ -3,12 +3,7 @@
 #include "base/text.h"
 #include "cli/client.h"
 
-#include <fcntl.h>
-#include <grp.h>
-#include <poll.h>
-#include <pwd.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -87,15 +82,6 @@ Result<> run_action(const std::string& name, const Action& action, const Instanc
         return fail(Code::failure, "{} is under maintenance (flag Maintenance_{}); it is not recovered",
                     instance.tag.str(), instance.tag.str());
     return action(instance);
-}
-
-void become(const std::string& user) {
-    const auto* account = getpwnam(user.c_str());
-    if (account == nullptr || initgroups(user.c_str(), account->pw_gid) != 0 ||
-        setgid(account->pw_gid) != 0 || setuid(account->pw_uid) != 0)
-        _exit(126);
-    setenv("HOME", account->pw_dir, 1);
-    setenv("USER", user.c_str(), 1);
 }
 
 bool holds(const fs::path& process, const std::string& path) {
@@ -185,75 +171,6 @@ Result<std::map<std::string, std::string>> parse_info(std::string_view info) {
 
 void say(const std::string& line) {
     std::printf("%s\n", line.c_str());
-}
-
-Result<Outcome> run_program(const Program& program) {
-    int output[2];
-    int input[2];
-    if (pipe2(output, O_CLOEXEC) != 0)
-        return fail(Code::failure, "cannot run {}: no more descriptors", program.words.at(0));
-    if (pipe2(input, O_CLOEXEC) != 0) {
-        close(output[0]);
-        close(output[1]);
-        return fail(Code::failure, "cannot run {}: no more descriptors", program.words.at(0));
-    }
-    std::vector<char*> arguments;
-    for (const auto& word : program.words)
-        arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    const auto child = fork();
-    if (child == 0) {
-        setsid();
-        dup2(input[0], 0);
-        dup2(output[1], 1);
-        dup2(program.drop_errors ? open("/dev/null", O_WRONLY) : output[1], 2);
-        for (const auto& [key, value] : program.environment)
-            setenv(key.c_str(), value.c_str(), 1);
-        signal(SIGPIPE, SIG_DFL);
-        if (!program.user.empty()) become(program.user);
-        if (chdir(program.directory.c_str()) != 0) _exit(126);
-        execvp(arguments[0], arguments.data());
-        _exit(127);
-    }
-    close(output[1]);
-    close(input[0]);
-    if (child < 0) {
-        close(output[0]);
-        close(input[1]);
-        return fail(Code::failure, "cannot run {}: no more processes", program.words[0]);
-    }
-    if (!program.input.empty() && write(input[1], program.input.data(), program.input.size()) < 0)
-        say("input of " + program.words[0] + " was not taken");
-    close(input[1]);
-
-    Outcome outcome;
-    const auto deadline = std::chrono::steady_clock::now() + program.limit;
-    int status = 0;
-    bool ended = false;
-    // The program's end counts, not its output's: a daemon it started may keep the pipe open.
-    while (!ended) {
-        pollfd readable{output[0], POLLIN, 0};
-        poll(&readable, 1, static_cast<int>(kPollInterval.count()));
-        ended = waitpid(child, &status, WNOHANG) == child;
-        if (!ended && std::chrono::steady_clock::now() > deadline) {
-            kill(-child, SIGKILL);
-            waitpid(child, &status, 0);
-            outcome.timed_out = ended = true;
-        }
-        char buffer[4096];
-        pollfd left{output[0], POLLIN, 0};
-        while (poll(&left, 1, 0) > 0 && (left.revents & POLLIN) != 0) {
-            const auto count = read(output[0], buffer, sizeof buffer);
-            if (count <= 0) break;
-            if (outcome.output.size() < kMaxProgramOutput)
-                outcome.output.append(buffer, static_cast<std::size_t>(count));
-        }
-    }
-    close(output[0]);
-    outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (outcome.exit_code == 127 && outcome.output.empty())
-        return fail(Code::failure, "{} is not installed on this host", program.words[0]);
-    return outcome;
 }
 
 Result<> must_run(const Program& program) {

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "config/layout.h"
+#include "runtime/posix/programs.h"
 
 #include <chrono>
 #include <functional>
@@ -61,25 +62,10 @@ Result<std::map<std::string, std::string>> parse_info(std::string_view info);
 /// A line in the engine's log.
 void say(const std::string& line);
 
-inline constexpr std::size_t kMaxProgramOutput = 256UL << 10;
-
-struct Program {
-    std::vector<std::string> words;  // words[0] is looked up in PATH
-    std::string user;                // run as this account with all its groups; empty: as we are
-    std::string directory = "/";
-    std::chrono::milliseconds limit = std::chrono::seconds(30);
-    std::string input = {};
-    std::map<std::string, std::string> environment = {};  // beside what we have
-    bool drop_errors = false;                             // standard error is not wanted
-};
-struct Outcome {
-    int exit_code = -1;
-    bool timed_out = false;
-    std::string output;  // stdout and stderr, at most kMaxProgramOutput
-};
-/// Runs a program without a shell; it is killed with its group at the limit. Errors: it cannot be started.
-Result<Outcome> run_program(const Program& program);
-/// The same, any exit code but 0 and a time-out being errors that carry the program's last words.
+using Program = runtime::Program;
+using Outcome = runtime::ProcessResult;
+using runtime::run_program;
+/// run_program(), any exit code but 0 and a time-out being errors that carry the program's last words.
 Result<> must_run(const Program& program);
 
 /// Polls `condition` until it holds or `limit` has passed.

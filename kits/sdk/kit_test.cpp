@@ -30,34 +30,6 @@ TEST(KitInfo, AMissingValueTellsHowToSetIt) {
     EXPECT_NE(value.error().text.find("ins_setin -t db"), std::string::npos);
 }
 
-TEST(KitProgram, OutputAndExitCodeComeBack) {
-    const auto outcome = run_program({{"sh", "-c", "echo out; echo err >&2; exit 3"}});
-    ASSERT_TRUE(outcome);
-    EXPECT_EQ(outcome->exit_code, 3);
-    EXPECT_EQ(outcome->output, "out\nerr\n");
-}
-
-TEST(KitProgram, IsKilledWithItsChildrenAtTheLimit) {
-    const auto outcome =
-        run_program({{"sh", "-c", "sleep 60 & wait"}, "", "/", std::chrono::milliseconds(50)});
-    ASSERT_TRUE(outcome);
-    EXPECT_TRUE(outcome->timed_out);
-}
-
-TEST(KitProgram, ADaemonThatKeepsThePipeDoesNotHoldItUp) {
-    const auto outcome =
-        run_program({{"sh", "-c", "sleep 5 & echo started"}, "", "/", std::chrono::seconds(4)});
-    ASSERT_TRUE(outcome);
-    EXPECT_FALSE(outcome->timed_out);
-    EXPECT_EQ(outcome->output, "started\n");
-}
-
-TEST(KitProgram, AMissingProgramIsNamed) {
-    const auto outcome = run_program({{"no-such-program-here"}});
-    ASSERT_FALSE(outcome);
-    EXPECT_NE(outcome.error().text.find("no-such-program-here is not installed"), std::string::npos);
-}
-
 // Spec: REP-026
 TEST(KitHolders, NamesTheProcessThatKeepsAFileOpen) {
     const auto directory = testing::TempDir() + "kit-holders";

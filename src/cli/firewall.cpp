@@ -4,8 +4,8 @@
 #include "cli/client.h"
 #include "cli/firewall_rules.h"
 #include "cli/firewall_state.h"
-#include "cli/tool.h"
 #include "config/address.h"
+#include "runtime/posix/programs.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -21,12 +21,36 @@ namespace fs = std::filesystem;
 using config::Reply;
 using Json = nlohmann::json;
 
+/// What a host's rules may have, printed.
+constexpr std::size_t kMaxToolOutput = 16UL << 20;
+
 std::string read_file(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
-Result<ToolOutcome> must(const std::vector<std::string>& words, const std::string& input = {}) {
+bool has_tool(const std::string& name) {
+    return !runtime::find_program(name).empty();
+}
+
+/// A program of the host's firewall, in English whatever the administrator's language.
+Result<runtime::ProcessResult> run_tool(const std::vector<std::string>& words,
+                                        const std::string& input = {}) {
+    runtime::Program program;
+    program.words = words;
+    program.input = input;
+    program.environment = {{"LC_ALL", "C.UTF-8"}};
+    program.errors = runtime::StandardError::separate;
+    program.max_output = kMaxToolOutput;
+    UNDERSTUDY_TRY(auto result, runtime::run_program(program));
+    if (result.timed_out)
+        return fail(Code::failure, "{} did not end within {} ms", words[0], program.limit.count());
+    if (result.truncated)
+        return fail(Code::failure, "{} printed more than {} MiB", words[0], kMaxToolOutput >> 20);
+    return result;
+}
+
+Result<runtime::ProcessResult> must(const std::vector<std::string>& words, const std::string& input = {}) {
     UNDERSTUDY_TRY(auto outcome, run_tool(words, input));
     if (outcome.exit_code != 0)
         return fail(Code::failure, "{} ended with {}: {}", text::join(words, " "), outcome.exit_code,
@@ -225,7 +249,7 @@ class Ufw : public Backend {
     }
 
   private:
-    static Result<ToolOutcome> ufw(std::vector<std::string> words, const std::string& rule) {
+    static Result<runtime::ProcessResult> ufw(std::vector<std::string> words, const std::string& rule) {
         words.insert(words.begin(), "ufw");
         for (auto& word : text::words(rule))
             words.push_back(std::move(word));

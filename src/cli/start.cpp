@@ -2,8 +2,8 @@
 
 #include "base/text.h"
 #include "cli/client.h"
+#include "runtime/posix/programs.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,23 +46,7 @@ Result<> start_detached(const config::Layout& layout, const std::string& program
     if (access(path.c_str(), X_OK) != 0) return fail(Code::failure, "{} is not installed", path);
     std::filesystem::create_directories(layout.log(), error);
     const auto out = fmt::format("{}/{}.stderr", layout.log(), program);
-    const auto child = fork();
-    if (child < 0) return fail(Code::failure, "cannot start {}: no more processes", program);
-    if (child == 0) {
-        setsid();
-        if (fork() != 0) _exit(0);  // the daemon belongs to init, not to this command
-        const int null = open("/dev/null", O_RDONLY);
-        const int log = open(out.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0640);
-        dup2(null, 0);
-        dup2(log, 1);
-        dup2(log, 2);
-        if (chdir("/") != 0) _exit(126);
-        execl(path.c_str(), program.c_str(), "--root", layout.root.c_str(), nullptr);
-        _exit(127);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return {};
+    return runtime::start_detached({path, "--root", layout.root}, out);
 }
 
 Result<> start_by_systemd() {

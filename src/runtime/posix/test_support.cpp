@@ -11,6 +11,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace understudy::runtime::testing {
 
@@ -38,6 +39,13 @@ bool run_until(EventLoop& loop, const std::function<bool()>& condition, Duration
     loop.post(look);
     loop.run();
     return held;
+}
+
+bool within(Duration limit, const std::function<bool()>& condition) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    for (; std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(std::chrono::milliseconds(2)))
+        if (condition()) return true;
+    return false;
 }
 
 void run_for(EventLoop& loop, Duration duration) {

@@ -29,6 +29,9 @@ bool run_until(EventLoop& loop, const std::function<bool()>& condition,
 /// Runs the loop for a while: to see that something does not happen.
 void run_for(EventLoop& loop, Duration duration);
 
+/// Whether `condition` comes to hold within `limit`; without a loop.
+bool within(Duration limit, const std::function<bool()>& condition);
+
 void write_file(const std::string& path, const std::string& content);
 
 /// A cluster's CA, made for one test, that signs nodes' certificates.

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "runtime/posix/descriptor.h"
+#include "runtime/posix/programs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -81,22 +81,6 @@ class Device {
     Descriptor fd_;
 };
 
-void start_detached(const std::string& program, const std::string& socket, const std::string& device) {
-    const auto child = ::fork();
-    if (child == 0) {
-        ::setsid();
-        if (::fork() != 0) ::_exit(0);  // it belongs to init, so that it outlives this daemon
-        const int null = ::open("/dev/null", O_RDWR);
-        for (int fd = 0; fd < 3; ++fd)
-            ::dup2(null, fd);
-        if (::chdir("/") != 0) ::_exit(126);
-        ::execl(program.c_str(), program.c_str(), socket.c_str(), device.c_str(), nullptr);
-        ::_exit(127);
-    }
-    int status = 0;
-    if (child > 0) ::waitpid(child, &status, 0);
-}
-
 }  // namespace
 
 WatchdogClient::WatchdogClient(std::string socket, std::string program, std::string device)
@@ -105,7 +89,7 @@ WatchdogClient::WatchdogClient(std::string socket, std::string program, std::str
 Result<> WatchdogClient::start() {
     if (present()) return {};
     if (::access(program_.c_str(), X_OK) != 0) return fail(Code::failure, "{} is not installed", program_);
-    start_detached(program_, socket_, device_);
+    UNDERSTUDY_CHECK(start_detached({program_, socket_, device_}));
     for (int attempt = 0; attempt < kStartAttempts; ++attempt) {
         if (present()) return {};
         ::usleep(kStartPause_us);

@@ -24,6 +24,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::TemporaryDirectory;
+using testing::within;
 
 bool give_up_reset() {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -58,12 +59,6 @@ class WatchdogDevice : public ::testing::Test {
         std::array<char, 256> buffer{};
         const auto size = ::read(device.get(), buffer.data(), buffer.size());
         return size > 0 ? std::string(buffer.data(), static_cast<std::size_t>(size)) : std::string();
-    }
-    static bool within(Duration limit, const std::function<bool()>& condition) {
-        for (const auto end = std::chrono::steady_clock::now() + limit;
-             std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(2ms))
-            if (condition()) return true;
-        return false;
     }
     bool is_fed() {
         return within(20s, [&] { return written().find('\0') != std::string::npos; });
