@@ -4,12 +4,11 @@
 #include "config/sqlite_fault_disk.h"
 #include "config/sqlite_file.h"
 #include "config/sqlite_store.h"
-#include "config/test_support.h"
+#include "config/sqlite_test_support.h"
 #include "messages/messages.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 
@@ -18,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::FaultDisk;
-using testing::instance;
+using testing::MemoryDirectory;
 using testing::TestWorld;
 using testing::Unsynced;
 
@@ -26,41 +25,20 @@ const NodeName kSelf("nodeA");
 constexpr std::uint64_t kCommits = 14;
 constexpr const char* kDamageOneRecord = "UPDATE record SET data=x'ff' WHERE CAST(key AS TEXT)='it3'";
 
-/// Follows from n alone. Some records fill several pages, so that the log is copied into the file now and
-/// then.
+/// Some records fill several pages, so that the log is copied into the file now and then.
 std::vector<Edit> edits_of_commit(std::uint64_t n) {
-    auto each = instance(fmt::format("t{}", n % 5));
-    each.info = std::string(n % 4 == 0 ? 6'000 : 10, static_cast<char>('a' + n % 26));
-    each.reason = fmt::format("commit {}", n);
-    each.order = n % 5 + 1;
-    std::vector<Edit> edits{PutInstance{each}};
-    if (n % 3 == 0) edits.emplace_back(PutFlag{FlagName(fmt::format("f{}", n % 5))});
-    if (n % 3 == 1) edits.emplace_back(DropFlag{FlagName(fmt::format("f{}", n % 5))});
-    return edits;
+    return testing::numbered_commit(n, 5,
+                                    std::string(n % 4 == 0 ? 6'000 : 10, static_cast<char>('a' + n % 26)));
 }
 
 NodeConfig state_after(std::uint64_t commits) {
-    NodeConfig config;
-    for (std::uint64_t n = 1; n <= commits; ++n)
-        for (const auto& edit : edits_of_commit(n))
-            config::apply(config, edit);
-    config.generation = commits;
-    return config;
+    return testing::state_after_commits(commits, edits_of_commit);
 }
 
 class StoreOnAFaultyDisk : public ::testing::Test {
   protected:
     void SetUp() override {
         messages::configure({.process = "test", .file = "", .least = messages::Severity::critical});
-        const auto* parent = fs::exists("/dev/shm") ? "/dev/shm" : "/tmp";
-        std::string pattern = fmt::format("{}/understudy-crash-XXXXXX", parent);
-        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-        directory = pattern;
-        path = directory + "/config.db";
-    }
-    void TearDown() override {
-        store.reset();
-        fs::remove_all(directory);
     }
     void start_afresh() {
         store.reset();
@@ -122,9 +100,10 @@ class StoreOnAFaultyDisk : public ::testing::Test {
     }
 
     FaultDisk disk;
+    const MemoryDirectory home;
+    const std::string directory = home.path();
+    const std::string path = directory + "/config.db";
     TestWorld world;
-    std::string directory;
-    std::string path;
     std::unique_ptr<SqliteStore> store;
 };
 
