@@ -24,11 +24,6 @@ bool kill_at(TestCluster& c, int step, const Case& how, const std::function<void
     return true;
 }
 
-/// The switchover of web.0 to B, and with it of everything.
-void begin_switchover(TestCluster& c) {
-    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
-}
-
 /// A person may have to finish what he began; the switchover of both roots then does it, from any state left
 /// behind.
 void finish(TestCluster& c, const std::string& where) {
@@ -69,11 +64,7 @@ TEST(DaemonKilledAtEveryStep, OfASwitchoverNothingRunsTwiceAndItCanBeFinished) {
                 Web c;
                 c.boot_all();
                 const Case how{victim, inside};
-                const bool reached = kill_at(c, step, how, [&] {
-                    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"),
-                                                           [](const config::Reply&) {});
-                });
-                if (!reached) break;
+                if (!kill_at(c, step, how, [&] { begin_switchover(c); })) break;
                 finish(c, fmt::format("{} killed at script {}{}", victim, step, inside ? ", inside it" : ""));
             }
             EXPECT_EQ(step, 8) << "four removes and four restores";
@@ -88,11 +79,7 @@ TEST(PowerCutAtEveryStep, OfASwitchoverTheOtherNodeHasItAllInTheEnd) {
             for (; step < kMostSteps; ++step) {
                 Web c;
                 c.boot_all();
-                const bool reached = reach(c, step, inside, [&] {
-                    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"),
-                                                           [](const config::Reply&) {});
-                });
-                if (!reached) break;
+                if (!reach(c, step, inside, [&] { begin_switchover(c); })) break;
                 c.power_off(victim);
                 EXPECT_TRUE(c.wait([&] { return whole_somewhere(c); }, 60s))
                     << victim << " off at script " << step << ": " << describe(c);
@@ -111,11 +98,7 @@ TEST(TargetRestartedAtEveryStep, OfASwitchoverTheNodeThatHadItBringsBackWhatIsIn
             for (; step < kMostSteps; ++step) {
                 Web c;
                 c.boot_all();
-                const bool reached = reach(c, step, inside, [&] {
-                    c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"),
-                                                           [](const config::Reply&) {});
-                });
-                if (!reached) break;
+                if (!reach(c, step, inside, [&] { begin_switchover(c); })) break;
                 reboots ? c.power_off("B") : c.kill_daemon("B");
                 c.run(100ms);
                 c.boot("B", reboots);
@@ -134,9 +117,7 @@ TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatWasOutOfServiceBeforeStaysOut)
         Web c;
         c.boot_all();
         ASSERT_EQ(c.perform("A", "-t db.0 -a remove").exit_code, 0);
-        ASSERT_TRUE(reach(c, step, true, [&] {
-            c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
-        }));
+        ASSERT_TRUE(reach(c, step, true, [&] { begin_switchover(c); }));
         c.kill_daemon("B");
         c.run(100ms);
         c.boot("B", false);
@@ -154,9 +135,7 @@ TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatNoTakeoverMayDecideIsDecidedWh
     c.boot_all();
     const auto disabled = no_system_failover_flag(NodeName("B"), NodeName("A"));
     c.flag("A", disabled);
-    ASSERT_TRUE(reach(c, 2, true, [&] {
-        c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
-    }));
+    ASSERT_TRUE(reach(c, 2, true, [&] { begin_switchover(c); }));
     c.power_off("B");
     c.run(60s);
     EXPECT_FALSE(whole_somewhere(c)) << describe(c);
@@ -176,9 +155,7 @@ TEST(TargetRestartedAtEveryStep, OfASwitchoverWhatAPersonTookDownSinceIsNotStart
     for (const auto* root : {"web.0", "db.0"})
         ASSERT_EQ(c.perform("A", fmt::format("-t {} -a restore", root)).exit_code, 0);
     c.flag("A", no_system_failover_flag(NodeName("B"), NodeName("A")));
-    ASSERT_TRUE(reach(c, 2, true, [&] {
-        c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
-    }));
+    ASSERT_TRUE(reach(c, 2, true, [&] { begin_switchover(c); }));
     c.kill_daemon("B");
     c.run(60s);
     c.kill_daemon("A");

@@ -129,14 +129,10 @@ TEST(StoppedByAMomentWithoutQuorumAtEveryStep, OfASwitchoverItIsWholeAlsoWhenThe
             Web c;
             c.host("A").guard = &guard;
             c.boot_all();
-            c.host("B").daemon->engine->switchover(Tag("web.0"), NodeName("B"), [](const config::Reply&) {});
+            begin_switchover(c);
             ASSERT_TRUE(c.wait([&] { return c.states("B") == "ISP ISP ISP ISP"; }, 30s));
             c.run(1s);
-            const bool reached = reach(c, step, inside, [&] {
-                c.host("A").daemon->engine->switchover(Tag("web.0"), NodeName("A"),
-                                                       [](const config::Reply&) {});
-            });
-            if (!reached) break;
+            if (!reach(c, step, inside, [&] { begin_switchover(c, "A"); })) break;
             guard.why = "no quorum";
             c.run(inside ? 12ms : 2ms);  // the script has ended, and B begins
             c.power_off("B");

@@ -7,8 +7,8 @@
 
 namespace understudy::recovery::testing {
 
-inline constexpr int kMostSteps =
-    12;  // scripts of one operation on the four resources, removes elsewhere included
+/// Scripts of one operation on the four resources, removes elsewhere included, are fewer.
+inline constexpr int kMostSteps = 12;
 
 /// Whole, on exactly one host, and the databases say so.
 inline bool whole_somewhere(TestCluster& c) {
@@ -31,6 +31,11 @@ inline std::string describe(TestCluster& c) {
         text += ". ";
     }
     return text;
+}
+
+/// The switchover of web.0, and with it of everything.
+inline void begin_switchover(TestCluster& c, const std::string& to = "B") {
+    c.host(to).daemon->engine->switchover(Tag("web.0"), NodeName(to), [](const config::Reply&) {});
 }
 
 /// Begins `operation` and waits until script number `step` of it begins; false when it has fewer.
