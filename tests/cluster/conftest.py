@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from emcmd_lab import EmcmdLab  # noqa: E402
 from lab import Host, Lab  # noqa: E402
 
 
@@ -42,6 +44,17 @@ def module_lab() -> Iterator[Lab]:
         pytest.skip("needs root: hosts are made of namespaces")
     with Lab() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def emcmd_hosts() -> Iterator[EmcmdLab]:
+    """Two mirrord processes that the tests of one file share."""
+    with tempfile.TemporaryDirectory(prefix="understudy-emcmd-") as directory:
+        made = EmcmdLab(pathlib.Path(directory))
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 @pytest.fixture

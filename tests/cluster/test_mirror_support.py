@@ -7,9 +7,7 @@ import os
 import pathlib
 import socket
 import subprocess
-import tempfile
 import zipfile
-from collections.abc import Iterator
 
 import pytest
 from emcmd_lab import EmcmdLab, Node
@@ -17,20 +15,10 @@ from emcmd_lab import EmcmdLab, Node
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: devices and mounts")
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[EmcmdLab]:
-    with tempfile.TemporaryDirectory(prefix="understudy-support-") as directory:
-        made = EmcmdLab(pathlib.Path(directory))
-        try:
-            yield made
-        finally:
-            made.close()
-
-
 @pytest.fixture
-def lab(shared: EmcmdLab) -> EmcmdLab:
-    shared.mirrored()
-    return shared
+def lab(emcmd_hosts: EmcmdLab) -> EmcmdLab:
+    emcmd_hosts.mirrored()
+    return emcmd_hosts
 
 
 # Spec: EMC-279, EMC-280, EMC-281, REP-335

@@ -11,7 +11,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parents[2] / "packaging" / "powershell"
 PAIR = "Node1Name! Node1IP! Node1Volume! Node2Name! Node2IP! Node2Volume! SyncType![Sync|Async|Disk]"
 # name: required parameters end with "!", "@n" is a position, [] are the legal values.
-# Requirements: tests/cluster/test_emcmd.py
+# Requirements: tests/cluster/test_emcmd_host.py
 MANUAL = {
     "New-DataKeeperMirror": "SourceIP!@0 SourceVolume!@1 TargetIP!@2 TargetVolume@3 SyncType!@4[Sync|Async] CreateFlags",
     "New-DataKeeperJob": f"JobName! JobDescription {PAIR}",
