@@ -85,8 +85,7 @@ std::string Credentials::why_not(const runtime::PeerIdentity& peer) const {
     return void_.why_not(peer);
 }
 
-// The set that only grows
-// --------------------------------------------------------------------------------------
+// --- the set that only grows
 
 void Credentials::tell(const NodeName& peer) {
     if (!cluster_.has_feature(peer, comm::Feature::credentials)) return;
@@ -146,8 +145,7 @@ void Credentials::drop_authority(const std::string& fingerprint) {
     key_wanted_();
 }
 
-// Removal
-// ------------------------------------------------------------------------------------------------------
+// --- removal
 
 runtime::Task<> Credentials::remove(Command command, Done done) {
     const NodeName node(command.arguments.at(0));
@@ -199,8 +197,7 @@ runtime::Task<> Credentials::remove(Command command, Done done) {
     done(reply);
 }
 
-// Rotation
-// -----------------------------------------------------------------------------------------------------
+// --- rotation
 
 Result<std::string> Credentials::trust(std::string_view ca_pem) {
     UNDERSTUDY_CHECK(comm::trust_also(world_, options_.layout.pki(), std::string(ca_pem)));

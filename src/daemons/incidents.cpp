@@ -143,7 +143,7 @@ struct IncidentService::Impl {
         look_for_lags();
     }
 
-    // What is told to others, and noted down -----------------------------------------------------------
+    // --- what is told to others, and noted down
 
     void look_for_lags() {
         world.tasks.after(kLagPeriod, [this, life = alive] {
@@ -255,7 +255,7 @@ struct IncidentService::Impl {
         });
     }
 
-    // The command --------------------------------------------------------------------------------------
+    // --- the command
 
     void read_here(std::function<void(Result<std::string>)> answer) {
         database.read_journal(kWholeJournal, [answer = std::move(answer)](std::vector<JournalEntry> entries) {

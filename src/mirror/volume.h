@@ -114,9 +114,9 @@ class Volume : public BlockBackend {
     static Result<std::unique_ptr<Volume>> open(Reactor& reactor, VolumeOptions options,
                                                 VolumeEvents& events);
 
-    /// --- roles
-    /// ---------------------------------------------------------------------------------------------- Serves
-    /// submit(). The log's dirty bits are kept from earlier lives; with `mark_all_dirty` a full resync
+    // --- roles
+
+    /// Serves submit(). The log's dirty bits are kept from earlier lives; with `mark_all_dirty` a full resync
     /// follows.
     virtual void become_source(MirrorState state, PauseCause cause, bool mark_all_dirty) = 0;
     /// Refuses submit() with -EACCES. Its own dirty bits are kept for the merge at the next resync (REP-121).
@@ -127,8 +127,8 @@ class Volume : public BlockBackend {
     /// `done`.
     virtual void quiesce(std::function<void(Result<>)> done) = 0;
 
-    /// --- link
-    /// -------------------------------------------------------------------------------------------------
+    // --- link
+
     /// Takes two connected, authenticated sockets (live writes; resync) and starts: a source fetches the
     /// target's dirty bits, merges, resyncs (`terms.kind`: full marks everything dirty first; none warrants
     /// equality) and mirrors.
@@ -140,14 +140,14 @@ class Volume : public BlockBackend {
     /// A source whose links work takes them for broken: link_interrupted() or link_lost() follows.
     virtual void restart_links(std::string why) = 0;
 
-    /// --- administration
-    /// -----------------------------------------------------------------------------------------
+    // --- administration
+
     virtual void pause(std::function<void(Result<>)> done) = 0;  // Spec: REP-150, REP-159
     virtual void resume() = 0;                                   // paused -> pending; the controller attaches
     virtual void break_mirror() = 0;                             // Spec: REP-161
     virtual void set_type(MirrorType type) = 0;                  // Spec: REP-180
     virtual void set_parameters(const MirrorParameters& parameters) = 0;
-    /// --- what a full copy leaves out; see log/left_out.h
+    // --- what a full copy leaves out; see log/left_out.h
     /// From here on it is noted what is written; ends an earlier such call and what was left out by it.
     virtual void watch_writes(std::uint64_t number) = 0;
     /// The file system was asked after watch_writes(number), while nothing that it had begun before was
@@ -157,7 +157,7 @@ class Volume : public BlockBackend {
     virtual void leave_out(std::uint64_t number, BlockRanges unused, bool copied) = 0;
     /// See Source::compare. Error besides: not a source.
     virtual void compare(const CompareOptions& options, std::function<void(Result<CompareReport>)> done) = 0;
-    /// --- snapshots; see snapshot/snapshot.h
+    // --- snapshots; see snapshot/snapshot.h
     /// Source: puts the marker into the stream of writes. See Source::mark_snapshot.
     virtual void mark_snapshot(std::uint64_t number, std::function<void(Result<>)> done) = 0;
     /// Target: opens the file, exclusively; the snapshot begins when the marker arrives. One at a time.
@@ -170,7 +170,7 @@ class Volume : public BlockBackend {
 
     [[nodiscard]] virtual VolumeStatus status() const = 0;
 
-    /// --- several targets; see core/fan_out.h
+    // --- several targets; see core/fan_out.h
     /// Of a source: see Source::all_written. Of others true.
     [[nodiscard]] virtual bool all_written() const = 0;
     [[nodiscard]] virtual std::optional<FanOutLeg::Progress> progress() const = 0;

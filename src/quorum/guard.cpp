@@ -125,8 +125,7 @@ Quorum Guard::Impl::check() {
     return monitor->state(world.clock.now()) == Access::success ? Quorum::have : Quorum::lost;
 }
 
-// Proof and watchdog
-// ------------------------------------------------------------------------------------------
+// --- proof and watchdog
 
 std::optional<runtime::TimePoint> Guard::Impl::proof() const {
     std::vector<std::optional<runtime::TimePoint>> heard;
@@ -196,8 +195,7 @@ void Guard::Impl::lose(const std::string& why) {
     host.lose(deadline, why);
 }
 
-// Events
-// ------------------------------------------------------------------------------------------------------
+// --- events
 
 void Guard::Impl::on_peer_event(const comm::PeerEvent& event) {
     // Whoever was found dead by a majority may be let start by another one.
@@ -288,8 +286,7 @@ Status Guard::Impl::status() {
     return result;
 }
 
-// Public face
-// -------------------------------------------------------------------------------------------------
+// --- public face
 
 Guard::Guard(runtime::World world, config::Database& database, comm::Cluster& cluster, Storage* storage,
              Watchdog* watchdog, GuardOptions options, Host host)

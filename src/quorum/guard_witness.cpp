@@ -171,8 +171,7 @@ runtime::Task<std::optional<Witness>> Guard::Impl::witness(std::string event, No
     co_return verdict;
 }
 
-// The wait until the lost node must have stopped
-// --------------------------------------------------------------------
+// --- the wait until the lost node must have stopped
 
 runtime::Task<std::string> Guard::Impl::wait_for_silence(NodeName suspect) {
     const auto needed = silence_needed(patience(suspect), configuration.stop_grace);
@@ -277,8 +276,7 @@ runtime::Task<Guard::Verdict> Guard::Impl::witness_gate(NodeName peer) {
     co_return Verdict{};
 }
 
-// LCM_AVAIL, COMM_UP
-// -----------------------------------------------------------------------------------------------
+// --- LCM_AVAIL, COMM_UP
 
 runtime::Task<> Guard::Impl::judge_one(std::string event, NodeName peer, std::size_t& open,
                                        runtime::OneShot<runtime::Done> all) {

@@ -81,7 +81,7 @@ class Manager {
     /// REP-200.
     runtime::Task<Result<>> remove(VolumeId volume, bool force);
 
-    /// --- volumes that several hosts of this end share; see mirror/shared
+    // --- volumes that several hosts of this end share; see mirror/shared
     void set_shared_records(SharedRecords* records) { records_.set_shared(records); }
     /// Goes on with a mirror as its record says, which another host of this end or an earlier life of this
     /// one has left; this host owns the volume. Gives the device's path, or nothing when it is target.
@@ -115,7 +115,7 @@ class Manager {
     void set_settings(config::Settings settings);
     using TargetCheck = std::function<Result<>(const VolumeId& volume)>;
     void set_target_check(TargetCheck check) { target_check_ = std::move(check); }
-    /// --- snapshots of targets, in manager_snapshot.cpp
+    // --- snapshots of targets, in manager_snapshot.cpp
     /// Of all these volumes at one moment; gives the devices, a line each. On the target, or on the source,
     /// which asks the target. All or nothing. `refresh`: in the place of snapshots that there are. Spec:
     /// REP-313, REP-324.

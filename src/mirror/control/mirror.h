@@ -194,7 +194,7 @@ class Mirror : private HostEvents {
     /// Text, or JSON. Spec: MOP-096.
     runtime::Task<Result<std::string>> split_view(std::string peer, bool json);
 
-    /// --- snapshots, in mirror_snapshot.cpp. Several volumes together are the manager's business.
+    // --- snapshots, in mirror_snapshot.cpp. Several volumes together are the manager's business.
     /// Empty: none any more. `devices`: see SnapshotTools. Errors: a snapshot exists (has_dependents). Spec:
     /// REP-319.
     Result<> set_snapshot_location(std::string directory, const std::vector<std::string>& devices);

@@ -69,7 +69,7 @@ class IntentLog {
     Ticket persist();
     [[nodiscard]] bool done(Ticket ticket) const { return failed_ || ticket <= finished_; }
 
-    /// --- epochs
+    // --- epochs
     [[nodiscard]] bool epoch_closing() const { return closing_open_; }
     [[nodiscard]] bool epoch_empty() const { return recent_.count() == 0; }
     void close_epoch();
@@ -80,7 +80,7 @@ class IntentLog {
     /// Nothing differs any more (target: end of a resync).
     void clear_dirty();
 
-    /// --- commits
+    // --- commits
     [[nodiscard]] bool wants_commit() const { return !wanted_.empty() && !committing_ && !failed_; }
     [[nodiscard]] bool committing() const { return committing_; }
     /// Composes the wanted pages into image() and says which to write. They stay untouched until finish.
