@@ -75,10 +75,6 @@ class SimulatedCluster {
     [[nodiscard]] KitModel& kits() { return kits_; }
     [[nodiscard]] const std::vector<NodeName>& nodes() const { return names_; }
     [[nodiscard]] const std::vector<Hierarchy>& hierarchies() const { return hierarchies_; }
-    /// The node that comes first for this hierarchy.
-    [[nodiscard]] const NodeName& best_node(std::size_t hierarchy) const {
-        return names_[hierarchy % names_.size()];
-    }
     [[nodiscard]] runtime::SimulatedNode& host(const NodeName& name);
     [[nodiscard]] StoreDisk& disk(const NodeName& name);
     /// Whether the host's disk is full, for its database and for its other files; `run_too`: those of the run

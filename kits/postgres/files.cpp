@@ -77,11 +77,4 @@ Verdict verdict(int psql, bool timed_out, std::string_view output, int is_ready)
     return is_ready == 0 || is_ready == 1 ? Verdict::undetermined : Verdict::failed;
 }
 
-bool login_refused(std::string_view output) {
-    for (const auto* text : {"no password supplied", "authentication failed", "no pg_hba.conf entry",
-                             "does not exist", "permission denied"})
-        if (output.find(text) != std::string_view::npos) return true;
-    return false;
-}
-
 }  // namespace understudy::kits

@@ -34,8 +34,4 @@ enum class Verdict { failed, undetermined };
 /// starting) is not a failed one.
 Verdict verdict(int psql, bool timed_out, std::string_view output, int is_ready);
 
-/// Whether the client was turned away for want of a password or a right, which create must not accept.
-/// Spec: APP-191.
-bool login_refused(std::string_view output);
-
 }  // namespace understudy::kits

@@ -71,8 +71,6 @@ class Events {
     /// The command sendevent. Exit codes of CMD-132.
     runtime::Task<config::Reply> sendevent(config::Command command);
 
-    [[nodiscard]] std::size_t running_handlers() const { return running_; }
-
   private:
     struct Batch;
     struct Handler {

@@ -209,12 +209,6 @@ std::string dump(const Json& json) {
 
 }  // namespace
 
-std::string view_json(const MirrorView& view, const std::string& node) {
-    Json json = json_of(view);
-    json["node"] = node;
-    return dump(json);
-}
-
 std::string view_line(const MirrorView& view) {
     std::string out, told;
     if (view.peers.empty()) out = line_without_target(view);

@@ -54,8 +54,7 @@ class CommandService {
     runtime::TaskScope tasks_;
 };
 
-/// One mirror as JSON, one line of a table.
-std::string view_json(const MirrorView& view, const std::string& node);
+/// One mirror as lines of a table.
 std::string view_line(const MirrorView& view);
 
 }  // namespace understudy::mirror::control

@@ -31,8 +31,6 @@ class PosixNetwork final : public Network {
     void on_refused(RefusalHandler handler) { *refused_ = std::move(handler); }
 
   private:
-    Result<std::unique_ptr<Listener>> listen_unix(const Endpoint& at, Security security,
-                                                  AcceptHandler on_accept);
     void connect_to_unix(const ConnectOptions& options, TimePoint deadline, ConnectHandler on_done);
 
     EventLoop& loop_;
