@@ -55,7 +55,10 @@ struct Memory {
 class Server final : public Session {
   public:
     Server(Reactor& reactor, RequestGate& gate, std::shared_ptr<Memory> memory)
-        : reactor_(reactor), gate_(gate), memory_(std::move(memory)) {
+        : reactor_(reactor),
+          gate_(gate),
+          memory_(std::move(memory)),
+          registered_(reactor, memory_->data.all()) {
         const auto& geometry = memory_->geometry;
         for (std::size_t i = 0; i < memory_->slots.size(); ++i) {
             auto& slot = memory_->slots[i];
@@ -161,6 +164,7 @@ class Server final : public Session {
     Reactor& reactor_;
     RequestGate& gate_;
     std::shared_ptr<Memory> memory_;
+    RegisteredMemory registered_;
     std::size_t fetching_ = 0;  // slots that the kernel has or will get back
     bool released_ = false;
     ExportStatistics statistics_;
