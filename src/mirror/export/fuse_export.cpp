@@ -1,14 +1,11 @@
 // A volume as a block device: FUSE connection, mount, loop device and keeper put together.
 
-#include "mirror/export/control_process.h"
 #include "mirror/export/descriptor.h"
-#include "mirror/export/export.h"
+#include "mirror/export/device_export.h"
 #include "mirror/export/fuse_export_state.h"
 #include "mirror/export/fuse_session.h"
 #include "mirror/export/keeper/keeper_client.h"
-#include "mirror/export/keeper/keeper_protocol.h"
 #include "mirror/export/loop_device.h"
-#include "mirror/export/request_gate.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -35,13 +32,12 @@ constexpr auto kDetachLimit = 30s;   // likewise
 constexpr auto kUserGoneLimit = 2s;  // for a device that is still open, but not mounted, when it is stopped
 constexpr auto kKeeperRetry = 500ms;
 
-class FuseLoopExport final : public Export {
+class FuseLoopExport final : public DeviceExport {
   public:
-    FuseLoopExport(Reactor& reactor, FuseLoopOptions options)
-        : reactor_(reactor),
-          options_(std::move(options)),
-          place_{options_.volume.str(), options_.mount_directory, options_.device_directory},
-          gate_(reactor) {
+    FuseLoopExport(Reactor& reactor, const FuseLoopOptions& options)
+        : DeviceExport(reactor, options.lost),
+          options_(options),
+          place_{options_.volume.str(), options_.mount_directory, options_.device_directory} {
         for (auto* op : {&setup_timer_, &keeper_watch_, &keeper_timer_})
             op->owner = this;
         setup_timer_.done = [](IoOperation& op, int result) { self(op).setup_timed_out(result); };
@@ -53,60 +49,42 @@ class FuseLoopExport final : public Export {
     void create(BlockBackend& backend, std::function<void(Result<>)> done);
     /// Continues with what the keeper held. Calls `done` once.
     void take_over(keeper::Kept kept, BlockBackend* backend, std::function<void(Result<>)> done);
+    /// Undoes an unfinished create() or take_over(), then `done`.
+    void give_up(std::function<void()> done);
 
     [[nodiscard]] std::string device_path() const override { return loop_node(place_); }
-    [[nodiscard]] bool resumed() const override { return resumed_; }
-    [[nodiscard]] ExportStatistics statistics() const override {
-        ExportStatistics result;
-        if (session_) session_->add_statistics(result);
-        result.waiting = gate_.waiting();
-        result.in_backend = gate_.in_backend();
-        return result;
-    }
-
-    Result<> serve(BlockBackend& backend) override;
-    void suspend(std::chrono::milliseconds limit) override { gate_.suspend(limit); }
-    void resume() override { gate_.resume(); }
-    void refuse(int error) override { gate_.refuse(error); }
-    void when_quiet(std::function<void()> done) override { gate_.when_quiet(std::move(done)); }
     void resize(std::uint64_t size, std::function<void(Result<>)> done) override;
     void stop(StopMode mode, std::function<void(Result<>)> done) override;
     void release(std::function<void()> done) override;
 
-    /// Undoes an unfinished create() or take_over(), then `done`.
-    void give_up(std::function<void()> done);
-
   private:
     static FuseLoopExport& self(IoOperation& op) { return *static_cast<FuseLoopExport*>(op.owner); }
+
+    [[nodiscard]] std::uint32_t sector_size() const override { return state_.volume.sector_size; }
+    [[nodiscard]] std::uint64_t device_size() const override { return state_.volume.size; }
+    void resized_in_setup(std::uint64_t size) override { describe(size); }
+    [[nodiscard]] const ExportStatistics* counted() const override {
+        return session_ ? &session_->statistics() : nullptr;
+    }
+    void setup_done(Result<> result) override;
+    void end_session(std::function<void()> done) override;
+    [[nodiscard]] bool busy() const override;
 
     Result<> open_and_mount(BlockBackend& backend);
     void attach();
     void describe(std::uint64_t size);
-    void setup_done(Result<> result);
     void setup_timed_out(int result);
     void connection_lost();
     Result<> keep();
     void watch_keeper();
     void keeper_gone();
     void keep_again();
-    void close_all(std::function<void()> done);
-    void finish_closing();
     [[nodiscard]] std::string entry_name() const { return std::string(kEntryPrefix) + place_.volume; }
 
-    Reactor& reactor_;
     FuseLoopOptions options_;
     LoopPlace place_;
-    RequestGate gate_;
     std::unique_ptr<FuseSession> session_;
     FuseExportState state_;
-    bool resumed_ = false;
-    bool stopping_ = false;
-    bool lost_ = false;
-    bool closing_ = false;
-    bool io_closed_ = false;
-    unsigned children_ = 0;  // helper processes whose result is to come
-    std::function<void(Result<>)> setup_;
-    std::function<void()> closed_;
     IoOperation setup_timer_, keeper_watch_, keeper_timer_;
     Descriptor keeper_connection_;
 };
@@ -176,20 +154,14 @@ void FuseLoopExport::take_over(keeper::Kept kept, BlockBackend* backend, std::fu
 
 void FuseLoopExport::attach() {
     reactor_.cancel(setup_timer_);  // the child has a limit of its own
-    ++children_;
-    run_in_child(
-        reactor_, kAttachLimit,
-        [place = place_, volume = state_.volume]() -> Result<std::int64_t> {
+    step(
+        kAttachLimit,
+        [place = place_, volume = state_.volume]() -> Number {
             UNDERSTUDY_TRY(const int number, attach_loop(place, volume.sector_size, volume.read_only));
             UNDERSTUDY_CHECK(resize_loop(place, volume.size));  // one that was there may have another
             return number;
         },
-        [this](Result<std::int64_t> result) {
-            --children_;
-            if (closing_) return finish_closing();
-            if (!result) return setup_done(fail(result.error()));
-            setup_done({});
-        });
+        [this](std::int64_t) { setup_done({}); });
 }
 
 void FuseLoopExport::setup_timed_out(int result) {
@@ -201,28 +173,11 @@ void FuseLoopExport::setup_timed_out(int result) {
 
 void FuseLoopExport::setup_done(Result<> result) {
     reactor_.cancel(setup_timer_);
-    if (auto done = std::exchange(setup_, {})) reactor_.post([done, result] { done(result); });
+    DeviceExport::setup_done(std::move(result));
 }
 
 void FuseLoopExport::connection_lost() {
-    lost_ = true;
-    if (setup_) return setup_done(fail(Code::failure, "the FUSE connection of {} has ended", place_.volume));
-    if (!stopping_ && !closing_ && options_.lost) options_.lost();
-}
-
-Result<> FuseLoopExport::serve(BlockBackend& backend) {
-    if (backend.sector_size() != state_.volume.sector_size)
-        return fail(Code::bad_argument, "{} was exported in sectors of {} bytes, its volume now has {}",
-                    device_path(), state_.volume.sector_size, backend.sector_size());
-    const bool resized = backend.size() != state_.volume.size;
-    gate_.serve(backend);
-    // While it is being set up, the device gets its size at the end of that.
-    if (resized && setup_) {
-        describe(backend.size());
-    } else if (resized) {
-        resize(backend.size(), [](const Result<>&) {});
-    }
-    return {};
+    device_lost({Code::failure, fmt::format("the FUSE connection of {} has ended", place_.volume), 0});
 }
 
 /// The session's and the keeper's idea of the size.
@@ -237,18 +192,13 @@ void FuseLoopExport::describe(std::uint64_t size) {
 
 void FuseLoopExport::resize(std::uint64_t size, std::function<void(Result<>)> done) {
     describe(size);
-    ++children_;
-    run_in_child(
-        reactor_, kAttachLimit,
-        [place = place_, size]() -> Result<std::int64_t> {
+    resize_in_helper(
+        kAttachLimit,
+        [place = place_, size]() -> Number {
             UNDERSTUDY_CHECK(resize_loop(place, size));
             return 0;
         },
-        [this, done = std::move(done)](const Result<std::int64_t>& result) {
-            --children_;
-            done(result ? Result<>() : Result<>(fail(result.error())));
-            if (closing_) finish_closing();
-        });
+        std::move(done));
 }
 
 // --- keeper
@@ -288,21 +238,16 @@ void FuseLoopExport::stop(StopMode mode, std::function<void(Result<>)> done) {
     stopping_ = true;
     // What waits for a backend would make the detaching wait too.
     if (forced) gate_.refuse(-EIO);
-    ++children_;
-    run_in_child(
-        reactor_, kDetachLimit,
-        [place = place_, forced]() -> Result<std::int64_t> {
+    in_helper(
+        kDetachLimit,
+        [place = place_, forced]() -> Number {
             UNDERSTUDY_CHECK(detach_loop(place, forced, kUserGoneLimit));
             // Lazily: with the loop device gone, only somebody who looks at the mount itself can hold it.
             UNDERSTUDY_CHECK(unmount_fuse(place.mount_directory, true));
             return 0;
         },
-        [this, forced, done = std::move(done)](Result<std::int64_t> result) {
-            --children_;
-            if (!result && !forced && !lost_) {
-                stopping_ = false;
-                return done(fail(result.error()));
-            }
+        [this, mode, done = std::move(done)](const Number& result) {
+            if (!goes_on_after(result, mode)) return done(fail(result.error()));
             // A keeper that does not answer may keep the descriptor of a connection that is over: taking it
             // over then fails for want of the mount, and a new device is made.
             if (!options_.keeper_socket.empty()) (void)keeper::drop(options_.keeper_socket, entry_name());
@@ -321,28 +266,17 @@ void FuseLoopExport::give_up(std::function<void()> done) {
     stop(StopMode::forced, [done = std::move(done)](const Result<>&) { done(); });
 }
 
-void FuseLoopExport::close_all(std::function<void()> done) {
-    closing_ = true;
-    closed_ = std::move(done);
+void FuseLoopExport::end_session(std::function<void()> done) {
     for (auto* op : {&setup_timer_, &keeper_watch_, &keeper_timer_})
         reactor_.cancel(*op);
-    auto close_gate = [this] {
-        gate_.close([this] {
-            io_closed_ = true;
-            finish_closing();
-        });
-    };
     if (session_)
-        session_->close(close_gate);
+        session_->close(std::move(done));
     else
-        close_gate();
+        done();
 }
 
-void FuseLoopExport::finish_closing() {
-    if (!io_closed_ || !closed_ || children_ > 0) return;
-    for (const auto* op : {&setup_timer_, &keeper_watch_, &keeper_timer_})
-        if (op->in_flight) return;
-    reactor_.post(std::exchange(closed_, {}));
+bool FuseLoopExport::busy() const {
+    return setup_timer_.in_flight || keeper_watch_.in_flight || keeper_timer_.in_flight;
 }
 
 // --- making one
@@ -360,10 +294,7 @@ Result<std::string> normalized(const std::string& directory) {
 }
 
 Result<FuseLoopOptions> checked(FuseLoopOptions options) {
-    constexpr std::size_t kLongestVolume = 32;
-    const std::string& name = options.volume.str();
-    if (name.empty() || name.size() > kLongestVolume || !keeper::valid_name(name) || name.front() == '.')
-        return fail(Code::bad_argument, "\"{}\" is not a volume's name", name);
+    UNDERSTUDY_CHECK(check_volume_name(options.volume));
     UNDERSTUDY_TRY(options.mount_directory, normalized(options.mount_directory));
     UNDERSTUDY_TRY(options.device_directory, normalized(options.device_directory));
     return options;

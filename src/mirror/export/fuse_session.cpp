@@ -89,16 +89,7 @@ class Session final : public FuseSession {
 
     void resize(std::uint64_t size) override { options_.volume.size = size; }
     [[nodiscard]] int descriptor() const override { return fd_; }
-    void add_statistics(ExportStatistics& statistics) const override {
-        statistics.reads += statistics_.reads;
-        statistics.read_bytes += statistics_.read_bytes;
-        statistics.writes += statistics_.writes;
-        statistics.write_bytes += statistics_.write_bytes;
-        statistics.flushes += statistics_.flushes;
-        statistics.discards += statistics_.discards;
-        statistics.errors += statistics_.errors;
-        statistics.resent += statistics_.resent;
-    }
+    [[nodiscard]] const ExportStatistics& statistics() const override { return statistics_; }
 
   private:
     enum class State : std::uint8_t { idle, reading, serving, replying };

@@ -79,7 +79,8 @@ class FuseSession {
     virtual void resize(std::uint64_t size) = 0;
 
     [[nodiscard]] virtual int descriptor() const = 0;
-    virtual void add_statistics(ExportStatistics& statistics) const = 0;
+    /// `waiting` and `in_backend` are the gate's.
+    [[nodiscard]] virtual const ExportStatistics& statistics() const = 0;
 };
 
 }  // namespace understudy::mirror

@@ -176,9 +176,7 @@ TEST_F(FuseSessionTest, TakingOverAsksForUnansweredRequestsBeforeAnythingElseAnd
     const Reply answer = ask(FUSE_WRITE, bytes(in) + std::string(512, 'w'), kVolumeNode, 8 | kUniqueResend);
     EXPECT_EQ(answer.header.error, 0);
     EXPECT_EQ(backend_.written, std::string(512, 'w'));
-    ExportStatistics statistics;
-    session_->add_statistics(statistics);
-    EXPECT_EQ(statistics.resent, 1U);
+    EXPECT_EQ(session_->statistics().resent, 1U);
 }
 
 TEST_F(FuseSessionTest, GivesDataToTheBackendAlignedAndAnswersWithItsResult) {

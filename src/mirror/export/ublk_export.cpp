@@ -1,10 +1,7 @@
 // A volume as a ublk device: the kernel's driver, the session and the gate put together. The kernel itself
 // keeps the device when this process dies, so there is nothing for the keeper to hold.
 
-#include "mirror/export/control_process.h"
-#include "mirror/export/export.h"
-#include "mirror/export/keeper/keeper_protocol.h"
-#include "mirror/export/request_gate.h"
+#include "mirror/export/device_export.h"
 #include "mirror/export/ublk_device.h"
 #include "mirror/export/ublk_session.h"
 
@@ -27,13 +24,12 @@ constexpr auto kUserGoneLimit = 2s;    // for a device that is still open, but n
 constexpr auto kServerGoneLimit = 6s;  // an earlier server that was killed: its last I/O may take its time
 static_assert(kServerGoneLimit < kStartLimit && kUserGoneLimit < kRemoveLimit);
 
-class UblkExport final : public Export {
+class UblkExport final : public DeviceExport {
   public:
-    UblkExport(Reactor& reactor, UblkOptions options)
-        : reactor_(reactor),
-          options_(std::move(options)),
-          place_{options_.volume.str(), options_.device_directory},
-          gate_(reactor) {}
+    UblkExport(Reactor& reactor, const UblkOptions& options)
+        : DeviceExport(reactor, options.lost),
+          options_(options),
+          place_{options_.volume.str(), options_.device_directory} {}
 
     /// Makes a new device. Calls `done` once.
     void create(BlockBackend& backend, std::function<void(Result<>)> done);
@@ -43,65 +39,31 @@ class UblkExport final : public Export {
     void give_up(std::function<void()> done);
 
     [[nodiscard]] std::string device_path() const override { return ublk::node(place_); }
-    [[nodiscard]] bool resumed() const override { return resumed_; }
-    [[nodiscard]] ExportStatistics statistics() const override {
-        ExportStatistics result;
-        if (session_) session_->add_statistics(result);
-        result.waiting = gate_.waiting();
-        result.in_backend = gate_.in_backend();
-        return result;
-    }
-    Result<> serve(BlockBackend& backend) override;
-    void suspend(std::chrono::milliseconds limit) override { gate_.suspend(limit); }
-    void resume() override { gate_.resume(); }
-    void refuse(int error) override { gate_.refuse(error); }
-    void when_quiet(std::function<void()> done) override { gate_.when_quiet(std::move(done)); }
     void resize(std::uint64_t size, std::function<void(Result<>)> done) override;
     void stop(StopMode mode, std::function<void(Result<>)> done) override;
     void release(std::function<void()> done) override;
 
   private:
-    using Number = Result<std::int64_t>;
+    [[nodiscard]] std::uint32_t sector_size() const override { return shape_.sector_size; }
+    [[nodiscard]] std::uint64_t device_size() const override { return shape_.size; }
+    void resized_in_setup(std::uint64_t size) override { late_size_ = shape_.size = size; }
+    [[nodiscard]] const ExportStatistics* counted() const override {
+        return session_ ? &session_->statistics() : nullptr;
+    }
+    void setup_done(Result<> result) override;
 
-    /// A step of setting up, in a child; `then` on success, the end of setting up otherwise.
-    void step(std::function<Number()> work, std::function<void(int)> then);
     Result<> open_session();
     void start_session();
-    void setup_done(Result<> result);
-    void ended(const Error& why);
-    void remove_device(bool forced, std::function<void(Result<>)> done);
-    void close_all(std::function<void()> done);
-    void finish_closing();
 
-    Reactor& reactor_;
     UblkOptions options_;
     ublk::Place place_;
     ublk::Shape shape_;
     std::optional<int> number_;
-    RequestGate gate_;
     std::unique_ptr<ublk::Session> session_;
     std::optional<std::uint64_t> late_size_;  // to be given to a device that is being taken over
-    bool resumed_ = false;
-    bool stopping_ = false;
-    bool lost_ = false;
-    bool closing_ = false;
-    bool io_closed_ = false;
-    unsigned children_ = 0;  // helper processes whose result is to come
-    std::function<void(Result<>)> setup_;
-    std::function<void()> closed_;
 };
 
 // --- setting up
-
-void UblkExport::step(std::function<Number()> work, std::function<void(int)> then) {
-    ++children_;
-    run_in_child(reactor_, kStartLimit, std::move(work), [this, then = std::move(then)](Number result) {
-        --children_;
-        if (closing_) return finish_closing();
-        if (!result) return setup_done(fail(result.error()));
-        then(static_cast<int>(*result));
-    });
-}
 
 void UblkExport::create(BlockBackend& backend, std::function<void(Result<>)> done) {
     setup_ = std::move(done);
@@ -116,20 +78,23 @@ void UblkExport::create(BlockBackend& backend, std::function<void(Result<>)> don
     const ublk::Geometry geometry{static_cast<std::uint16_t>(options_.queues),
                                   static_cast<std::uint16_t>(options_.slots), options_.max_request};
     step(
+        kStartLimit,
         [place = place_, geometry, shape = shape_]() -> Number {
             UNDERSTUDY_TRY(const int number, ublk::add(place, geometry, shape));
             return number;
         },
-        [this](int number) {
+        [this](std::int64_t made) {
+            const int number = static_cast<int>(made);
             number_ = number;
             if (auto opened = open_session(); !opened) return setup_done(opened);
             start_session();
             step(
+                kStartLimit,
                 [place = place_, number, server = getpid()]() -> Number {
                     UNDERSTUDY_CHECK(ublk::start(place, number, server));
                     return number;
                 },
-                [this](int) { setup_done({}); });
+                [this](std::int64_t) { setup_done({}); });
         });
 }
 
@@ -145,19 +110,21 @@ void UblkExport::take_over(const ublk::Device& device, BlockBackend* backend,
     if (backend != nullptr)
         if (auto served = serve(*backend); !served) return setup_done(served);
     step(
+        kStartLimit,
         [number = device.number]() -> Number {
             UNDERSTUDY_CHECK(ublk::begin_recovery(number, kServerGoneLimit));
             return number;
         },
-        [this](int number) {
+        [this, number = device.number](std::int64_t) {
             if (auto opened = open_session(); !opened) return setup_done(opened);
             start_session();
             step(
+                kStartLimit,
                 [place = place_, number, server = getpid()]() -> Number {
                     UNDERSTUDY_CHECK(ublk::finish_recovery(place, number, server));
                     return number;
                 },
-                [this](int) { setup_done({}); });
+                [this](std::int64_t) { setup_done({}); });
         });
 }
 
@@ -170,84 +137,47 @@ Result<> UblkExport::open_session() {
 }
 
 void UblkExport::start_session() {
-    session_->start([this](const Error& why) { ended(why); });
+    session_->start([this](const Error& why) { device_lost(with_context(why, device_path()).value()); });
 }
 
 void UblkExport::setup_done(Result<> result) {
     if (const auto size = std::exchange(late_size_, std::nullopt); size && result)
         // An old kernel keeps the size: its users are served all the same.
         return resize(*size, [this](const Result<>&) { setup_done({}); });
-    if (auto done = std::exchange(setup_, {})) reactor_.post([done, result] { done(result); });
-}
-
-void UblkExport::ended(const Error& why) {
-    lost_ = true;
-    if (setup_) return setup_done(with_context(why, device_path()));
-    if (!stopping_ && !closing_ && options_.lost) options_.lost();
-}
-
-Result<> UblkExport::serve(BlockBackend& backend) {
-    if (backend.sector_size() != shape_.sector_size)
-        return fail(Code::bad_argument, "{} was exported in sectors of {} bytes, its volume now has {}",
-                    device_path(), shape_.sector_size, backend.sector_size());
-    gate_.serve(backend);
-    const bool resized = backend.size() != shape_.size;
-    shape_.size = backend.size();
-    // While it is being taken over, the device gets its size at the end of that.
-    if (resized && setup_)
-        late_size_ = shape_.size;
-    else if (resized)
-        resize(shape_.size, [](const Result<>&) {});
-    return {};
+    DeviceExport::setup_done(std::move(result));
 }
 
 void UblkExport::resize(std::uint64_t size, std::function<void(Result<>)> done) {
     shape_.size = size;
-    ++children_;
-    run_in_child(
-        reactor_, kStartLimit,
+    resize_in_helper(
+        kStartLimit,
         [number = *number_, size]() -> Number {
             UNDERSTUDY_CHECK(ublk::resize(number, size));
             return 0;
         },
-        [this, done = std::move(done)](const Number& result) {
-            --children_;
-            done(result ? Result<>() : Result<>(fail(result.error())));
-            if (closing_) finish_closing();
-        });
+        std::move(done));
 }
 
 // --- the end
-
-void UblkExport::remove_device(bool forced, std::function<void(Result<>)> done) {
-    ++children_;
-    run_in_child(
-        reactor_, kRemoveLimit,
-        [place = place_, number = *number_, forced]() -> Number {
-            UNDERSTUDY_CHECK(ublk::remove(place, number, forced, kUserGoneLimit));
-            return 0;
-        },
-        [this, done = std::move(done)](const Number& result) {
-            --children_;
-            done(result ? Result<>() : Result<>(fail(result.error())));
-        });
-}
 
 void UblkExport::stop(StopMode mode, std::function<void(Result<>)> done) {
     const bool forced = mode == StopMode::forced;
     stopping_ = true;
     // What waits for a backend would make the deletion wait too.
     if (forced) gate_.refuse(-EIO);
-    remove_device(forced, [this, forced, done = std::move(done)](Result<> result) {
-        if (!result && !forced && !lost_) {
-            stopping_ = false;
-            return done(std::move(result));
-        }
-        auto close = [this, done] { close_all([done] { done({}); }); };
-        // Without a deletion nothing ends the session, and the kernel takes it back with this process.
-        if (!result || !session_) return close();
-        session_->await_end(close);
-    });
+    in_helper(
+        kRemoveLimit,
+        [place = place_, number = *number_, forced]() -> Number {
+            UNDERSTUDY_CHECK(ublk::remove(place, number, forced, kUserGoneLimit));
+            return 0;
+        },
+        [this, mode, done = std::move(done)](const Number& result) {
+            if (!goes_on_after(result, mode)) return done(fail(result.error()));
+            auto close = [this, done] { close_all([done] { done({}); }); };
+            // Without a deletion nothing ends the session, and the kernel takes it back with this process.
+            if (!result || !session_) return close();
+            session_->await_end(close);
+        });
 }
 
 void UblkExport::release(std::function<void()> done) {
@@ -262,26 +192,10 @@ void UblkExport::give_up(std::function<void()> done) {
     stop(StopMode::forced, [done = std::move(done)](const Result<>&) { done(); });
 }
 
-void UblkExport::close_all(std::function<void()> done) {
-    closing_ = true;
-    closed_ = std::move(done);
-    gate_.close([this] {
-        io_closed_ = true;
-        finish_closing();
-    });
-}
-
-void UblkExport::finish_closing() {
-    if (io_closed_ && closed_ && children_ == 0) reactor_.post(std::exchange(closed_, {}));
-}
-
 // --- making one
 
 Result<UblkOptions> checked(UblkOptions options) {
-    constexpr std::size_t kLongestVolume = 32;
-    const std::string& name = options.volume.str();
-    if (name.empty() || name.size() > kLongestVolume || !keeper::valid_name(name) || name.front() == '.')
-        return fail(Code::bad_argument, "\"{}\" is not a volume's name", name);
+    UNDERSTUDY_CHECK(check_volume_name(options.volume));
     if (!options.device_directory.starts_with('/'))
         return fail(Code::bad_argument, "\"{}\" is not an absolute directory", options.device_directory);
     if (options.slots < ublk::Session::kMinDepth || options.queues < 1 ||

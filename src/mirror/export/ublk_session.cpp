@@ -104,15 +104,7 @@ class Server final : public Session {
         ended_ = std::move(done);
         tell_when_ended();
     }
-    void add_statistics(ExportStatistics& statistics) const override {
-        statistics.reads += statistics_.reads;
-        statistics.read_bytes += statistics_.read_bytes;
-        statistics.writes += statistics_.writes;
-        statistics.write_bytes += statistics_.write_bytes;
-        statistics.flushes += statistics_.flushes;
-        statistics.discards += statistics_.discards;
-        statistics.errors += statistics_.errors;
-    }
+    [[nodiscard]] const ExportStatistics& statistics() const override { return statistics_; }
 
   private:
     void command(Slot& slot, std::uint32_t what, std::int32_t result) {

@@ -43,7 +43,8 @@ class Session {
     /// Of a device that is being deleted: `done` when the kernel has nothing of it any more.
     virtual void await_end(std::function<void()> done) = 0;
 
-    virtual void add_statistics(ExportStatistics& statistics) const = 0;
+    /// `waiting` and `in_backend` are the gate's.
+    [[nodiscard]] virtual const ExportStatistics& statistics() const = 0;
 };
 
 }  // namespace understudy::mirror::ublk
