@@ -32,6 +32,8 @@ struct TestFence final : shared::Fence {
 };
 
 struct NoReservations final : shared::ReservableDisk {
+    Result<Holder> holder() override { return Holder{}; }
+    Result<Outcome> unregister(std::uint64_t) override { return Outcome::unsupported; }
     Result<Outcome> register_key(std::uint64_t) override { return Outcome::unsupported; }
     Result<Outcome> reserve(std::uint64_t) override { return Outcome::unsupported; }
     Result<Outcome> preempt(std::uint64_t, std::uint64_t) override { return Outcome::unsupported; }

@@ -64,7 +64,7 @@ bool VolumeLock::owns() const {
 }
 
 ReservationPlace VolumeLock::place() const {
-    return {header_->id, slot_, static_cast<std::uint32_t>(header_->hosts.size())};
+    return {header_->id, slot_, static_cast<std::uint32_t>(header_->hosts.size()), generation()};
 }
 
 Task<Result<>> VolumeLock::claim(Duration patience) {

@@ -20,8 +20,8 @@ MIB = 1 << 20
 PROBE = PROGRAMS.parent / "tests/reservation_probe"
 
 
-def probe(verb: str, device: str, slot: int) -> str:
-    done = subprocess.run([PROBE, verb, device, str(slot)], capture_output=True, text=True, check=False)
+def probe(verb: str, device: str, slot: int, generation: int) -> str:
+    done = subprocess.run([PROBE, verb, device, str(slot), str(generation)], capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).strip()
 
 
@@ -37,22 +37,30 @@ def disk() -> None:
     # The target cannot keep what it is asked to keep. It has reservations all the same: no host may take it for a
     # disk that every host can write to anyway.
     assert not PERSISTENT.exists()
-    said = probe("take", a, 0)
+    said = probe("take", a, 0, 1)
     assert "has reservations and refuses this one" in said, said
     assert writes(b)
     PERSISTENT.mkdir(parents=True)
 
-    assert probe("take", a, 0) == "taken"
+    assert probe("take", a, 0, 1) == "taken"
     assert unit.survives_power_failures(), "the storage system keeps it over its own power failure"
     assert writes(a) and not writes(b) and reads(b)
-    assert probe("take", b, 1) == "taken"
+    assert probe("take", b, 1, 3) == "taken", "generation 2 has reserved nothing"
     assert not writes(a) and writes(b)
-    assert probe("take", b, 1) == "taken", "again, by its next process"
+    assert probe("take", b, 1, 4) == "taken", "again, by its next process"
     assert writes(b)
+    # An owner of before comes back: it takes nothing, gives nothing away, and is not registered any more.
+    before = unit.registered()
+    assert "a newer owner" in probe("take", a, 0, 1)
+    assert "a newer owner" in probe("take", a, 0, 3)
+    assert probe("give", a, 0, 1) == "given up"
+    assert probe("give", b, 1, 3) == "given up", "an earlier process of the owner"
+    assert not writes(a) and writes(b), unit.reservation()
+    assert unit.registered() == before
     # Told that it was preempted, before it does what it is asked.
-    assert probe("take", a, 0) == "taken"
+    assert probe("take", a, 0, 5) == "taken"
     assert writes(a) and not writes(b)
-    assert probe("give", a, 0) == "given up"
+    assert probe("give", a, 0, 5) == "given up"
     assert writes(a) and writes(b), unit.reservation()
 
     # Parts of a disk: what else is on it belongs to others.
@@ -61,19 +69,19 @@ def disk() -> None:
     run("dmsetup", "create", "part", "--noudevsync", "--table", f"0 16384 linear {a}2 0")
     for part in (f"{a}1", "/dev/dm-0"):
         wait_until(pathlib.Path(part).exists, part)
-        assert probe("take", part, 0) == "unsupported", part
+        assert probe("take", part, 0, 6) == "unsupported", part
     assert writes(b, 63 * MIB), unit.reservation()
     run("dmsetup", "remove", "--noudevsync", "part")
 
     # Kinds without: a loop device, a disk that knows no such command, a file.
     plain = pathlib.Path("/run/plain")
     plain.write_bytes(bytes(MIB))
-    assert probe("take", run("losetup", "--find", "--show", str(plain)).strip(), 0) == "unsupported"
-    assert probe("take", str(plain), 0) == "unsupported"
+    assert probe("take", run("losetup", "--find", "--show", str(plain)).strip(), 0, 6) == "unsupported"
+    assert probe("take", str(plain), 0, 6) == "unsupported"
     simple = [f"/dev/{place.parents[1].name}" for place in pathlib.Path("/sys/block").glob("sd*/device/model")
               if "scsi_debug" in place.read_text()]
     assert len(simple) == 1, simple
-    assert probe("take", simple[0], 0) == "unsupported"
+    assert probe("take", simple[0], 0, 6) == "unsupported"
     print("the disk keeps its owner")
 
 

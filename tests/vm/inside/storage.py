@@ -39,6 +39,9 @@ class Unit:
     def reservation(self) -> str:
         return (self.place / "pr/res_holder").read_text().strip()
 
+    def registered(self) -> str:
+        return (self.place / "pr/res_pr_registered_i_pts").read_text().strip()
+
     def survives_power_failures(self) -> bool:
         return (self.place / "pr/res_aptpl_active").read_text().strip().endswith("Activated")
 

@@ -9,12 +9,14 @@
 int main(int argc, char** argv) {
     using namespace understudy::mirror::shared;
     const std::string verb = argc > 1 ? argv[1] : "";
-    const auto slot = argc == 4 ? understudy::text::to_int(argv[3]) : std::nullopt;
-    if ((verb != "take" && verb != "give") || !slot) {
-        std::fprintf(stderr, "usage: reservation_probe take|give DEVICE SLOT\n");
+    const auto slot = argc == 5 ? understudy::text::to_int(argv[3]) : std::nullopt;
+    const auto generation = argc == 5 ? understudy::text::to_int(argv[4]) : std::nullopt;
+    if ((verb != "take" && verb != "give") || !slot || !generation) {
+        std::fprintf(stderr, "usage: reservation_probe take|give DEVICE SLOT GENERATION\n");
         return 2;
     }
-    const ReservationPlace place{77, static_cast<std::uint32_t>(*slot), 3};
+    const ReservationPlace place{77, static_cast<std::uint32_t>(*slot), 3,
+                                 static_cast<std::uint64_t>(*generation)};
     const auto disk = open_reservable_disk(argv[2]);
     if (!disk) {
         std::fprintf(stderr, "%s\n", disk.error().text.c_str());

@@ -25,8 +25,11 @@ constexpr int kConflict = 0x18;
 constexpr int kMostAttempts = 8;
 
 // Of SPC-4: PERSISTENT RESERVE IN with the service action READ KEYS.
-constexpr unsigned char kReserveIn = 0x5e, kReadKeys = 0x00;
+constexpr unsigned char kReserveIn = 0x5e, kReadKeys = 0x00, kReadReservation = 0x01;
 constexpr unsigned char kKeysLength = 8;  // the header alone
+// The header, which has the length of what follows at 4, and one reservation, which begins with the key.
+constexpr unsigned char kReservationLength = 24;
+constexpr std::size_t kLengthAt = 4, kKeyAt = 8;
 constexpr unsigned char kNotReady = 0x2, kIllegalRequest = 0x5;
 constexpr unsigned kAskLimit = 30'000;  // ms
 
@@ -36,25 +39,50 @@ enum class Knowledge : std::uint8_t {
     some,     // it has them
     unknown,  // it cannot be asked in this way
 };
-Knowledge ask_for_keys(int fd) {
-    std::array<unsigned char, 10> command{kReserveIn, kReadKeys, 0, 0, 0, 0, 0, 0, kKeysLength, 0};
-    std::array<unsigned char, kKeysLength> keys{};
+struct Asked {
+    bool answered = false;  // else it cannot be asked in this way
+    int status = 0;
+    unsigned char sense_key = 0;
+};
+template <std::size_t size>
+Asked ask(int fd, unsigned char what, std::array<unsigned char, size>& out) {
+    std::array<unsigned char, 10> command{kReserveIn, what, 0, 0, 0, 0, 0, 0, size, 0};
     std::array<unsigned char, 64> sense{};
     sg_io_hdr_t call{};
     call.interface_id = 'S';
     call.dxfer_direction = SG_DXFER_FROM_DEV;
     call.cmd_len = command.size();
     call.cmdp = command.data();
-    call.dxfer_len = keys.size();
-    call.dxferp = keys.data();
+    call.dxfer_len = out.size();
+    call.dxferp = out.data();
     call.mx_sb_len = sense.size();
     call.sbp = sense.data();
     call.timeout = kAskLimit;
-    if (ioctl(fd, SG_IO, &call) != 0) return Knowledge::unknown;
-    if (call.status != kCheckCondition) return Knowledge::some;
+    Asked asked;
+    if (ioctl(fd, SG_IO, &call) != 0 || call.host_status != 0) return asked;
+    asked.answered = true;
+    asked.status = call.status;
     // Descriptor or fixed format.
-    const unsigned char key = (sense[0] & 0x7fU) >= 0x72U ? sense[1] & 0xfU : sense[2] & 0xfU;
-    return key == kIllegalRequest ? Knowledge::none : key == kNotReady ? Knowledge::unknown : Knowledge::some;
+    asked.sense_key = (sense[0] & 0x7fU) >= 0x72U ? sense[1] & 0xfU : sense[2] & 0xfU;
+    return asked;
+}
+
+Knowledge ask_for_keys(int fd) {
+    std::array<unsigned char, kKeysLength> keys{};
+    const Asked asked = ask(fd, kReadKeys, keys);
+    if (!asked.answered) return Knowledge::unknown;
+    if (asked.status != kCheckCondition) return Knowledge::some;
+    return asked.sense_key == kIllegalRequest ? Knowledge::none
+           : asked.sense_key == kNotReady     ? Knowledge::unknown
+                                              : Knowledge::some;
+}
+
+template <std::size_t size>
+std::uint64_t big_endian(const std::array<unsigned char, size>& bytes, std::size_t at, std::size_t length) {
+    std::uint64_t value = 0;
+    for (std::size_t i = at; i < at + length; ++i)
+        value = value << 8U | bytes[i];
+    return value;
 }
 
 class ScsiDisk final : public ReservableDisk {
@@ -64,11 +92,31 @@ class ScsiDisk final : public ReservableDisk {
     ScsiDisk& operator=(const ScsiDisk&) = delete;
     ~ScsiDisk() override { close(fd_); }
 
+    Result<Holder> holder() override {
+        for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+            std::array<unsigned char, kReservationLength> found{};
+            const Asked asked = ask(fd_, kReadReservation, found);
+            if (!asked.answered) break;
+            if (asked.status == 0) {
+                if (big_endian(found, kLengthAt, 4) < kReservationLength - kKeyAt)
+                    return Holder{true, std::nullopt};
+                return Holder{true, big_endian(found, kKeyAt, 8)};
+            }
+            // Whatever else it has to report comes first.
+            if (asked.status != kCheckCondition || asked.sense_key == kIllegalRequest) break;
+        }
+        return Holder{};
+    }
     Result<Outcome> register_key(std::uint64_t key) override {
         pr_registration argument{};
         argument.new_key = key;
         argument.flags = PR_FL_IGNORE_KEY;
         return outcome(IOC_PR_REGISTER, argument, "register for");
+    }
+    Result<Outcome> unregister(std::uint64_t key) override {
+        pr_registration argument{};
+        argument.old_key = key;
+        return outcome(IOC_PR_REGISTER, argument, "end the registration for");
     }
     Result<Outcome> reserve(std::uint64_t key) override {
         pr_reservation argument{};
@@ -123,7 +171,9 @@ class ScsiDisk final : public ReservableDisk {
 /// What is not a disk of its own: a file, a partition, a logical volume.
 class PartOfADisk final : public ReservableDisk {
   public:
+    Result<Holder> holder() override { return Holder{}; }
     Result<Outcome> register_key(std::uint64_t) override { return Outcome::unsupported; }
+    Result<Outcome> unregister(std::uint64_t) override { return Outcome::unsupported; }
     Result<Outcome> reserve(std::uint64_t) override { return Outcome::unsupported; }
     Result<Outcome> preempt(std::uint64_t, std::uint64_t) override { return Outcome::unsupported; }
     Result<Outcome> release(std::uint64_t) override { return Outcome::unsupported; }
