@@ -137,6 +137,35 @@ TEST_F(Sharers, ADroppedHostKeepsTheVolumeLockedUntilItsFlagIsCleared) {
 }
 
 // Spec: MOP-161, MOP-164
+TEST_F(Sharers, ADroppedHostsSlotIsUsedAgainWhenThereIsNoOther) {
+    mirror();
+    const std::map<std::string, std::string> add{{"add", "fourth"}, {"address", "10.0.0.4"}};
+    const auto slots = [&] {
+        return shared::decode_header(area.content().substr(0, 2 * shared::kAreaBlock)).value();
+    };
+    std::size_t most = 0;
+    for (int i = 0; i < 16; ++i) {
+        auto done = change(left, add);
+        ASSERT_EQ(done.exit_code, 0) << i << ": " << done.err;
+        most = std::max(most, slots().hosts.size());
+        if (i == 15) break;
+        done = change(left, {{"drop", "fourth"}, {"yes", ""}});
+        ASSERT_EQ(done.exit_code, 0) << i << ": " << done.err;
+    }
+    EXPECT_EQ(most, shared::kMostMirrorHosts);
+    EXPECT_EQ(slots().members(),
+              (std::vector<NodeName>{NodeName("left"), NodeName("right"), NodeName("fourth")}));
+    EXPECT_LT(*slots().slot_of(NodeName("fourth")), shared::kMostMirrorHosts);
+    connect(fourth);
+    EXPECT_TRUE(pair.write(left, 1, 11));
+    power_off(left);
+    ok(fourth, {".", "UNLOCKVOLUME", "R"});
+    ASSERT_TRUE(in_sync(fourth));
+    EXPECT_TRUE(pair.write(fourth, 2, 22));
+    EXPECT_EQ(third.disk.blocks, left.disk.blocks);
+}
+
+// Spec: MOP-161, MOP-164
 TEST_F(Sharers, OfATargetsHostsOneIsDroppedWhenTheSourceHears) {
     share(left, right);
     share(third, sixth);

@@ -167,6 +167,22 @@ Slot decode_slot(std::string_view blocks, std::uint64_t area) {
     return slot;
 }
 
+std::optional<std::uint32_t> free_slot(const AreaHeader& header, const std::vector<Slot>& slots,
+                                       std::size_t most) {
+    if (header.hosts.size() < most) return static_cast<std::uint32_t>(header.hosts.size());
+    std::uint64_t decided = 0;
+    for (const Slot& slot : slots)
+        if (slot.record) decided = std::max(decided, slot.record->decided);
+    for (std::uint32_t i = 0; i < slots.size() && i < header.hosts.size(); ++i) {
+        if (!header.hosts[i].empty() || slots[i].damaged) continue;
+        const auto& left = slots[i].record;
+        if (!left) return i;
+        const bool owns = left->decided == decided && left->owner == i && left->released < decided;
+        if (left->voted <= decided && !owns) return i;
+    }
+    return std::nullopt;
+}
+
 std::vector<Slot> decode_slots(std::string_view area, const AreaHeader& header) {
     assert(area.size() >= bytes_of_hosts(header.hosts.size()));
     std::vector<Slot> slots;

@@ -7,8 +7,8 @@
 //
 // A block has 4096 bytes. A host writes its own slot only, in turn into the copy that does not hold its
 // newest record, so a torn write leaves the record before it in force. The header is written by understudy
-// volume share alone; a name of no bytes is that of a host that was removed. Of two copies that are whole the
-// one with the higher beat (header: serial) counts.
+// volume share alone; a name of no bytes is that of a host that was removed, whose slot another one may get
+// (free_slot()). Of two copies that are whole the one with the higher beat (header: serial) counts.
 //
 //   header  0 magic (8)  8 version (4)  12 number of hosts (4)  16 serial (8)  24 id (8)  32 volume (64)
 //           96 names (64 each)   4092 CRC32C of what is before it (4)
@@ -64,7 +64,7 @@ struct AreaHeader {
     std::uint64_t serial = 1;
     std::uint64_t id = 0;  // random, of this area
     VolumeId volume;
-    std::vector<NodeName> hosts;  // by slot; empty: a host that was removed, whose slot nobody gets again
+    std::vector<NodeName> hosts;  // by slot; empty: a host that was removed
     /// Without those that were removed.
     [[nodiscard]] std::vector<NodeName> members() const;
     [[nodiscard]] std::optional<std::uint32_t> slot_of(const NodeName& host) const;
@@ -96,6 +96,12 @@ Slot decode_slot(std::string_view blocks, std::uint64_t area);
 [[nodiscard]] constexpr std::uint64_t offset_of_copy(std::uint32_t slot, unsigned copy) {
     return (2 + 2 * std::uint64_t{slot} + copy) * kAreaBlock;
 }
+/// Where a host that is added gets its slot: behind the others, as long as there are fewer than `most`, else
+/// in the place of one that was removed. Not of one that may have a part in the vote about the next owner:
+/// what it has accepted counts. What is written there stays, and the new one keeps to it, after it has seen
+/// that nobody writes there any more (Ownership). nullopt: there is none.
+std::optional<std::uint32_t> free_slot(const AreaHeader& header, const std::vector<Slot>& slots,
+                                       std::size_t most);
 /// All slots of an area with so many hosts, from its first bytes_of_hosts() bytes.
 std::vector<Slot> decode_slots(std::string_view area, const AreaHeader& header);
 

@@ -202,12 +202,19 @@ void Ownership::on_look(TimePoint started, TimePoint ended, const std::vector<Sl
             return look(ended);
         }
     const auto& own = slots[options_.slot].record;
+    // Written where the newest record stands, the next one would take its place before it is whole itself.
+    const bool gone_back = on_disk_ && (!own || (own->host == options_.host && own->beat < on_disk_->beat));
+    if (gone_back && !silent(options_.slot, started)) {
+        problem_ = "the lock area shows what was there before this host wrote to it";
+        return look(ended);
+    }
     bool own_life = true;
     if (own) {
         if (own->host != options_.host) {
             own_life = false;
             if (!silent(options_.slot, started)) {
-                problem_ = "another host with the same name uses this slot";
+                problem_ =
+                    "this slot is another host's still: one with the same name, or one that was removed";
                 return look(ended);
             }
         }

@@ -29,6 +29,8 @@ struct OwnershipModel::Host {
     std::string bytes;
     bool effective = false;  // the write has reached the disk
     Time dies{};             // in the middle of a write
+    Time late_until{};       // a write that failed may reach the disk until then
+    std::uint64_t number = 0;
     // what it is about
     bool wants = false;
     Time changes_mind{};
@@ -52,6 +54,7 @@ OwnershipModel::OwnershipModel(ModelOptions options)
         header_.hosts.emplace_back("h" + std::to_string(i));
         auto host = std::make_unique<Host>();
         host->slot = i;
+        host->number = i + 1000;
         host->rate = 0.98 + static_cast<double>(below(41)) / 1000;
         host->offset = between(seconds(1), seconds(100000));
         hosts_.push_back(std::move(host));
@@ -92,17 +95,40 @@ void OwnershipModel::put(std::uint64_t block, Time time, std::string bytes) {
         history.erase(history.begin());
 }
 
-void OwnershipModel::start(Host& host) {
+void OwnershipModel::make_ownership(Host& host) {
     OwnershipOptions options;
     options.slot = host.slot;
     options.incarnation = random();
-    options.host = host.slot + 1000;
+    options.host = host.number;
     options.lease = options_.lease;
     options.margin = options_.margin;
     options.jitter = random();
     host.ownership = std::make_unique<Ownership>(options);
-    host.up = true;
     host.busy = false;
+}
+
+/// VolumeLock::quiet_from() has come.
+bool OwnershipModel::may_reopen(const Host& host) const {
+    if (host.ownership->state() != Ownership::State::idle) return false;
+    return (!host.busy || !host.is_write) && now_ >= host.late_until;
+}
+
+/// The same process with a new lock.
+void OwnershipModel::reopen(Host& host) {
+    ++report_.reopened;
+    make_ownership(host);
+    host.wake = now_;
+}
+
+void OwnershipModel::start(Host& host) {
+    // Another host in the slot of one that was removed, or was replaced under the same name.
+    if (!calm_ && host.ownership && chance(200)) {
+        ++report_.replaced;
+        host.number = random();
+    }
+    make_ownership(host);
+    host.up = true;
+    host.late_until = now_;
     host.dies = Time::max();
     host.wants = false;
     host.owner = false;
@@ -144,6 +170,7 @@ void OwnershipModel::decide(Host& host) {
     host.changes_mind = now_ + between(milliseconds(500), seconds(20));
     if (calm_) return;
     host.wants = !host.wants;
+    if (host.wants && may_reopen(host) && chance(500)) reopen(host);
     if (host.wants)
         host.ownership->claim();
     else
@@ -184,8 +211,14 @@ void OwnershipModel::finish(Host& host) {
         return host.ownership->failed(ended);
     }
     if (host.is_write) return host.ownership->on_written(started, ended);
+    // A storage system that gives back what was there before, as one picture.
+    Time lag{};
+    if (!calm_ && chance(options_.faults)) {
+        ++report_.stale;
+        lag = between(Time(0), 2 * (options_.lease + options_.margin));
+    }
     for (std::uint64_t block = 2; block < blocks_.size(); ++block) {
-        const Time when = between(host.started, host.ends);
+        const Time when = (lag == Time{} ? between(host.started, host.ends) : host.started) - lag;
         area_.replace(block * kAreaBlock, kHeld, at(block, when));
     }
     host.ownership->on_read(started, ended, decode_slots(area_, header_));
@@ -285,9 +318,11 @@ ModelReport OwnershipModel::run(Duration length) {
             if (host.busy) {
                 if (now_ < host.ends) continue;
                 // A write that failed may still be on its way.
-                if (host.fails && host.is_write && chance(500))
-                    put(host.block, now_ + between(Time(0), std::max(Time(1), options_.margin * 8 / 10)),
-                        host.bytes);
+                if (host.fails && host.is_write) {
+                    const Time most = std::max(Time(1), options_.margin * 8 / 10);
+                    host.late_until = now_ + options_.margin;
+                    if (chance(500)) put(host.block, now_ + between(Time(0), most), host.bytes);
+                }
                 finish(host);
                 check(host);
             }

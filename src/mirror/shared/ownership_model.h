@@ -26,6 +26,7 @@ struct ModelReport {
     unsigned owners = 0;    // how often somebody became one
     unsigned by_silence = 0, by_release = 0, of_own_earlier_life = 0;
     unsigned crashes = 0, pauses = 0, torn = 0, failed = 0, lost = 0;
+    unsigned reopened = 0, replaced = 0, stale = 0;
     bool settled = false;  // one host alone became the owner in the end
 };
 
@@ -46,6 +47,9 @@ class OwnershipModel {
     bool chance(unsigned in_thousand) { return below(1000) < in_thousand; }
     Time between(Time least, Time most);
     void start(Host& host);
+    void make_ownership(Host& host);
+    [[nodiscard]] bool may_reopen(const Host& host) const;
+    void reopen(Host& host);
     void crash(Host& host);
     void decide(Host& host);
     void act(Host& host);

@@ -34,6 +34,9 @@ TEST(OwnershipModel, NeverTwoOwners) {
         all.torn += report.torn;
         all.failed += report.failed;
         all.pauses += report.pauses;
+        all.reopened += report.reopened;
+        all.replaced += report.replaced;
+        all.stale += report.stale;
     }
     RecordProperty("owners", static_cast<int>(all.owners));
     if (count < 20) return;
@@ -45,6 +48,9 @@ TEST(OwnershipModel, NeverTwoOwners) {
     EXPECT_GT(all.torn, count / 4);
     EXPECT_GT(all.failed, count);
     EXPECT_GT(all.pauses, count);
+    EXPECT_GT(all.reopened, count);
+    EXPECT_GT(all.replaced, count / 10);
+    EXPECT_GT(all.stale, count);
 }
 
 std::uint64_t seeds_until_violation(ModelOptions options, std::uint64_t most) {

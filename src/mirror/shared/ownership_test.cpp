@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace understudy::mirror::shared {
 namespace {
 
@@ -33,6 +35,8 @@ struct Host {
         const TimePoint started = disk.now;
         disk.now += milliseconds(10);
         if (broken) {
+            if (what.kind == Kind::write)
+                late = {offset_of_copy(options.slot, what.copy), encode(what.record, disk.header.id)};
             ownership.failed(disk.now);
         } else if (what.kind == Kind::write) {
             disk.bytes.replace(offset_of_copy(options.slot, what.copy), kAreaBlock,
@@ -49,7 +53,8 @@ struct Host {
     OwnershipOptions options;
     Ownership ownership;
     TimePoint wait{};
-    bool broken = false;  // its accesses fail
+    bool broken = false;                         // its accesses fail
+    std::pair<std::uint64_t, std::string> late;  // a write that failed, and may come
 };
 
 /// Lets the hosts run until `done` or for so long; true when done.
@@ -160,8 +165,72 @@ TEST_F(Owners, AnotherHostWithTheSameNameIsToldSo) {
     Host twin(disk, 0, 4711);
     twin.ownership.claim();
     EXPECT_FALSE(run(disk, {&a, &twin}, seconds(30), [&] { return twin.owns(); }));
-    EXPECT_NE(twin.ownership.problem().find("another host with the same name"), std::string::npos);
+    EXPECT_NE(twin.ownership.problem().find("one with the same name"), std::string::npos);
     EXPECT_TRUE(a.owns());
+}
+
+// Spec: MOP-161, MOP-164
+TEST_F(Owners, AHostInTheSlotOfOneThatWasRemovedWaitsUntilThatOneIsSilent) {
+    a_owns();
+    a.ownership.release();
+    ASSERT_TRUE(run(disk, {&a}, seconds(1), [&] { return a.ownership.state() == State::idle; }));
+    const std::string of_a = disk.bytes.substr(offset_of_copy(0, 0), kAreaBlock);
+    Host heir(disk, 0, 4711);
+    heir.ownership.claim();
+    EXPECT_FALSE(run(disk, {&heir}, seconds(8), [&] { return heir.owns(); }));
+    // One last write of the former host: it begins anew.
+    OwnerRecord late = decode_slots(disk.bytes, disk.header)[0].record.value();
+    late.beat += 1;
+    disk.bytes.replace(offset_of_copy(0, decode_slots(disk.bytes, disk.header)[0].copy == 0 ? 1 : 0),
+                       kAreaBlock, encode(late, disk.header.id));
+    EXPECT_FALSE(run(disk, {&heir}, seconds(8), [&] { return heir.owns(); }));
+    ASSERT_TRUE(run(disk, {&heir}, seconds(3), [&] { return heir.owns(); }));
+    EXPECT_EQ(heir.ownership.generation(), 2U);
+    // What comes later still lies under what the heir has written.
+    run(disk, {&heir}, seconds(5), [] { return false; });
+    disk.bytes.replace(offset_of_copy(0, 0), kAreaBlock, of_a);
+    EXPECT_EQ(decode_slots(disk.bytes, disk.header)[0].record->decided, 2U);
+}
+
+/// Why a lock begins only when no write of the one before it can arrive any more (VolumeLock::quiet_from).
+TEST_F(Owners, AWriteOfAnEarlierLockThatComesLateCanHideAVote) {
+    bool two_owners = false;
+    for (int renewals = 0; renewals < 2; ++renewals) {
+        disk = Disk{};
+        Host one(disk, 0), other(disk, 1);
+        one.ownership.claim();
+        ASSERT_TRUE(run(disk, {&one}, seconds(1), [&] { return one.owns(); }));
+        run(disk, {&one}, milliseconds(1200 * renewals), [] { return false; });
+        one.broken = true;
+        ASSERT_TRUE(run(disk, {&one}, seconds(2), [&] { return !one.late.second.empty(); }));
+        one.broken = false;
+        one.ownership.release();
+        ASSERT_TRUE(run(disk, {&one}, seconds(1), [&] { return one.ownership.state() == State::idle; }));
+        one.restart();
+        one.ownership.claim();
+        ASSERT_TRUE(run(disk, {&one}, seconds(1), [&] { return one.owns(); }));
+        disk.bytes.replace(one.late.first, kAreaBlock, one.late.second);
+        other.ownership.claim();
+        for (int step = 0; step < 8 && !other.owns(); ++step)
+            other.step();
+        two_owners = two_owners || (one.owns() && other.owns());
+    }
+    EXPECT_TRUE(two_owners);
+}
+
+/// A storage system that gives back what was there before.
+TEST_F(Owners, WhatIsReadMustHoldWhatWasWritten) {
+    const std::string before = disk.bytes;
+    a_owns();
+    a.ownership.release();
+    ASSERT_TRUE(run(disk, {&a}, seconds(1), [&] { return a.ownership.state() == State::idle; }));
+    const std::string now = std::exchange(disk.bytes, before);
+    a.ownership.claim();
+    EXPECT_FALSE(run(disk, {&a}, seconds(2), [&] { return a.owns(); }));
+    EXPECT_NE(a.ownership.problem().find("what was there before"), std::string::npos);
+    EXPECT_TRUE(disk.bytes == before) << "nothing is written by what is not so";
+    disk.bytes = now;
+    EXPECT_TRUE(run(disk, {&a}, seconds(2), [&] { return a.owns(); }));
 }
 
 TEST_F(Owners, WhoWritesIntoTheOwnersSlotEndsItsOwnership) {
@@ -257,6 +326,28 @@ TEST(OwnerFormat, ATornWriteLeavesTheRecordBeforeIt) {
     const std::string rubbish(kAreaBlock, 'r'), nothing(kAreaBlock, '\0');
     EXPECT_TRUE(decode_slot(rubbish + rubbish, 9).damaged);
     EXPECT_FALSE(decode_slot(rubbish + nothing, 9).damaged) << "the first write of all was torn";
+}
+
+// Spec: MOP-161, MOP-164
+TEST(OwnerFormat, TheSlotOfAHostThatWasRemovedIsUsedWhenThereIsNoOther) {
+    AreaHeader header{3, 9, VolumeId("E"), {NodeName("a"), NodeName(), NodeName(), NodeName("d")}};
+    std::vector<Slot> slots(4);
+    slots[0].record.emplace();
+    slots[0].record->decided = 5;
+    slots[1].record.emplace();
+    EXPECT_EQ(free_slot(header, slots, 5), 4U);
+    EXPECT_EQ(free_slot(header, slots, 4), 1U);
+    slots[1].record->voted = 6;  // about the next owner: what it has accepted counts
+    EXPECT_EQ(free_slot(header, slots, 4), 2U);
+    slots[2].damaged = true;
+    EXPECT_EQ(free_slot(header, slots, 4), std::nullopt);
+    slots[1].record->voted = 5;
+    EXPECT_EQ(free_slot(header, slots, 4), 1U);
+    slots[1].record->decided = 5;  // it is the owner
+    slots[1].record->owner = 1;
+    EXPECT_EQ(free_slot(header, slots, 4), std::nullopt);
+    slots[1].record->released = 5;
+    EXPECT_EQ(free_slot(header, slots, 4), 1U);
 }
 
 TEST(OwnerFormat, WhatIsNoAreaIsSaid) {

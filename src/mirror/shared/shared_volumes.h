@@ -145,7 +145,8 @@ class SharedVolumes : private control::SharedRecords {
     runtime::Task<Result<std::string>> new_log(control::MirrorRecord record);
     runtime::Task<Result<>> check_room(VolumePtr volume, std::size_t hosts, std::uint32_t target,
                                        std::uint64_t room);
-    runtime::Task<Result<>> change_header(VolumePtr volume, NodeName host, bool added);
+    /// `slots`: see make_area(); of a host that is added.
+    runtime::Task<Result<>> change_header(VolumePtr volume, NodeName host, bool added, std::size_t slots);
     runtime::Task<Result<std::string>> let_go(VolumePtr volume);
     runtime::Task<> lose(VolumePtr volume, std::string why);
     runtime::Task<> go_on_task(SharedPlace place);

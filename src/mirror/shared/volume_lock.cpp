@@ -262,8 +262,8 @@ Task<Result<>> write_header(runtime::World world, SharedDisk& area, AreaHeader h
 
 }  // namespace
 
-Task<Result<>> make_area(runtime::World world, SharedDisk& area, VolumeId volume,
-                         std::vector<NodeName> hosts) {
+Task<Result<>> make_area(runtime::World world, SharedDisk& area, VolumeId volume, std::vector<NodeName> hosts,
+                         std::size_t most) {
     if (std::any_of(hosts.begin(), hosts.end(), [](const NodeName& host) { return host.empty(); }))
         co_return fail(Code::bad_argument, "a host without a name is listed");
     AreaHeader wanted;
@@ -277,7 +277,9 @@ Task<Result<>> make_area(runtime::World world, SharedDisk& area, VolumeId volume
         if (known->volume != volume)
             co_return fail(Code::bad_argument, "this is the lock area of volume {}", known->volume.str());
         const std::vector<NodeName> members = known->members();
-        if (members == hosts) co_return Result<>{};
+        // In whatever order: that of their slots says nothing to people.
+        if (std::is_permutation(members.begin(), members.end(), hosts.begin(), hosts.end()))
+            co_return Result<>{};
         const bool longer =
             hosts.size() > members.size() && std::equal(members.begin(), members.end(), hosts.begin());
         if (!longer) {
@@ -288,8 +290,19 @@ Task<Result<>> make_area(runtime::World world, SharedDisk& area, VolumeId volume
                            "the lock area names {}; hosts can be added behind these, in this order", names);
         }
         wanted.hosts = known->hosts;
-        wanted.hosts.insert(wanted.hosts.end(), hosts.begin() + static_cast<std::ptrdiff_t>(members.size()),
-                            hosts.end());
+        const std::vector<Slot> slots = decode_slots(*bytes, *known);
+        for (std::size_t i = members.size(); i < hosts.size(); ++i) {
+            const auto slot = free_slot(wanted, slots, most);
+            if (!slot)
+                co_return fail(Code::bad_argument,
+                               "no room for {} in the lock area: it has had {} hosts, and of those that were "
+                               "removed none can be replaced now",
+                               hosts[i].str(), wanted.hosts.size());
+            if (*slot == wanted.hosts.size())
+                wanted.hosts.push_back(hosts[i]);
+            else
+                wanted.hosts[*slot] = hosts[i];
+        }
         if (auto fits = check_header(wanted); !fits) co_return fits;
         wanted.id = known->id;
         wanted.serial = known->serial + 1;

@@ -78,10 +78,11 @@ class VolumeLock {
     std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 
-/// Writes a header, or a longer list of hosts into one that is there. The area may hold nothing else. Errors:
-/// bad_argument (hosts, something else stands there), failure.
+/// Writes a header, or a longer list of hosts into one that is there. The area may hold nothing else. `most`:
+/// slots, before those of hosts that were removed are used again; see free_slot(). Errors: bad_argument
+/// (hosts, something else stands there), failure.
 runtime::Task<Result<>> make_area(runtime::World world, runtime::SharedDisk& area, VolumeId volume,
-                                  std::vector<NodeName> hosts);
+                                  std::vector<NodeName> hosts, std::size_t most = kMostHosts);
 
 /// Takes a host out of the header: it can neither claim the volume nor keep it. Nothing to do when it is not
 /// there. Error: bad_argument, it is the only one.
