@@ -42,14 +42,17 @@ struct NoReservations final : shared::ReservableDisk {
 
 struct AreaAccess final : shared::DeviceAccess {
     AreaAccess(runtime::SimulatedDisk& disk, std::string node) : area(disk), name(std::move(node)) {}
-    Result<> write_now(const std::string&, std::uint64_t offset, std::string_view bytes) override {
-        if (!area.reached(name)) return fail(Code::failure, "cannot write to the area");
+    Result<> write_now(const std::string&, std::uint64_t offset, std::string_view bytes,
+                       runtime::Duration) override {
+        if (lands_late) area.content().replace(offset, bytes.size(), bytes);
+        if (lands_late || !area.reached(name)) return fail(Code::failure, "cannot write to the area");
         area.content().replace(offset, bytes.size(), bytes);
         return {};
     }
     Result<> wait_until_free(const std::string&) override { return {}; }
     runtime::SimulatedDisk& area;
     std::string name;
+    bool lands_late = false;  // what is refused is written all the same
 };
 
 /// A device has one holder: what the program keeps others from it cannot open either.

@@ -19,6 +19,8 @@ namespace {
 constexpr std::uint64_t kPiece = 65536;
 /// So long an access to the area may take.
 constexpr auto kAreaLimit = std::chrono::seconds(30);
+/// Between two attempts to write a record again.
+constexpr auto kWriteAgain = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -108,17 +110,44 @@ Result<> SharedVolumes::write_state(Volume& volume, std::string text) {
         return fail(Code::failure, "this host does not own volume {} any more", volume.place.volume.str());
     if (volume.states.slots.size() <= volume.slot)
         return fail(Code::failure, "the lock area {} is too small for a mirror's record", volume.place.area);
+    // A lock that waits for the area knows it already: nobody waits once more.
+    if (!volume.lock->area_answers(record_limit()))
+        return fail(Code::failure, "the lock area {} does not answer", volume.place.area);
     States::OfSlot& mine = volume.states.slots[volume.slot];
     StateRecord next{volume.lock->generation(), mine.record ? mine.record->serial + 1 : 1, std::move(text)};
     const unsigned copy = 1 - mine.copy;
-    UNDERSTUDY_CHECK(devices_->write_now(volume.place.area, offset_of_record(volume.slot, copy),
-                                         encode(next, volume.header.id)));
+    const std::string block = encode(next, volume.header.id);
+    const auto written =
+        devices_->write_now(volume.place.area, offset_of_record(volume.slot, copy), block, record_limit());
+    if (!written) {
+        volume.unsure = true;
+        if (const auto at = volumes_.find(volume.place.volume);
+            at != volumes_.end() && at->second.get() == &volume && !std::exchange(volume.settling, true))
+            tasks_.spawn(write_state_again(at->second));
+        return written;
+    }
+    volume.unsure = false;
     // The storage may have taken longer than the lease: then it is the next owner's word that counts.
     if (!volume.lock->owns())
         return fail(Code::failure, "this host does not own volume {} any more", volume.place.volume.str());
     mine = {std::move(next), copy};
     volume.states.newest = volume.slot;
     return {};
+}
+
+/// What was refused must not be what the next owner finds: the record that counts here is written over it,
+/// when the area answers again.
+Task<> SharedVolumes::write_state_again(VolumePtr volume) {
+    while (volume->unsure && volume->lock && volume->lock->owns()) {
+        co_await runtime::sleep_for(world_.tasks, kWriteAgain);
+        if (!volume->unsure || !volume->lock || volume->states.slots.size() <= volume->slot) break;
+        const auto& mine = volume->states.slots[volume->slot].record;
+        if (!mine) break;
+        std::string text = mine->text;
+        const auto written = write_state(*volume, std::move(text));
+        if (written) messages::info("volume {}: its record is written again", volume->place.volume.str());
+    }
+    volume->settling = false;
 }
 
 Result<> SharedVolumes::save(const VolumeId& id, std::string_view text) {

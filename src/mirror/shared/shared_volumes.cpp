@@ -97,11 +97,32 @@ Task<Result<>> SharedVolumes::open_device(VolumePtr volume) {
 
 /// Of a volume that this host owns, whose device is open, and that has no mirror.
 Task<Result<std::string>> SharedVolumes::offer(VolumePtr volume) {
+    // It may have been lost since it was got, when whoever stops what is open found nothing open.
+    if (!volume->lock || !volume->lock->owns())
+        co_return fail(Code::failure, "volume {} was lost again before it was open",
+                       volume->place.volume.str());
     volume->host->serve_alone();
     volume->host->set_gate(control::GateMode::open);
     auto path = co_await volume->host->start_export(control::ExportKind::automatic);
     if (path) volume->path = *path;
     co_return path;
+}
+
+/// Nothing that this process has written into the area before comes to lie over what is written next.
+Task<Result<>> SharedVolumes::wait_until_quiet(VolumePtr volume) {
+    const auto deadline = world_.clock.now() + options_.lease + options_.margin;
+    while (volume->former) {
+        const TimePoint now = world_.clock.now();
+        if (now >= volume->former->quiet_from()) {
+            volume->former.reset();
+            break;
+        }
+        if (now >= deadline)
+            co_return fail(Code::failure, "the lock area {} has not answered a write of before",
+                           volume->place.area);
+        co_await runtime::sleep_for(world_.tasks, kQuietLook);
+    }
+    co_return Result<>{};
 }
 
 Task<Result<std::string>> SharedVolumes::open_held(SharedPlace place, VolumePtr volume) {
@@ -110,6 +131,8 @@ Task<Result<std::string>> SharedVolumes::open_held(SharedPlace place, VolumePtr 
     auto fence = make_fence_();
     if (!fence) co_return fail(fence.error());
     volume->place = place;
+    auto quiet = co_await wait_until_quiet(volume);
+    if (!quiet) co_return fail(quiet.error());
     auto known = co_await read_state(volume);
     if (!known) co_return fail(known.error());
     const bool mirrored = !volume->record().empty();
@@ -206,6 +229,8 @@ Task<> SharedVolumes::give_up_lock(VolumePtr volume) {
     if (!released)
         messages::warning("volume {}: {}; the next owner waits for the end of the lease", id.str(),
                           released.error().text);
+    volume->former.reset();
+    if (volume->lock->quiet_from() > world_.clock.now()) volume->former = std::move(volume->lock);
     volume->lock.reset();
     if (const auto gone = world_.files.remove(mark(id)); !gone) messages::warning("{}", gone.error().text);
 }

@@ -20,6 +20,7 @@
 #include "mirror/shared/mirror_state.h"
 #include "mirror/shared/volume_lock.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -46,8 +47,11 @@ struct SharedPlace {
 class DeviceAccess {
   public:
     virtual ~DeviceAccess() = default;
-    /// Durable when it returns success; blocks meanwhile. Offset and size are multiples of kAreaBlock.
-    virtual Result<> write_now(const std::string& device, std::uint64_t offset, std::string_view bytes) = 0;
+    /// Durable when it returns success; blocks meanwhile, for `limit` at most. Offset and size are multiples
+    /// of kAreaBlock. Error: it may be there all the same, or come later, but never after what is written
+    /// next: until a write has ended, the next ones to this device fail at once.
+    virtual Result<> write_now(const std::string& device, std::uint64_t offset, std::string_view bytes,
+                               runtime::Duration limit) = 0;
     /// Whether nobody on this host holds the device, not even a process that has ended and whose last writes
     /// are still under way; waits a while for that. Called on another thread.
     virtual Result<> wait_until_free(const std::string& device) = 0;
@@ -127,6 +131,7 @@ class SharedVolumes : private control::SharedRecords {
 
     runtime::Task<Result<std::string>> open_held(SharedPlace place, VolumePtr volume);
     runtime::Task<Result<>> open_device(VolumePtr volume);
+    runtime::Task<Result<>> wait_until_quiet(VolumePtr volume);
     runtime::Task<Result<std::string>> offer(VolumePtr volume);
     // shared_mirrors.cpp
     using Bytes = Result<std::string>;
@@ -138,7 +143,13 @@ class SharedVolumes : private control::SharedRecords {
     runtime::Task<Result<std::string>> take_up(VolumePtr volume);
     runtime::Task<Result<control::MirrorRecord>> adopt(VolumePtr volume, control::MirrorRecord record);
     runtime::Task<Result<>> wait_until_free(VolumePtr volume);
+    /// So long the control loop waits for a write of a mirror's record at most: the volumes that it controls
+    /// besides must renew their leases in time.
+    [[nodiscard]] Duration record_limit() const {
+        return std::min<Duration>(options_.lease / 4, std::chrono::seconds(2));
+    }
     Result<> write_state(Volume& volume, std::string text);
+    runtime::Task<> write_state_again(VolumePtr volume);
     void mirror_ended(const VolumeId& volume);
     runtime::Task<> offer_again(VolumePtr volume);
     runtime::Task<Result<std::string>> lend(VolumeId volume);

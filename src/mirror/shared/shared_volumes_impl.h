@@ -8,6 +8,9 @@ namespace understudy::mirror::shared {
 /// An operation waits so long for the one before it.
 inline constexpr auto kOperationWait = std::chrono::seconds(120);
 
+/// How often a lock of before is looked at.
+inline constexpr auto kQuietLook = std::chrono::milliseconds(50);
+
 /// Nothing of a volume without a mirror happens by itself.
 class NoEvents final : public control::HostEvents {
   public:
@@ -27,11 +30,14 @@ struct SharedVolumes::Volume {
     SharedPlace place;
     control::OperationLock operations;
     NoEvents events;
-    std::unique_ptr<VolumeLock> lock;  // outlives the host: its fence stands until nothing is written
+    std::unique_ptr<VolumeLock> lock;    // outlives the host: its fence stands until nothing is written
+    std::unique_ptr<VolumeLock> former;  // given up, and may still have a write on its way to the area
     std::unique_ptr<control::VolumeHost> host;  // while it is open and not mirrored
     std::string path;                           // of the device that is offered
     bool reserved = false;                      // the disk itself refuses other hosts
     bool mirrored = false;  // open, and its device is the mirror's; the record lies in the area
+    bool unsure = false;    // a record that was refused may lie in the area
+    bool settling = false;  // write_state_again() runs
 
     // The area as it was read last.
     AreaHeader header;

@@ -63,6 +63,10 @@ bool VolumeLock::owns() const {
     return ownership_ && ownership_->owns(world_.clock.now());
 }
 
+bool VolumeLock::area_answers(Duration within) const {
+    return !waiting_since_ || world_.clock.now() - *waiting_since_ <= within;
+}
+
 ReservationPlace VolumeLock::place() const {
     return {header_->id, slot_, static_cast<std::uint32_t>(header_->hosts.size()), generation()};
 }
@@ -201,7 +205,9 @@ void VolumeLock::pump() {
 
 void VolumeLock::read() {
     const TimePoint started = world_.clock.now();
+    waiting_since_ = started;
     area_->read(0, kAreaBytes, [this, started](const Bytes& bytes) {
+        waiting_since_.reset();
         const TimePoint ended = world_.clock.now();
         auto header =
             bytes ? decode_header(*bytes) : Result<AreaHeader>(tl::unexpected<Error>(bytes.error()));
@@ -225,9 +231,14 @@ void VolumeLock::read() {
 
 void VolumeLock::write(const Ownership::Step& step) {
     const TimePoint started = world_.clock.now();
+    waiting_since_ = started;
+    writing_ = true;
     area_->write(offset_of_copy(slot_, step.copy), encode(step.record, header_->id),
                  [this, started](const Result<>& done) {
+                     waiting_since_.reset();
+                     writing_ = false;
                      const TimePoint ended = world_.clock.now();
+                     if (!done) quiet_from_ = ended + options_.margin;
                      if (done) {
                          ownership_->on_written(started, ended);
                      } else {

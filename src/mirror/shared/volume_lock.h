@@ -50,6 +50,11 @@ class VolumeLock {
     runtime::Task<Result<>> release();
 
     [[nodiscard]] bool owns() const;
+    /// False: an access to the area has been under way for longer than that.
+    [[nodiscard]] bool area_answers(Duration within) const;
+    /// From when on no write of this lock can reach the area any more; max() while one is under way. Another
+    /// lock of this host must not begin before: a write that comes late would lie over its votes.
+    [[nodiscard]] TimePoint quiet_from() const { return writing_ ? TimePoint::max() : quiet_from_; }
     /// For the disk's reservation; after a claim.
     [[nodiscard]] ReservationPlace place() const;
     [[nodiscard]] std::uint64_t generation() const { return ownership_ ? ownership_->generation() : 0; }
@@ -70,7 +75,10 @@ class VolumeLock {
     std::optional<AreaHeader> header_;
     std::uint32_t slot_ = 0;  // this host's, after a claim
     std::optional<Ownership> ownership_;
-    std::string trouble_;  // of the last access
+    std::string trouble_;                     // of the last access
+    std::optional<TimePoint> waiting_since_;  // for the access under way
+    bool writing_ = false;                    // which is a write
+    TimePoint quiet_from_{};
     TimePoint armed_until_{};
     bool told_ = false;                                 // that it is lost
     std::optional<runtime::OneShot<Result<>>> waiter_;  // claim or release

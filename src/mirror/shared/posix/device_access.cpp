@@ -7,9 +7,13 @@
 
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 namespace understudy::mirror::shared {
 namespace {
@@ -31,10 +35,7 @@ class File {
     int fd_;
 };
 
-}  // namespace
-
-Result<> LinuxDeviceAccess::write_now(const std::string& device, std::uint64_t offset,
-                                      std::string_view bytes) {
+Result<> put(const std::string& device, std::uint64_t offset, std::string_view bytes) {
     const auto problem = [&] {
         return fail(Code::failure, "cannot write to {}: {}", device, std::strerror(errno));
     };
@@ -52,6 +53,46 @@ Result<> LinuxDeviceAccess::write_now(const std::string& device, std::uint64_t o
         done += static_cast<std::size_t>(put);
     }
     return {};
+}
+
+}  // namespace
+
+/// One device's writes, one after the other: at most one is under way, and its thread is alone with the disk.
+struct LinuxDeviceAccess::Lane {
+    std::mutex mutex;
+    std::condition_variable ended;
+    bool busy = false;  // what follows is written by the thread until it says no
+    Result<> result;
+
+    void finish(Result<> how) {
+        const std::lock_guard lock(mutex);
+        result = std::move(how);
+        busy = false;
+        ended.notify_all();
+    }
+};
+
+LinuxDeviceAccess::LinuxDeviceAccess() = default;
+LinuxDeviceAccess::~LinuxDeviceAccess() = default;
+
+Result<> LinuxDeviceAccess::write_now(const std::string& device, std::uint64_t offset, std::string_view bytes,
+                                      runtime::Duration limit) {
+    auto& lane = lanes_[device];
+    if (!lane) lane = std::make_shared<Lane>();
+    std::unique_lock lock(lane->mutex);
+    if (lane->busy) return fail(Code::failure, "{} has not answered an earlier write yet", device);
+    lane->busy = true;
+    try {
+        std::thread([lane = lane, device, offset, text = std::string(bytes)] {
+            lane->finish(put(device, offset, text));
+        }).detach();
+    } catch (const std::system_error& error) {
+        lane->busy = false;
+        return fail(Code::failure, "cannot write to {}: no thread: {}", device, error.what());
+    }
+    if (lane->ended.wait_for(lock, limit, [&] { return !lane->busy; })) return lane->result;
+    return fail(Code::failure, "{} has not answered within {} ms", device,
+                std::chrono::duration_cast<std::chrono::milliseconds>(limit).count());
 }
 
 Result<> LinuxDeviceAccess::wait_until_free(const std::string& device) {
