@@ -88,6 +88,7 @@ std::vector<CommandSpec> mirror_specs() {
          "VOL",
          "Change the addresses that this node and another use for their mirror.",
          {required("target", "NODE", "the other node"),
+          {"source", "NODE", "in the place of this one, another host that shares the volume's disk"},
           required("source-address", "A", "this node's new address"),
           required("target-address", "A", "the other node's new address")},
          1,

@@ -46,7 +46,8 @@ def content(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-# Spec: MOP-018, MOP-067, MOP-075, MOP-165, REP-058, REP-186, EMC-039, EMC-058, EMC-240, EMC-243, EMC-262
+# Spec: MOP-018, MOP-067, MOP-075, MOP-117, MOP-165, REP-058, REP-186, EMC-039, EMC-058, EMC-095, EMC-102, EMC-103, EMC-240, EMC-243,
+# Spec: EMC-262
 def test_the_sharers_mirror_by_turns_and_the_third_takes_over_for_both(site: Site) -> None:
     left, right, third, storage = site
     assert emcmd(left, "UNLOCKVOLUME", "E") == 0
@@ -75,6 +76,16 @@ def test_the_sharers_mirror_by_turns_and_the_third_takes_over_for_both(site: Sit
     assert emcmd(left, "UNLOCKVOLUME", "E") == 33
     assert emcmd(left, "SWITCHOVERVOLUME", "E") == 0
     assert owner(right) == "left" and not (right.root / "dev/understudy/E").exists()
+    assert mirrors(left)["resync_bytes_sent"] <= 2 * MIB
+
+    # Replication moves to another network, pair by pair; the owner does it, whichever host of the disk is asked.
+    assert emcmd(left, "PAUSEMIRROR", "E", third.address(2)) == 0
+    for host in (left, right):
+        assert emcmd(host, "CHANGEMIRRORENDPOINTS", "E", third.address(2), host.address(1), third.address(1)) == 0
+    for host in (left, right, third):
+        known = host.command("emcmd", ".", "GETJOBINFOFORVOL", "E")
+        assert known.count(third.address(1)) == 2 and third.address(2) not in known, known
+    assert emcmd(left, "CONTINUEMIRROR", "E", third.address(1)) == 0
     assert mirrors(left)["resync_bytes_sent"] <= 2 * MIB
 
     # The third takes over from whichever host serves, which follows it; and back.

@@ -241,6 +241,13 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
                            known->node, volume.str());
     auto fits = check_target(volume, target, taken);
     if (!fits) co_return fail(fits.error());
+    const bool disks_are_shared =
+        !target.pairs.empty() || std::any_of(record.peers.begin(), record.peers.end(),
+                                             [](const PeerRecord& peer) { return !peer.pairs.empty(); });
+    if (disks_are_shared) {
+        auto known = co_await mirror->check_ends();
+        if (!known) co_return known;
+    }
     // From the moment at which the target takes itself for equal until its log notes what it lacks.
     if (equal) co_await mirror->hold_writes(true);
     auto joined = co_await join_target(mirror, std::move(target), equal);

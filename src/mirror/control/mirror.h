@@ -152,10 +152,17 @@ class Mirror : private HostEvents {
     /// of them must have taken it before, else only the source that a target has. Spec: MOP-161 to MOP-164.
     using PairsOf = std::map<std::string, std::vector<EndpointPair>>;
     runtime::Task<Result<>> set_pairs(PairsOf pairs, bool added);
-    /// New addresses of this end and the peer for each other, told to the peer as well. Spec: EMC-095 to
-    /// EMC-106.
-    runtime::Task<Result<>> change_endpoints(std::string peer, std::string local_address,
-                                             std::string address);
+    /// Whether every end that answers can be told that hosts share a disk of another one. Error: which
+    /// cannot, being of an older release. Spec: MOP-020.
+    runtime::Task<Result<>> check_ends();
+    // mirror_endpoints.cpp
+    /// New addresses of this end and the peer for each other, told to the peer as well. Where hosts share the
+    /// disk of either end: those of one pair of them, `peer` being a host of the other end and `host` one of
+    /// this end (empty: this one). Errors besides those of the call: the mirror runs over them, an address is
+    /// another host's; nothing has changed then. unreachable, on the source: changed here, and the target is
+    /// told with the next session. Again the same tells the peer again. Spec: EMC-095 to EMC-109.
+    runtime::Task<Result<>> change_endpoints(std::string peer, std::string local_address, std::string address,
+                                             std::string host = {});
     /// What this end keeps of the peer: blocks of 64 KiB that the two may differ in. Spec: EMC-195.
     runtime::Task<Result<BlockRanges>> dirty_ranges(std::string peer);
     /// Source: new connections to every target, with no change of state where both builds can resume. Spec:
@@ -418,7 +425,13 @@ class Mirror : private HostEvents {
     runtime::Task<Result<>> tell_pairs(std::string peer, std::vector<EndpointPair> pairs);
     runtime::Task<PeerReply> on_set_pairs(std::string caller, PeerRequest request);
     runtime::Task<PeerReply> on_set_peers(std::string caller, PeerRequest request);
+    // mirror_endpoints.cpp: addresses of hosts for each other
     runtime::Task<PeerReply> on_change_address(std::string caller, PeerRequest request);
+    [[nodiscard]] bool uses(const std::string& peer, const EndpointPair& pair) const;
+    [[nodiscard]] Result<> check_pair(const std::string& peer, const EndpointPair& pair) const;
+    Result<> record_pair(const std::string& peer, const EndpointPair& pair);
+    runtime::Task<Result<>> change_pair(std::string peer, EndpointPair pair);
+    Result<> take_pairs(const std::string& peer, const std::vector<EndpointPair>& pairs);
     runtime::Task<Result<>> forget_peer(std::string peer);
 
     // mirror_resize.cpp: devices that have grown or shrunk

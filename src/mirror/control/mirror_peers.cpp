@@ -15,17 +15,6 @@ namespace understudy::mirror::control {
 using namespace std::chrono_literals;
 using runtime::Task;
 
-namespace {
-
-/// Spec: EMC-098.
-constexpr std::size_t kMostHostsToReaddress = 3;
-
-bool is_v6(const std::string& address) {
-    return address.find(':') != std::string::npos;
-}
-
-}  // namespace
-
 /// The volume's hosts but this one and `peer`, as this end knows them. The receiver's own address is the one
 /// that this end uses for it, until it is told another.
 std::vector<PeerFacts> Mirror::others(const std::string& peer) const {
@@ -213,84 +202,6 @@ Task<Result<>> Mirror::drop_peer(std::string peer) {
     co_await tell_peers();
     tell(Event::deleted, peer, fmt::format("it is not mirrored to {} any more", peer));
     co_return Result<>{};
-}
-
-// --- addresses
-
-Task<Result<>> Mirror::change_endpoints(std::string peer, std::string local_address, std::string address) {
-    auto held = co_await lock_.acquire(kOperationWait);
-    if (!held) co_return busy(record_);
-    const PeerRecord* one = record_.peer(peer);
-    if (!one)
-        co_return fail(Code::not_found, "volume {} has no mirror with {}; it has: {}", record_.volume.str(),
-                       peer, record_.peer_names());
-    if (record_.peers.size() + 1 > kMostHostsToReaddress)
-        co_return fail(Code::failure,
-                       "volume {} has more than {} hosts: delete and create the mirror instead",
-                       record_.volume.str(), kMostHostsToReaddress);
-    if (!one->pairs.empty())
-        co_return fail(Code::failure,
-                       "hosts share the disk of volume {} at one end: delete the mirror and create it anew",
-                       record_.volume.str());
-    if (is_v6(local_address) != is_v6(address))
-        co_return fail(Code::bad_argument, "{} and {} are of different address families", local_address,
-                       address);
-    for (const PeerRecord& other : record_.peers)
-        if (other.node != peer && (other.address == address || other.address == local_address))
-            co_return fail(Code::bad_argument, "{} is an address of {}", other.address, other.node);
-    const MirrorState state = legs_.at(peer).state;
-    // Spec: EMC-099.
-    if (source() && (state == MirrorState::mirroring || state == MirrorState::resync))
-        co_return fail(Code::bad_argument, "the mirror of volume {} with {} is {}: pause it first",
-                       record_.volume.str(), peer, to_string(state));
-    const PeerAddress before = address_of(peer);
-    MirrorRecord next = record_;
-    next.peer(peer)->local_address = local_address;
-    next.peer(peer)->address = address;
-    auto saved = commit(std::move(next));
-    if (!saved) co_return fail(saved.error());
-    PeerRequest told = request(RequestKind::change_address, peer);
-    PeerFacts mine;
-    mine.node = around_.node;
-    mine.address = local_address;
-    mine.local_address = address;
-    mine.port = before.remote_port;
-    told.peers.push_back(mine);
-    const CallLimits limits{.connect = kConnectLimit, .answer = kHelloLimit};
-    auto reply = co_await call_peer(world_, address_of(peer), told, limits);
-    if (!reply && reply.error().code == Code::unreachable)
-        reply = co_await call_peer(world_, before, told, limits);
-    if (source()) {
-        drop_link(legs_.at(peer), peer);
-        go_alone_until_recorded({});
-        schedule_connect(peer, 0s);
-    }
-    // Spec: EMC-109.
-    if (!reply)
-        co_return fail(reply.error().code,
-                       "changed on {}, but {} could not be told: {}; run it there as well", around_.node,
-                       peer, reply.error().text);
-    co_return Result<>{};
-}
-
-Task<PeerReply> Mirror::on_change_address(std::string caller, PeerRequest request) {
-    auto held = co_await lock_.acquire(kDemoteWait);
-    if (!held) co_return error_reply(busy(record_).value());
-    PeerReply reply;
-    for (const PeerFacts& facts : request.peers) {
-        if (facts.node != caller || facts.address.empty() || facts.local_address.empty()) continue;
-        MirrorRecord next = record_;
-        tell(Event::address_changed, caller,
-             fmt::format("the address of {} is {} now, it was {}", caller, facts.address,
-                         record_.peer(caller)->address));
-        next.peer(caller)->address = facts.address;
-        next.peer(caller)->local_address = facts.local_address;
-        if (auto saved = commit(std::move(next)); !saved) co_return error_reply(saved.error());
-        if (Leg* leg = find(caller)) drop_link(*leg, caller);
-        if (source()) schedule_connect(caller, 0s);
-    }
-    reply.summary = co_await summary(caller);
-    co_return reply;
 }
 
 }  // namespace understudy::mirror::control

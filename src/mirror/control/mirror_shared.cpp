@@ -73,11 +73,13 @@ std::vector<std::string> Mirror::hosts_of(const std::vector<std::string>& peers)
 }
 
 /// A host that has lost the disk does not know it yet: what it asks for is not for it to ask. A session is
-/// asked for by whoever has become the owner; decide() tells an older one by its epoch.
+/// asked for by whoever has become the owner; decide() tells an older one by its epoch. So are addresses.
 Result<> Mirror::check_host(const std::string& peer, const PeerRequest& request) const {
     const PeerRecord* one = record_.peer(peer);
     if (!one || one->pairs.empty() || request.host.empty() || request.host == one->host_name()) return {};
     if (request.kind == RequestKind::query || request.kind == RequestKind::hello) return {};
+    if (request.kind == RequestKind::change_address && request.summary.role_epoch > record_.role_epoch)
+        return {};
     return fail(Code::failure, "{} serves volume {} there, not {}", one->host_name(), record_.volume.str(),
                 request.host);
 }

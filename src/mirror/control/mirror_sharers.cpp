@@ -47,9 +47,30 @@ Task<PeerReply> Mirror::on_set_pairs(std::string caller, PeerRequest request) {
 Task<Result<>> Mirror::tell_pairs(std::string peer, std::vector<EndpointPair> pairs) {
     PeerRequest told = pairs_request(RequestKind::set_pairs, peer, pairs);
     auto reply = co_await call(peer, std::move(told), {.connect = kConnectLimit, .answer = kHelloLimit});
-    if (!reply) co_return fail(reply.error());
-    if (reply->pairs_taken != pairs.size())
-        co_return fail(Code::failure, "{} runs a release that cannot change the hosts of a mirror", peer);
+    // One that does not know the request takes it for damaged.
+    const bool unknown = !reply && reply.error().code == Code::internal;
+    if (!reply && !unknown) co_return fail(reply.error());
+    if (unknown || reply->pairs_taken != pairs.size())
+        co_return fail(
+            Code::failure,
+            "{} runs a release that does not know hosts that share a disk of a mirror with others: "
+            "install the same on all ends",
+            peer);
+    co_return Result<>{};
+}
+
+Task<Result<>> Mirror::check_ends() {
+    auto held = co_await lock_.acquire(kOperationWait);
+    if (!held) co_return busy(record_);
+    for (const std::string& peer : names()) {
+        std::vector<EndpointPair> as_known = record_.peer(peer)->pairs;
+        auto told = co_await tell_pairs(peer, std::move(as_known));
+        if (told) continue;
+        if (told.error().code != Code::unreachable) co_return told;
+        messages::warning(
+            "volume {}: {} cannot be asked whether its release knows shared disks beside others: {}",
+            record_.volume.str(), peer, told.error().text);
+    }
     co_return Result<>{};
 }
 

@@ -55,7 +55,12 @@ PeerRecord record_of(const PeerFacts& facts, const std::string& self) {
 std::vector<EndpointPair> merged(const std::vector<EndpointPair>& known, std::vector<EndpointPair> told) {
     for (EndpointPair& pair : told)
         for (const EndpointPair& one : known)
-            if (one.here == pair.here && one.there == pair.there) pair = one;
+            if (one.here == pair.here && one.there == pair.there) {
+                if (one.serial >= pair.serial)
+                    pair = one;
+                else
+                    pair.port = one.port;  // which nobody changes
+            }
     return told;
 }
 
@@ -63,7 +68,7 @@ std::vector<EndpointPair> flipped(const std::vector<EndpointPair>& pairs, std::u
     std::vector<EndpointPair> out;
     out.reserve(pairs.size());
     for (const EndpointPair& pair : pairs)
-        out.push_back({pair.there, pair.here, pair.address, pair.local_address, port});
+        out.push_back({pair.there, pair.here, pair.address, pair.local_address, port, pair.serial});
     return out;
 }
 

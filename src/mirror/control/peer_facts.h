@@ -17,7 +17,8 @@ PeerFacts facts_of(const PeerRecord& peer, const PeerRecord& receiver, const std
 /// A peer that `self` has heard of and not met: paused, and nothing is known of what it lacks.
 PeerRecord record_of(const PeerFacts& facts, const std::string& self);
 
-/// The pairs that are told, with the addresses of those that are known already.
+/// The pairs that are told; of those that are known already the addresses stay, unless they were changed
+/// since.
 std::vector<EndpointPair> merged(const std::vector<EndpointPair>& known, std::vector<EndpointPair> told);
 /// The same pairs as the other end has them; `port`: the dispatch port of this end.
 std::vector<EndpointPair> flipped(const std::vector<EndpointPair>& pairs, std::uint16_t port);

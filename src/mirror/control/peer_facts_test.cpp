@@ -65,5 +65,20 @@ TEST(PeerFacts, KnownAddressesStayAndTheHostThatIsGoneIsNotMeantAnyMore) {
     EXPECT_EQ(peer.pairs, told);
 }
 
+// Spec: EMC-095, EMC-104, EMC-109
+TEST(PeerFacts, AddressesThatWereChangedSinceCount) {
+    const PeerRecord peer = site("a1", "a2", 1);
+    std::vector<EndpointPair> told = peer.pairs;
+    told.back().address = "10.9.1.2";
+    told.back().port = 1;
+    told.back().serial = 1;
+    const auto taken = merged(peer.pairs, told);
+    EXPECT_EQ(taken.front(), peer.pairs.front());
+    EXPECT_EQ(taken.back().address, "10.9.1.2");
+    EXPECT_EQ(taken.back().port, peer.pairs.back().port);
+    // What was told before comes later, and changes nothing.
+    EXPECT_EQ(merged(taken, peer.pairs), taken);
+}
+
 }  // namespace
 }  // namespace understudy::mirror::control

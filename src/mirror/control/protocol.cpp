@@ -108,6 +108,7 @@ void put_pairs(List& out, const std::vector<EndpointPair>& pairs) {
         to.set_local_address(pair.local_address);
         to.set_address(pair.address);
         to.set_port(pair.port);
+        to.set_serial(pair.serial);
     }
 }
 
@@ -119,7 +120,7 @@ bool get_pairs(std::vector<EndpointPair>& out, const List& in) {
         if (pair.here().empty() || pair.there().empty() || pair.port() == 0 || pair.port() > 65535)
             return false;
         out.push_back({pair.here(), pair.there(), pair.local_address(), pair.address(),
-                       static_cast<std::uint16_t>(pair.port())});
+                       static_cast<std::uint16_t>(pair.port()), pair.serial()});
     }
     return true;
 }

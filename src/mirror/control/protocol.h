@@ -29,7 +29,7 @@ enum class RequestKind : std::uint32_t {
     set_type = 8,
     advance = 9,          // source: another target was lost; my content is of this generation from here on
     set_peers = 10,       // source: these are the volume's other hosts
-    change_address = 11,  // the sender's and the receiver's addresses for each other
+    change_address = 11,  // the sender's and the receiver's addresses for each other, or those of `pairs`
     set_pairs = 12,       // these are the hosts of my end of the mirror now, in `pairs`
     // A command for this node's service of commands (mirror/emcmd), in `payload`; of no volume in particular.
     service = 64,
@@ -82,12 +82,13 @@ struct PeerRequest {
     mirror::wire::Offer offer;  // of the asking end, for the data links
     std::string payload;        // service only
     std::vector<PeerFacts> peers;
-    std::vector<EndpointPair> pairs;  // hello, set_peers, set_pairs: as the receiver's record has them
-    std::vector<VolumeId> volumes;    // of a snapshot
-    std::uint64_t snapshot = 0;       // its number
-    bool refresh = false;             // snapshot_take: in the place of an earlier one
-    std::string host;                 // not sent: of an end that hosts share, the one that asks
-    SessionId resumes{};              // hello: the session whose links broke; zeros: a new one
+    // hello, set_peers, set_pairs, change_address: as the receiver's record has them
+    std::vector<EndpointPair> pairs;
+    std::vector<VolumeId> volumes;  // of a snapshot
+    std::uint64_t snapshot = 0;     // its number
+    bool refresh = false;           // snapshot_take: in the place of an earlier one
+    std::string host;               // not sent: of an end that hosts share, the one that asks
+    SessionId resumes{};            // hello: the session whose links broke; zeros: a new one
 };
 
 /// Answer to hello: the target fits, but cannot make the bitmaps that the source's size needs. Spec: REP-176.
@@ -110,8 +111,9 @@ struct PeerReply {
     std::string payload;           // service only
     std::vector<PeerFacts> peers;  // demote: the source's other targets
     std::string text;              // snapshot_take: the devices, a line each; changes: see split_view.h
-    std::size_t pairs_taken = 0;   // create_target, set_pairs: so many pairs are on record now
-    bool resumed = false;          // hello: the session goes on over the links of this one
+    // create_target, set_pairs, change_address: so many pairs are on record now
+    std::size_t pairs_taken = 0;
+    bool resumed = false;  // hello: the session goes on over the links of this one
 };
 
 std::string encode(const PeerRequest& request);

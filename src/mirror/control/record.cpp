@@ -138,12 +138,15 @@ namespace {
 
 Json json_of(const PeerRecord& peer, const PeerBase& base) {
     Json pairs = Json::array();
-    for (const EndpointPair& pair : peer.pairs)
-        pairs.push_back({{"here", pair.here},
-                         {"there", pair.there},
-                         {"local_address", pair.local_address},
-                         {"address", pair.address},
-                         {"port", pair.port}});
+    for (const EndpointPair& pair : peer.pairs) {
+        Json one = {{"here", pair.here},
+                    {"there", pair.there},
+                    {"local_address", pair.local_address},
+                    {"address", pair.address},
+                    {"port", pair.port}};
+        if (pair.serial != 0) one["serial"] = pair.serial;
+        pairs.push_back(std::move(one));
+    }
     return {
         {"node", peer.node},
         {"host", peer.host},
@@ -226,6 +229,8 @@ std::string read_pairs(const Json& json, PeerRecord& peer) {
         pair.local_address = reader.text("local_address");
         pair.address = reader.text("address");
         pair.port = static_cast<std::uint16_t>(reader.number("port", 1, 65535));
+        if (one.contains("serial"))  // younger than the format
+            pair.serial = static_cast<std::uint32_t>(reader.number("serial", 0, UINT32_MAX));
         if (!reader.problem().empty()) return "pairs";
         peer.pairs.push_back(std::move(pair));
     }

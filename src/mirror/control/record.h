@@ -29,6 +29,9 @@ struct EndpointPair {
     std::string local_address;  // numeric
     std::string address;        // numeric
     std::uint16_t port = 9999;  // dispatch port of `there`
+    /// How often the addresses have been changed since the mirror was made: what is told with a higher one
+    /// counts. Spec: EMC-095, EMC-109.
+    std::uint32_t serial = 0;
 
     friend bool operator==(const EndpointPair&, const EndpointPair&) = default;
 };
@@ -141,8 +144,8 @@ std::string volume_id_problem(const VolumeId& volume);
 class SharedRecords {
   public:
     virtual ~SharedRecords() = default;
-    /// Durable when it returns success. Blocks for as long as the storage takes. Error: this host does not
-    /// own the volume, or it could not be written.
+    /// Durable when it returns success. Blocks for a moment at most. Error: this host does not own the
+    /// volume, or it could not be written in time.
     virtual Result<> save(const VolumeId& volume, std::string_view text) = 0;
     /// The volume is not mirrored any more.
     virtual Result<> remove(const VolumeId& volume) = 0;

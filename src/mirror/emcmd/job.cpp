@@ -17,10 +17,6 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kFieldsOfPair = 7;
 
-bool is_v6(std::string_view address) {
-    return address.find(':') != std::string_view::npos;
-}
-
 bool is_address(std::string_view address) {
     if (address.empty()) return false;
     const auto legal =

@@ -19,9 +19,6 @@ namespace {
 
 /// A changing command may wait for devices and peers; one that goes through a third node waits for both hops.
 constexpr runtime::Duration kRemoteLimit = std::chrono::seconds(100);
-/// Commands that change a volume wait for each other so long. Spec: EMC-020.
-constexpr runtime::Duration kVolumeWait = std::chrono::seconds(60);
-
 /// Words of the requests between services.
 constexpr const char* kCommand = "command";
 constexpr const char* kFacts = "facts";
@@ -130,9 +127,9 @@ void Service::add_to(control::CommandService& commands) {
     for (const char* word : {"pause", "continue", "break", "resync"})
         commands.add(fmt::format("mirror {}", word),
                      [this, word](Command command) { return run_on_both_ends(word, std::move(command)); });
-    commands.add("mirror endpoints", [this](Command command) { return run_endpoints(std::move(command)); });
     commands.add("mirror type", [this](Command command) { return run_type(std::move(command)); });
     commands.add("mirror add", [this](Command command) { return run_add(std::move(command)); });
+    commands.add("mirror endpoints", [this](Command command) { return run_endpoints(std::move(command)); });
     commands.add("mirror promote", [this](Command command) { return run_promote(std::move(command)); });
     for (const char* name : {"share", "owner"})
         commands.add(fmt::format("understudy volume {}", name),
@@ -337,7 +334,14 @@ Task<Service::Json> Service::serve_json(Json request, std::string caller) {
         Answer answer = co_await answer_words(std::move(words), text("system"));
         co_return as_json(answer);
     }
-    co_return as_json({Status::invalid_parameter, "", "an unknown request", false});
+    if (what == kEndpoints) {
+        NewEndpoints wanted{VolumeId(text("volume")), text("host"), text("original"), text("source"),
+                            text("target")};
+        wanted.any_number = request.value("any_number", Json()) == Json(true);
+        Answer answer = co_await readdress_as_owner(std::move(wanted));
+        co_return as_json(answer);
+    }
+    co_return as_json({Status::invalid_parameter, "", kUnknownRequest, false});
 }
 
 /// As it comes from another node: "." and this node's names are this node; anything else is forwarded, once.

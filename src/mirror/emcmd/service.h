@@ -25,6 +25,12 @@
 
 namespace understudy::mirror::emcmd {
 
+/// Commands that change a volume wait for each other so long. Spec: EMC-020.
+inline constexpr runtime::Duration kVolumeWait = std::chrono::seconds(60);
+/// Of a request between services: see Service::readdress_as_owner(). What says that a request is not known.
+inline constexpr const char* kEndpoints = "endpoints";
+inline constexpr const char* kUnknownRequest = "an unknown request";
+
 struct ServiceOptions {
     config::Layout layout;
     std::string node;
@@ -58,9 +64,9 @@ class Service {
     runtime::Task<config::Reply> run_promote(config::Command command);
     /// "mirror pause", "continue", "break" and "resync", with the target's lock.
     runtime::Task<config::Reply> run_on_both_ends(std::string word, config::Command command);
-    runtime::Task<config::Reply> run_endpoints(config::Command command);
     runtime::Task<config::Reply> run_type(config::Command command);
     runtime::Task<config::Reply> run_set(config::Command command);
+    runtime::Task<config::Reply> run_endpoints(config::Command command);
     /// "volume share" and "volume owner".
     runtime::Task<config::Reply> run_share(config::Command command);
     /// The indicator's data. Spec: MOP-174 to MOP-178.
@@ -69,6 +75,15 @@ class Service {
     void serve(const std::string& caller, std::string payload, control::PeerServer::Answer answer);
     /// Whether this node may become target of a new mirror of the volume. Spec: EMC-118, EMC-128.
     [[nodiscard]] Result<> may_be_target(const VolumeId& volume) const;
+
+    /// New addresses of `host`, a host of this end, and of another system for each other.
+    struct NewEndpoints {
+        VolumeId volume;
+        std::string host;
+        std::string original;  // the other system: its address so far, or its name
+        std::string source, target;
+        bool any_number = false;  // of systems of the volume and its job
+    };
 
   private:
     using Json = nlohmann::json;
@@ -149,11 +164,15 @@ class Service {
                       const std::string& caller);
     runtime::Task<Json> reach_back(VolumeId volume, std::string caller);
     runtime::Task<Answer> change_type(Call call);
-    [[nodiscard]] Result<std::optional<Job>> job_with_endpoints(const VolumeId& volume,
-                                                                const std::string& old_target,
-                                                                const std::string& new_source,
-                                                                const std::string& new_target) const;
+    // service_endpoints.cpp
+    [[nodiscard]] Result<std::optional<Job>> job_with_endpoints(const NewEndpoints& wanted) const;
     runtime::Task<Answer> change_endpoints(Call call);
+    runtime::Task<Answer> readdress(NewEndpoints wanted);
+    runtime::Task<Answer> readdress_at_owner(NewEndpoints wanted);
+    runtime::Task<Answer> readdress_as_owner(NewEndpoints wanted);
+    runtime::Task<Answer> readdress_here(NewEndpoints wanted);
+    [[nodiscard]] bool has_sharers(const VolumeId& volume) const;
+    runtime::Task<config::Reply> readdress_sharers(config::Command command);
 
     // service_bitmaps.cpp
     runtime::Task<Answer> get_bitmap(Call call, MirrorPtr mirror);

@@ -24,13 +24,6 @@ constexpr runtime::Duration kDataPortLimit = std::chrono::seconds(12);
 /// CREATEMIRROR's options. Spec: EMC-055.
 enum CreateOption : unsigned { no_resync = 1, do_not_wait = 2, boot_rule = 4 };
 constexpr unsigned kAllCreateOptions = no_resync | do_not_wait | boot_rule;
-/// CHANGEMIRRORENDPOINTS knows volumes of at most so many systems. Spec: EMC-098, MOP-242.
-constexpr std::size_t kMostSystemsOfEndpoints = 3;
-
-bool is_v6(const std::string& address) {
-    return address.find(':') != std::string::npos;
-}
-
 /// Why a volume is never mirrored; empty when it may be. Without a file system it may. Spec: MOP-054
 std::string_view ineligible(const Eligibility& found) {
     if (found.system_drive) return "the system runs from it";
@@ -202,7 +195,7 @@ Task<> Service::create_task(NewMirror made) {
     if (done.status != Status::success) messages::error("volume {}: {}", volume.str(), done.err);
 }
 
-// --- type and endpoints
+// --- type
 
 /// Of a mirror that runs, or of a pair that could: between two targets, or in a job alone. Spec: EMC-110,
 /// EMC-111, MOP-072.
@@ -236,67 +229,6 @@ Task<Answer> Service::change_type(Call call) {
                           fmt::format("no mirror and no job of {} joins volume {} with {}", options_.node,
                                       volume_letter(volume), other));
     co_return Answer{};
-}
-
-/// The pair's new addresses in a job of this node; nothing is stored. Error: the job would not be legal.
-Result<std::optional<Job>> Service::job_with_endpoints(const VolumeId& volume, const std::string& old_target,
-                                                       const std::string& new_source,
-                                                       const std::string& new_target) const {
-    std::optional<Job> changed;
-    for (const Job& job : jobs_.all())
-        if (find_pair(job, options_.node, old_target, volume) != nullptr) changed = job;
-    if (!changed) return changed;
-    if (systems_of(*changed).size() > kMostSystemsOfEndpoints)
-        return fail(Code::failure, "job {} has more than {} systems: delete the mirrors and create them anew",
-                    changed->name, kMostSystemsOfEndpoints);
-    const JobPair* const found = find_pair(*changed, options_.node, old_target, volume);
-    for (JobPair& pair : changed->pairs) {
-        if (&pair != found) continue;
-        const bool first_is_source = same_system(pair.first.system, options_.node);
-        (first_is_source ? pair.first : pair.second).address = new_source;
-        (first_is_source ? pair.second : pair.first).address = new_target;
-    }
-    return changed;
-}
-
-/// First what may refuse, then the mirror on both ends, then the job on all its systems. Spec: EMC-095 to
-/// EMC-109.
-Task<Answer> Service::change_endpoints(Call call) {
-    const VolumeId volume = call.volume;
-    const std::string old_target = call.argument(1);
-    const std::string new_source = call.argument(2);
-    const std::string new_target = call.argument(3);
-    if (is_v6(new_source) != is_v6(new_target) || is_v6(old_target) != is_v6(new_target))  // Spec: EMC-105
-        co_return refused(Status::invalid_parameter, "the addresses are of different families");
-    auto job = job_with_endpoints(volume, old_target, new_source, new_target);
-    if (!job) co_return refused(Status::not_supported, job.error().text);
-    const MirrorPtr mirror = manager_.find(volume);
-    const PeerRecord* const peer = mirror ? peer_with(mirror->record(), old_target) : nullptr;
-    if (peer == nullptr && !*job)
-        co_return refused(Status::file_not_found,
-                          fmt::format("no mirror and no job of {} joins volume {} with {}", options_.node,
-                                      volume_letter(volume), old_target));
-    if (*job)
-        if (const std::string problem = problem_of(**job); !problem.empty())
-            co_return refused(Status::invalid_parameter, problem);
-    Answer first;
-    if (peer != nullptr) {
-        if (mirror->record().peers.size() + 1 > kMostSystemsOfEndpoints)  // Spec: EMC-098
-            co_return refused(Status::not_supported,
-                              fmt::format("volume {} has more than {} systems: delete the mirrors and create "
-                                          "them anew",
-                                          volume_letter(volume), kMostSystemsOfEndpoints));
-        const std::string node = peer->node;
-        const Result<> done = co_await mirror->change_endpoints(node, new_source, new_target);
-        // The other system is told when it is back; here the change stays. Spec: EMC-109
-        if (!done && done.error().code != Code::unreachable) co_return answer_of(done);
-        first = answer_of(done);
-    }
-    if (*job) {
-        Answer stored = co_await store_everywhere(std::move(**job));
-        if (first.status == Status::success) first = std::move(stored);
-    }
-    co_return first;
 }
 
 }  // namespace understudy::mirror::emcmd

@@ -315,6 +315,8 @@ struct SharedMirror : testing::Test {
             reply = co_await program->service.run(std::move(command));
         else if (command.name == "understudy volume share")
             reply = co_await program->service.run_share(std::move(command));
+        else if (command.name == "understudy mirror endpoints")
+            reply = co_await program->service.run_endpoints(std::move(command));
         else
             reply = co_await program->service.run_volume(std::move(command));
         *out = std::move(reply);
