@@ -6,6 +6,7 @@
 #include "messages/messages.h"
 #include "mirror/emcmd/service.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -206,9 +207,17 @@ Task<Answer> Service::readdress_here(NewEndpoints wanted) {
     co_return first;
 }
 
-/// The same by its name of today, of volumes with any number of systems.
-Task<Reply> Service::run_endpoints(Command command) {
-    if (command.uid != 0) co_return config::failure({Code::failure, "mirror endpoints needs root", 0});
+/// Whether hosts share the volume's disk at either end.
+bool Service::has_sharers(const VolumeId& volume) const {
+    const MirrorPtr mirror = manager_.find(volume);
+    if (!mirror) return is_shared(volume);
+    const auto& peers = mirror->record().peers;
+    return std::any_of(peers.begin(), peers.end(),
+                       [](const PeerRecord& peer) { return !peer.pairs.empty(); });
+}
+
+/// By its name of today, of volumes with any number of systems.
+Task<Reply> Service::readdress_sharers(Command command) {
     if (command.arguments.size() != 1) co_return config::failure({Code::syntax, "a volume is missing", 0});
     NewEndpoints wanted{
         VolumeId(command.arguments.front()), command.get("source", options_.node), command.get("target"),

@@ -160,6 +160,8 @@ Task<std::string> Service::store_all(std::vector<Job> jobs) {
 Task<Reply> Service::run_endpoints(Command command) {
     if (command.uid != 0) co_return config::failure({Code::failure, "mirror endpoints needs root", 0});
     const VolumeId volume(command.arguments.empty() ? std::string() : command.arguments.front());
+    if (command.has("source") || has_sharers(volume))
+        co_return co_await readdress_sharers(std::move(command));
     const std::string node = command.get("target");
     const std::string mine = command.get("source-address"), other = command.get("target-address");
     auto jobs = jobs_with(volume, node, [&](JobEnd& here, JobEnd& there, char&) {
