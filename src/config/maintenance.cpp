@@ -112,6 +112,7 @@ std::vector<Maintenance> maintenances(const NodeConfig& config) {
         if (at != found.end()) at->second = std::move(*reason);
     }
     std::vector<Maintenance> result;
+    result.reserve(found.size());
     for (auto& [key, entry] : found)
         result.push_back(std::move(entry));
     return result;

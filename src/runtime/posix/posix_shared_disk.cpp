@@ -126,10 +126,10 @@ void serve(const std::shared_ptr<Shared>& shared) {
     for (;;) {
         shared->changed.wait(lock, [&] { return shared->ended || shared->waiting; });
         if (shared->ended) return;
-        const auto access = std::move(*shared->waiting);
-        shared->waiting.reset();
+        const auto access = std::exchange(shared->waiting, std::nullopt);
+        if (!access) continue;
         lock.unlock();
-        auto result = device.run(access);
+        auto result = device.run(*access);
         lock.lock();
         if (!shared->ended) shared->answer(std::move(result));
     }

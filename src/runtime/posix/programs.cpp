@@ -58,6 +58,7 @@ Result<Descriptor> memory_file(std::string_view content) {
 
 std::vector<char*> pointers(const std::vector<std::string>& words) {
     std::vector<char*> out;
+    out.reserve(words.size() + 1);
     for (const auto& word : words)
         out.push_back(const_cast<char*>(word.c_str()));
     out.push_back(nullptr);
@@ -123,7 +124,7 @@ std::string find_program(const std::string& name) {
     const auto directories =
         fmt::format("{}:{}", set == nullptr ? "/usr/bin:/bin" : set, kAdministratorsPath);
     for (const auto& directory : text::split(directories, ':'))
-        if (const auto path = directory + "/" + name; ::access(path.c_str(), X_OK) == 0) return path;
+        if (auto path = fmt::format("{}/{}", directory, name); ::access(path.c_str(), X_OK) == 0) return path;
     return {};
 }
 

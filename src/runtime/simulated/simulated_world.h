@@ -132,9 +132,9 @@ struct SimulatedOutcome {
 class RunningProgram {
   public:
     RunningProgram() = default;
-    template <class T>
+    template <class T>  // implicit, so that factories simply return their program
     requires(!std::is_same_v<std::remove_cvref_t<T>, RunningProgram>)
-        RunningProgram(T&& program) {  // implicit, so that factories simply return their program
+        RunningProgram(T&& program) {  // NOLINT(bugprone-forwarding-reference-overload): see `requires`
         if constexpr (std::is_convertible_v<T&&, std::shared_ptr<void>>)
             program_ = std::forward<T>(program);
         else
