@@ -241,7 +241,16 @@ int run_main(int argc, char** argv) {
         if (spec != nullptr)
             return run_command(*spec, {words.begin() + static_cast<std::ptrdiff_t>(length), words.end()});
     }
-    print(stderr, fmt::format("understudy: there is no command \"{}\"\n{}", words[0], overview()));
+    // Of "mirror frob" those of "mirror" are what was looked for.
+    const std::string group = fmt::format("understudy {} ", words[0]);
+    std::string beside;
+    for (const auto& spec : command_table())
+        if (spec.name.starts_with(group))
+            beside += fmt::format("  {:<18} {}\n", spec.name.substr(11), spec.summary);
+    const auto asked =
+        beside.empty() ? words[0] : text::join(std::span(words).first(std::min(words.size(), 2UL)), " ");
+    print(stderr, fmt::format("understudy: there is no command \"{}\"\n{}", asked,
+                              beside.empty() ? overview() : beside));
     return static_cast<int>(Code::syntax);
 }
 

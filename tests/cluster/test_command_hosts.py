@@ -150,6 +150,12 @@ def test_usage_goes_to_whom_it_belongs(abc) -> None:
     for ask in ("--help", "-?"):
         number, out, err = outcome(a, "ins_create", ask)
         assert number == 0 and out.startswith("usage: ins_create") and err == ""
+    # Of a word that has commands behind it, those are shown.
+    number, out, err = outcome(a, "understudy", "mirror", "frob")
+    assert (number, out) == (2, "") and 'there is no command "mirror frob"' in err
+    assert "mirror pause " in err and "sys_list" not in err and "resource create" not in err
+    number, _, err = outcome(a, "understudy", "frob")
+    assert number == 2 and 'there is no command "frob"' in err and "sys_list" in err
 
 
 # Spec: CMD-135, CMD-097, CMD-086
