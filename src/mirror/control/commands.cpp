@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "messages/messages.h"
+#include "mirror/control/addresses.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -317,6 +318,9 @@ Result<std::vector<TargetOptions>> targets_of(const Command& command, bool needs
         const std::string word = command.has("type") ? nth(command, "type", i) : "sync";
         const auto type = parse_type(word);
         if (!type) return fail(Code::syntax, "--type is sync or async, not \"{}\"", word);
+        for (const std::string& address : {target.source_address, target.address})
+            if (!is_numeric_address(address))
+                return fail(Code::bad_argument, "\"{}\" is no numeric IPv4 or IPv6 address", address);
         target.type = *type;
         out.push_back(std::move(target));
     }
@@ -431,6 +435,8 @@ Task<Reply> CommandService::snapshot(Command command) {
     const std::string action = command.arguments.empty() ? "" : command.arguments.front();
     if (!command.arguments.empty()) command.arguments.erase(command.arguments.begin());
     if (action == "status") co_return co_await snapshot_status(std::move(command));
+    if (action != "take" && action != "drop" && action != "location")
+        co_return wrong("mirror snapshot takes take, drop, location or status");
     if (command.arguments.empty()) co_return wrong(fmt::format("mirror snapshot {} takes a volume", action));
     std::vector<VolumeId> volumes;
     for (const std::string& name : command.arguments)
@@ -443,7 +449,6 @@ Task<Reply> CommandService::snapshot(Command command) {
         auto dropped = co_await manager_.drop_snapshot(volumes, command.has("force"));
         co_return reply_of(dropped);
     }
-    if (action != "location") co_return wrong("mirror snapshot takes take, drop, location or status");
     if (command.arguments.size() > 2)
         co_return wrong("mirror snapshot location takes a volume and a directory");
     if (command.has("clear") || command.arguments.size() == 2) {
@@ -506,6 +511,14 @@ Task<Reply> CommandService::on_volume(std::string verb, Command command) {
         done = co_await mirror->resync(target);
     } else if (verb == "lock") {
         done = co_await mirror->lock_target();
+    } else if (verb == "unlock" && mirror->record().role == Role::source && !mirror->record().peers.empty()) {
+        co_return config::failure(
+            {Code::bad_argument,
+             fmt::format(
+                 "{} is source of volume {}: a target is unlocked. Run it there, or \"understudy mirror "
+                 "pause {} --unlock\" here",
+                 manager_.options().node, volume.str(), volume.str()),
+             0});
     } else if (verb == "unlock") {
         auto opened = co_await mirror->unlock();
         co_return reply_of(opened);

@@ -3,6 +3,7 @@
 // volume, for whoever owns it next. Spec: EMC-094 to EMC-106, MOP-117.
 
 #include "messages/messages.h"
+#include "mirror/control/addresses.h"
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/control/operation_errors.h"
@@ -46,6 +47,17 @@ bool same_addresses(const EndpointPair& one, const EndpointPair& other) {
     return one.local_address == other.local_address && one.address == other.address;
 }
 
+/// Spec: EMC-105.
+Result<> fit_together(const std::string& local_address, const std::string& address) {
+    for (const std::string& one : {local_address, address})
+        if (!is_numeric_address(one))
+            return fail(Code::bad_argument, "\"{}\" is no numeric IPv4 or IPv6 address", one);
+    if (is_v6(local_address) != is_v6(address))
+        return fail(Code::bad_argument, "{} and {} are of different address families", local_address,
+                    address);
+    return {};
+}
+
 bool runs(MirrorState state) {
     return state == MirrorState::mirroring || state == MirrorState::resync;
 }
@@ -71,15 +83,13 @@ Task<Result<>> Mirror::change_endpoints(std::string peer, std::string local_addr
         co_return fail(Code::failure,
                        "volume {} has more than {} hosts: delete and create the mirror instead",
                        record_.volume.str(), kMostHostsToReaddress);
-    if (is_v6(local_address) != is_v6(address))
-        co_return fail(Code::bad_argument, "{} and {} are of different address families", local_address,
-                       address);
+    if (auto fit = fit_together(local_address, address); !fit) co_return fit;
     for (const PeerRecord& other : record_.peers)
         if (other.node != peer && (other.address == address || other.address == local_address))
             co_return fail(Code::bad_argument, "{} is an address of {}", other.address, other.node);
     const MirrorState state = legs_.at(peer).state;
-    // Spec: EMC-099.
-    if (source() && runs(state))
+    // Spec: EMC-099. A target remembers its last state also when its source is gone.
+    if (source() ? runs(state) : legs_.at(peer).linked)
         co_return fail(Code::bad_argument, "the mirror of volume {} with {} is {}: pause it first",
                        record_.volume.str(), peer, to_string(state));
     const PeerAddress before = address_of(peer);
@@ -124,10 +134,7 @@ Result<> Mirror::check_pair(const std::string& peer, const EndpointPair& pair) c
     if (pair_of(known, pair.here, pair.there) == nullptr)
         return fail(Code::not_found, "{} and {} are no pair of hosts of volume {}", pair.here, pair.there,
                     record_.volume.str());
-    if (pair.local_address.empty() || pair.address.empty() ||
-        is_v6(pair.local_address) != is_v6(pair.address))
-        return fail(Code::bad_argument, "{} and {} are of different address families", pair.local_address,
-                    pair.address);
+    UNDERSTUDY_CHECK(fit_together(pair.local_address, pair.address));
     if (const std::string other = host_at(record_, pair.local_address, pair.here); !other.empty())
         return fail(Code::bad_argument, "{} is an address of {}", pair.local_address, other);
     if (const std::string other = host_at(record_, pair.address, pair.there); !other.empty())

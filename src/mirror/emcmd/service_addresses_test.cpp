@@ -81,6 +81,23 @@ TEST_F(Addresses, NewAddressesThatAFirewallClosesKeepTheMirrorPausedUntilItIsOpe
     ASSERT_TRUE(pair.until([&] { return job_line(right) == "left;R;10.9.0.1;right;R;10.9.0.2;S"; }, 2min));
 }
 
+// Spec: EMC-099
+TEST_F(Addresses, NeitherEndChangesThoseOfAMirrorThatRuns) {
+    one_target();
+    EXPECT_EQ(status(right, {".", "CHANGEMIRRORENDPOINTS", "R", "10.0.0.1", "10.9.0.2", "10.9.0.1"}), 87);
+    EXPECT_THAT(error, HasSubstr("is mirroring: pause it first"));
+    EXPECT_EQ(pair.peer(right).address, "10.0.0.1");
+    EXPECT_EQ(pair.peer(left).address, "10.0.0.2");
+    ok(left, {".", "PAUSEMIRROR", "R"});
+    ASSERT_TRUE(pair.until([&] { return state(right, "10.0.0.1") == "2 4"; })) << "right has heard of it";
+    EXPECT_EQ(status(right, {".", "CHANGEMIRRORENDPOINTS", "R", "10.0.0.1", "left", "right"}), 87);
+    EXPECT_THAT(error, HasSubstr("\"left\" is no numeric"));
+    ok(right, {".", "CHANGEMIRRORENDPOINTS", "R", "10.0.0.1", "10.9.0.2", "10.9.0.1"});
+    EXPECT_EQ(pair.peer(left).address, "10.9.0.2");
+    ok(left, {".", "CONTINUEMIRROR", "R"});
+    ASSERT_TRUE(in_sync(left, {&right}));
+}
+
 // Spec: EMC-095, EMC-110, MOP-116, MOP-117
 TEST_F(Addresses, ThisProgramsOwnCommandsChangeTheJobToo) {
     one_target();
@@ -94,10 +111,15 @@ TEST_F(Addresses, ThisProgramsOwnCommandsChangeTheJobToo) {
     ASSERT_EQ(pair.run(left, {"type", "R", "async"}).exit_code, 0);
     EXPECT_EQ(job_line(right), "left;R;10.0.0.1;right;R;10.0.0.2;A");
     ASSERT_EQ(pair.run(left, {"pause", "R"}).exit_code, 0);
-    // What the job cannot take changes nothing.
-    const config::Reply refused = endpoints("10.9.0.1", "10.9.0.1");
-    EXPECT_NE(refused.exit_code, 0);
-    EXPECT_EQ(pair.peer(left).address, "10.0.0.2");
+    // What the job cannot take, and what is no address, changes nothing.
+    for (const auto& [mine, other] : {std::pair{"10.9.0.1", "10.9.0.1"},
+                                      {"left", "right"},
+                                      {"10.9.0.1", "10.9.0.256"},
+                                      {"10.9.0.1", ""}}) {
+        EXPECT_NE(endpoints(mine, other).exit_code, 0) << other;
+        EXPECT_EQ(pair.peer(left).address, "10.0.0.2");
+        EXPECT_EQ(job_line(left), "left;R;10.0.0.1;right;R;10.0.0.2;A");
+    }
     const config::Reply done = endpoints("10.9.0.1", "10.9.0.2");
     ASSERT_EQ(done.exit_code, 0) << done.err;
     for (Host* host : {&left, &right})

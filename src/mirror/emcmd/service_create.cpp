@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "messages/messages.h"
+#include "mirror/control/addresses.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/emcmd/service.h"
 
@@ -63,7 +64,10 @@ Task<Result<Service::Json>> Service::future_target(VolumeId volume, std::string 
     }
     if (facts.value("device", "").empty()) {
         *refusal = Status::invalid_drive;
-        co_return fail(Code::failure, "{} knows no device of volume {}", node, name);
+        co_return fail(
+            Code::failure,
+            "{} knows no device of volume {}: run \"understudy volume set {} --device PATH\" there", node,
+            name, volume.str());
     }
     co_return asked;
 }
@@ -79,6 +83,9 @@ Task<Answer> Service::create(Call call) {
     if (!bits || *bits < 0 || *bits > kAllCreateOptions)
         co_return refused(Status::invalid_parameter, "the options are a sum of 1, 2 and 4");
 
+    if (!control::is_numeric_address(target))
+        co_return refused(Status::invalid_parameter,
+                          fmt::format("\"{}\" is no numeric IPv4 or IPv6 address", target));
     std::string source = call.system;
     // An address that brought the request here is this host's, whatever its interfaces say.
     if (source.find_first_not_of("0123456789.") != std::string::npos && !is_v6(source)) source = ".";
