@@ -44,7 +44,9 @@ Task<PeerReply> Manager::create_target(std::string caller, PeerRequest request) 
 Task<PeerReply> Manager::make_target(std::string caller, PeerRequest request, std::string shared_log) {
     const EndSummary& source = request.summary;
     auto facts = devices_.examine(request.create.device);
-    if (!facts) co_return error_reply(facts.error());
+    if (!facts)
+        co_return error_reply(
+            {facts.error().code, fmt::format("{}: {}", options_.node, facts.error().text), 0});
     if (facts->sector_size != source.sector_size)  // Spec: REP-023
         co_return error_reply(
             {Code::bad_argument,

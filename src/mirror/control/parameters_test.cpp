@@ -201,6 +201,9 @@ TEST(Parameters, AChangeIsCheckedAndTakenBack) {
                               "PingInterval=100\nResyncReads=9", "NDLGTimeoutMs=2000", "=3", "",
                               "BitmapBaseDir=x", "ResyncReads=0", "BlockWritesOnLimitReached=2"})
         EXPECT_FALSE(change({}, {wrong})) << wrong;
+    EXPECT_TRUE(
+        change({}, {"ResyncReads=0"}).error().text.starts_with("ResyncReads=0 is not a number from 1"))
+        << change({}, {"ResyncReads=0"}).error().text;
     EXPECT_FALSE(change({}, {"ResyncReads=33", "WriteQueueByteLimitMB=2"}));  // 33 blocks are more than 2 MiB
 }
 

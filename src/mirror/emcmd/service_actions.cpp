@@ -102,8 +102,11 @@ Task<Reply> Service::run_on_both_ends(std::string word, Command command) {
     Reply done = co_await commands_->on_volume(word, std::move(command));
     if (done.exit_code != 0 || !unlock) co_return done;
     const Answer opened = co_await unlock_targets(volume, std::move(addresses));
-    if (opened.status != Status::success) co_return config::failure(error_of(opened));
-    co_return done;
+    if (opened.status == Status::success) co_return done;
+    Error why = error_of(opened);
+    why.text = fmt::format("volume {} is {}, but its target is not unlocked: {}", volume.str(),
+                           word == "pause" ? "paused" : "broken", why.text);
+    co_return config::failure(why);
 }
 
 /// All mirrors of a job, at their sources; the first failure is the answer, and the others are tried all the
@@ -111,8 +114,13 @@ Task<Reply> Service::run_on_both_ends(std::string word, Command command) {
 Task<Reply> Service::act_on_job(std::string word, Job job, bool unlock) {
     const Action* const action = action_of(word);
     const Json summary = co_await summary_of(job);
+    const auto is_silent = [&summary](const Json& one) {
+        const Json& silent = summary["silent"];
+        return std::find(silent.begin(), silent.end(), one["target"]) != silent.end();
+    };
     if (action->locks) {
         for (const Json& one : summary["mirrors"]) {
+            if (is_silent(one)) continue;
             const VolumeId volume = volume_of(one.value("target_volume", "")).value_or(VolumeId(""));
             std::vector<std::string> address{one.value("target_address", "")};
             const Answer locked = co_await lock_targets(volume, std::move(address));

@@ -69,7 +69,8 @@ TEST_F(Actions, ABrokenMirrorIsOpenAndAResyncClosesItAndSendsAll) {
     EXPECT_EQ(right.disk.blocks, left.disk.blocks);
     // A target that is away keeps nobody from continuing.
     power_off(right);
-    done(mirror(left, {"pause", "R"}));
+    refused(mirror(left, {"pause", "R"}, {{"unlock", ""}}),
+            "volume R is paused, but its target is not unlocked: ");
     done(mirror(left, {"continue", "R"}));
     start(right);
     ASSERT_TRUE(in_sync(left, {&right}));

@@ -241,6 +241,18 @@ TEST_F(Jobs, CompressionAndBandwidthOfAMirrorAreTheSameOnBothEnds) {
     EXPECT_EQ(pair.peer(right, left).parameters.at("CompressionLevel"), "1");
 }
 
+// Spec: MOP-039
+TEST_F(Jobs, AJobThatIsRefusedHasNoId) {
+    const config::Reply refused =
+        own(left, "mirror job", {"create", "x", "left;R;10.0.0.1;left;R;10.0.0.2;A"});
+    EXPECT_EQ(refused.exit_code, static_cast<int>(Code::bad_argument));
+    EXPECT_EQ(refused.out, "");
+    EXPECT_EQ(info(left), "");
+    const config::Reply unknown = own(left, "mirror job", {"frob"});
+    EXPECT_EQ(unknown.exit_code, static_cast<int>(Code::syntax));
+    EXPECT_NE(unknown.err.find("there is no \"job frob\": list, show,"), std::string::npos) << unknown.err;
+}
+
 // Spec: EMC-142, EMC-153, EMC-168
 TEST_F(Jobs, EmcmdMakesAndDeletesMirrorsWithoutTouchingTheirJob) {
     const std::string id = job_of_three();

@@ -3,7 +3,10 @@
 #include "base/text.h"
 #include "mirror/emcmd/service.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 namespace understudy::mirror::emcmd {
@@ -52,6 +55,10 @@ Json json_of(const Job& job) {
             {"pairs", pairs},
             {"missing_pairs", missing_pairs(job)}};
 }
+
+constexpr std::array<std::string_view, 15> kJobVerbs{
+    "list",        "show",   "summary", "create",   "import", "pair",   "rename",    "reassign",
+    "remove-node", "delete", "pause",   "continue", "break",  "resync", "switchover"};
 
 /// By id, or by name when only one has it.
 Result<Job> find_job(const JobStore& jobs, const std::string& word) {
@@ -136,6 +143,8 @@ Task<Reply> Service::run_volume(Command command) {
         co_return config::success();
     }
     if (verb != "set") co_return wrong(fmt::format("there is no command \"volume {}\"", verb));
+    if (!command.has("device") && !command.has("mount-point"))
+        co_return wrong("--device or --mount-point is missing");
     const std::string device = command.get("device");
     if (const MirrorPtr mirror = manager_.find(volume);
         mirror && !device.empty() && device != mirror->record().device)
@@ -149,7 +158,13 @@ Task<Reply> Service::run_volume(Command command) {
         if (!device.empty()) settings.device = device;
         if (command.has("mount-point")) settings.mount_point = command.get("mount-point");
     });
-    co_return reply_of(done);
+    Reply reply = reply_of(done);
+    if (device.empty() || reply.exit_code != 0) co_return reply;
+    looks_.erase(device);
+    const DeviceLook look = co_await look_at(device);
+    // It may come later, as one of a storage network does.
+    if (!look.eligibility.opened) reply.err = fmt::format("there is no {} on {} now", device, options_.node);
+    co_return reply;
 }
 
 // --- jobs
@@ -157,13 +172,11 @@ Task<Reply> Service::run_volume(Command command) {
 /// Spec: MOP-022, MOP-033 to MOP-038, EMC-159.
 Task<Reply> Service::run_job(Command command) {
     auto& words = command.arguments;
-    if (words.empty())
-        co_return wrong(
-            "list, show, summary, create, import, pair, rename, reassign, remove-node, delete, pause, "
-            "continue, "
-            "break, resync or switchover");
+    if (words.empty()) co_return wrong(fmt::format("mirror job takes one of {}", fmt::join(kJobVerbs, ", ")));
     const std::string verb = words.front();
     words.erase(words.begin());
+    if (std::find(kJobVerbs.begin(), kJobVerbs.end(), verb) == kJobVerbs.end())
+        co_return wrong(fmt::format("there is no \"job {}\": {}", verb, fmt::join(kJobVerbs, ", ")));
     if (verb == "list" || verb == "show") {
         std::vector<std::string> damaged;
         std::vector<Job> found = jobs_.all(&damaged);
@@ -209,7 +222,7 @@ Task<Reply> Service::run_job(Command command) {
         }
         const std::string id = job.id;
         Answer done = co_await store_everywhere(std::move(job));
-        done.out = id + "\n";
+        if (jobs_.get(id)) done.out = id + "\n";  // also when another system could not be told
         co_return reply_of(done);
     }
     auto found = find_job(jobs_, words.front());
@@ -284,16 +297,14 @@ Task<Reply> Service::run_job(Command command) {
             done = co_await store_everywhere(std::move(job));
         co_return reply_of(done);
     }
-    if (verb == "remove-node") {
-        if (words.size() != 2) co_return wrong("job remove-node takes a job and a node");
-        Job before = job;
-        if (!remove_system(job, words[1]))
-            co_return config::failure(
-                {Code::not_found, fmt::format("job {} does not name {}", job.name, words[1]), 0});
-        const Answer done = co_await store_or_remove(std::move(before), std::move(job), words[1]);
-        co_return reply_of(done);
-    }
-    co_return wrong(fmt::format("there is no command \"job {}\"", verb));
+    // remove-node
+    if (words.size() != 2) co_return wrong("job remove-node takes a job and a node");
+    Job before = job;
+    if (!remove_system(job, words[1]))
+        co_return config::failure(
+            {Code::not_found, fmt::format("job {} does not name {}", job.name, words[1]), 0});
+    const Answer done = co_await store_or_remove(std::move(before), std::move(job), words[1]);
+    co_return reply_of(done);
 }
 
 }  // namespace understudy::mirror::emcmd

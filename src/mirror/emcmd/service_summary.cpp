@@ -44,6 +44,10 @@ std::string compression_text(const std::string& level) {
     return level.empty() || level == "0" ? "None" : level;
 }
 
+std::string or_dash(std::string text) {
+    return text.empty() ? "-" : text;
+}
+
 /// Lines for people: the job, a line for each source volume, a line for each of its mirrors.
 std::string print_summary(const Json& summary) {
     std::string out = fmt::format(
@@ -57,7 +61,8 @@ std::string print_summary(const Json& summary) {
             one.value("source", ""), one.value("volume", ""), one.value("source_address", ""),
             one.value("target", ""), one.value("target_volume", ""), one.value("target_address", ""),
             one.value("state_name", ""), one.value("type", ""),
-            text::human_bytes(one.value("remaining", std::uint64_t{0})), one.value("file_system", "-"),
+            text::human_bytes(one.value("remaining", std::uint64_t{0})),
+            or_dash(one.value("file_system", "")),
             static_cast<double>(one.value("size", std::uint64_t{0})) / 1e9,
             compression_text(one.value("compression", "0")), one.value("bandwidth", "0"));
     for (const Json& silent : summary["silent"])

@@ -117,7 +117,7 @@ Task<Result<>> ReactorHost::with_users(Result<> stopped, std::string device) {
         named.set(std::string());
     const std::string who = co_await named;
     if (who.empty() || stopped.error().text.find(who) != std::string::npos) co_return stopped;
-    co_return fail(stopped.error().code, "{} Held by: {}.", stopped.error().text, who);
+    co_return fail(stopped.error().code, "{}. Held by: {}.", stopped.error().text, who);
 }
 
 /// A device beside the volume's, named so that it is never mistaken for it; no volume has a dot in its
