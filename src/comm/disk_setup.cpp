@@ -14,11 +14,14 @@ Result<bool> needs_header(const std::string& start, const std::string& device, c
             return false;
         case disk::Contents::blank:
             return true;
-        case disk::Contents::other_pair:
+        case disk::Contents::other_pair: {
+            // NOLINTNEXTLINE(bugprone-unchecked-optional-access): this verdict comes with the pair
+            const auto& [first, second] = *found.pair;
             return fail(Code::bad_argument,
                         "{} carries a path between {} and {}; if those are of an earlier cluster, erase it "
                         "(dd if=/dev/zero of={} bs=128K count=1) and try again",
-                        device, found.pair->first.str(), found.pair->second.str(), device);
+                        device, first.str(), second.str(), device);
+        }
         case disk::Contents::foreign:
             return fail(
                 Code::bad_argument,

@@ -81,7 +81,7 @@ class Store {
     /// Keeps what the next write() changes; the two reach the disk together or not at all. A store that
     /// leaves these out has no history.
     virtual void append_history(const HistoryEntry& /*entry*/) {}
-    virtual void read_history(const HistoryQuery& /*query*/,
+    virtual void read_history(const HistoryQuery& /*query*/,  // NOLINTNEXTLINE(performance-*): stores keep it
                               std::function<void(Result<std::vector<HistoryEntry>>)> done) {
         done(std::vector<HistoryEntry>{});
     }

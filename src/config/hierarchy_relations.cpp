@@ -43,6 +43,7 @@ std::vector<NodeName> order_of(const NodeConfig& own, const NodeName& self, cons
         ranks.emplace_back(pair.other_priority, pair.other_node);
     std::sort(ranks.begin(), ranks.end());
     std::vector<NodeName> order;
+    order.reserve(ranks.size());
     for (const auto& [priority, node] : ranks)
         order.push_back(node);
     return order;

@@ -25,10 +25,11 @@ std::optional<runtime::TimePoint> proven_until(Mode mode,
         return *proof + patience;
     }
     const auto least = std::min_element(heard.begin(), heard.end());
-    std::optional<runtime::TimePoint> until;
-    if (least != heard.end() && *least) until = **least + patience;
-    if (last_write) until = std::max(until.value_or(*last_write), *last_write + write_patience);
-    return until;
+    auto until = least == heard.end() ? std::nullopt : *least;
+    if (until) *until += patience;
+    if (!last_write) return until;
+    const auto written = *last_write + write_patience;
+    return until ? std::max(*until, written) : written;
 }
 
 runtime::Duration silence_needed(runtime::Duration patience, runtime::Duration grace) {

@@ -22,7 +22,7 @@ void Guard::Impl::start() {
     refresh();
     const std::weak_ptr<Impl> weak = weak_from_this();
     cluster.serve(std::string(kViewMethod),
-                  [weak](const NodeName&, std::string_view suspect, comm::Cluster::Answer answer) {
+                  [weak](const NodeName&, std::string_view suspect, const comm::Cluster::Answer& answer) {
                       if (const auto self = weak.lock()) answer(encode(self->view_of(NodeName(suspect))));
                   });
     cluster.serve(std::string(kDownNotice), [weak](const NodeName& caller, std::string_view suspect,
@@ -130,6 +130,7 @@ Quorum Guard::Impl::check() {
 std::optional<runtime::TimePoint> Guard::Impl::proof() const {
     std::vector<std::optional<runtime::TimePoint>> heard;
     const auto all = others();
+    heard.reserve(all.size());
     for (const auto& name : all)
         heard.push_back(cluster.contact(name).confirmed);
     const bool writes = configuration.mode == Mode::storage && monitor != nullptr;

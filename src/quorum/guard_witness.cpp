@@ -101,6 +101,7 @@ runtime::Task<Witness> Guard::Impl::remote_witness(NodeName suspect) {
         if (alive(suspect)) co_return Witness::peer_up;
         const auto views = co_await ask(suspect);
         std::vector<Opinion> opinions;
+        opinions.reserve(views.size());
         for (const auto& view : views)
             opinions.push_back(view.opinion);
         const auto verdict = remote_verdict(check(), opinions, world.clock.now() >= deadline);

@@ -23,6 +23,7 @@ constexpr auto kLookAgain = std::chrono::seconds(10);
 
 std::vector<std::string> names(const std::set<Tag>& tags) {
     std::vector<std::string> result;
+    result.reserve(tags.size());
     for (const auto& tag : tags)
         result.push_back(tag.str());
     return result;

@@ -91,7 +91,7 @@ class [[nodiscard]] Task {
         handle_.promise().continuation = waiter;
         return handle_;
     }
-    T await_resume() {
+    T await_resume() {  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): it has come to its end
         if constexpr (!std::is_void_v<T>) return std::move(*handle_.promise().value);
     }
 
@@ -185,7 +185,7 @@ class OneShot {
             assert(!state->waiter);
             state->waiter = waiter;
         }
-        T await_resume() { return *state->value; }
+        T await_resume() { return *state->value; }  // NOLINT(bugprone-unchecked-optional-access): it is set
     };
     [[nodiscard]] Awaiter operator co_await() const { return Awaiter(state_); }
 

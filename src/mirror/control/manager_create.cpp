@@ -233,6 +233,7 @@ Task<Result<>> Manager::add_target(VolumeId volume, TargetOptions target, bool e
         co_return fail(Code::failure, "{} is not source of volume {}: add the target on {}", options_.node,
                        volume.str(), record.origin);
     std::vector<std::string> taken;
+    taken.reserve(record.peers.size());
     for (const PeerRecord& peer : record.peers)
         taken.push_back(peer.node);
     for (const EndpointPair& pair : target.pairs)
