@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kCompletionsPerEntry = 4;  // completion ring's size; beyond it the kernel keeps a list
 constexpr std::size_t kReapAtOnce = 128;
-constexpr unsigned kBlocksAtOnce = 4;                           // for devices; see for_device()
+constexpr unsigned kBlocksAtOnce = 8;                           // for devices; see for_device()
 constexpr auto kDrainLimit = std::chrono::seconds(5);           // for what is in flight when a reactor goes
 constexpr auto kBusyPoll = std::chrono::microseconds(100);      // longest wait without sleep; see wait()
 constexpr auto kCrowdedYield = std::chrono::microseconds(250);  // away for so long: others need the processor
