@@ -46,7 +46,7 @@ struct SharedEndpoints : SharedMirror {
     int asked_older = 0;
 };
 
-// Spec: EMC-094, EMC-095, EMC-102, EMC-103, EMC-104, EMC-106, MOP-117
+// Spec: EMC-095, EMC-102, EMC-103, EMC-104, EMC-106, MOP-117
 TEST_F(SharedEndpoints, TheOwnerChangesThoseOfEveryHostOfItsDiskWhicheverIsAsked) {
     mirror();
     ok(left, {".", "PAUSEMIRROR", "R", "10.0.0.3"});
@@ -79,7 +79,7 @@ TEST_F(SharedEndpoints, TheOwnerChangesThoseOfEveryHostOfItsDiskWhicheverIsAsked
     EXPECT_EQ(record(third).main().address, "10.9.0.2");
 }
 
-// Spec: EMC-096, EMC-099, EMC-105, MOP-117
+// Spec: EMC-099, EMC-105, MOP-117
 TEST_F(SharedEndpoints, WhatIsRefusedChangesNothing) {
     mirror();
     const std::string before = job(left);

@@ -57,7 +57,7 @@ TEST_F(SharedLoss, AnAreaThatDoesNotAnswerIsNotWrittenTo) {
     mirror();
     area.set_link("left", runtime::SimulatedDisk::Link::hangs);
     // The lock notices within a renewal; from then on nobody waits for a record.
-    pair.sim.run_for(3s);
+    pair.sim.run_for(3200ms);
     ASSERT_TRUE(opened(left));
     EXPECT_NE(status(left, {".", "PAUSEMIRROR", "R", "10.0.0.3"}), 0);
     EXPECT_THAT(error, HasSubstr("does not answer"));

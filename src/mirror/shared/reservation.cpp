@@ -14,7 +14,7 @@ constexpr std::uint64_t kGenerations = 1ULL << kSlotShift;
 /// The holder may change while it is looked for: it was preempted, or has gone.
 constexpr int kMostAttempts = 4;
 /// Of a disk that cannot be asked who holds it: so many generations back it is tried with each host.
-constexpr std::uint64_t kGenerationsTried = 16;
+constexpr std::uint64_t kGenerationsTried = 64;
 
 bool of_area(std::uint64_t key, std::uint64_t area) {
     return key >> kAreaShift == (area & 0xffffffffU);

@@ -146,7 +146,7 @@ class SharedVolumes : private control::SharedRecords {
     /// So long the control loop waits for a write of a mirror's record at most: the volumes that it controls
     /// besides must renew their leases in time.
     [[nodiscard]] Duration record_limit() const {
-        return std::min<Duration>(options_.lease / 4, std::chrono::seconds(2));
+        return std::min<Duration>(options_.lease / 3, std::chrono::seconds(2));
     }
     Result<> write_state(Volume& volume, std::string text);
     runtime::Task<> write_state_again(VolumePtr volume);
