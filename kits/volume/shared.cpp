@@ -100,16 +100,28 @@ Result<bool> idle_owner_gives_up(const Instance& instance, const std::string& vo
     return true;
 }
 
-/// The other nodes of the resource that are there and share its disk.
-Result<std::vector<NodeName>> living_sharers(const Instance& instance) {
+/// The other nodes of the resource that are there and share a disk which this one does not have.
+Result<std::vector<NodeName>> living_sharers_elsewhere(const Instance& instance) {
     UNDERSTUDY_TRY(const auto peers, peers_of(instance));
+    const auto volume = instance.id.str();
+    std::string own;
+    if (is_shared(instance)) {
+        UNDERSTUDY_TRY(own, area_here(instance, volume));
+    }
     std::vector<NodeName> out;
     for (const auto& peer : peers) {
         if (are_dead(instance, {peer.node.str()})) continue;
         const auto line = command(instance.layout, "ins_list", {"-d", peer.node.str(), "-t", peer.tag.str()});
         const auto fields = line ? text::split(text::trim(*line), '\x01') : std::vector<std::string>();
         const auto info = fields.size() > 5 ? parse_info(fields[5]) : Result<Words>(Words());
-        if (info && is_shared(*info)) out.push_back(peer.node);
+        if (!info || !is_shared(*info)) continue;
+        if (!own.empty()) {
+            const auto shown = on_node(instance.layout, peer.node,
+                                       "understudy volume owner " + shell_quoted(volume) + " --json");
+            const auto area = shown ? area_of(*shown) : Result<std::string>(own);
+            if (!area || *area == own) continue;
+        }
+        out.push_back(peer.node);
     }
     return out;
 }
@@ -151,11 +163,16 @@ Result<> can_extend_shared(const Instance& instance, const Words& words, const N
     UNDERSTUDY_TRY(const auto out, on_node(instance.layout, known,
                                            "understudy volume owner " + shell_quoted(volume) + " --json"));
     UNDERSTUDY_TRY(const auto there, area_of(out));
-    if (*here != there)  // Spec: MOP-058, MOP-062
-        return fail(Code::bad_argument,
-                    "area: {} and {} do not see the same lock area of {}: it is not shared between them",
-                    instance.node, known.str(), volume);
-    return {};
+    if (*here == there) return {};
+    // The disk at the other end of the mirror, which hosts share as well. Spec: MOP-019
+    UNDERSTUDY_TRY(const auto mirrored, mirror_here(instance, volume));
+    if (mirrored) return {};
+    return fail(
+        Code::bad_argument,  // Spec: MOP-058, MOP-062
+        "area: {} and {} do not see the same lock area of {}: it is not shared between them. Where it is "
+        "mirrored to a disk of {}, extend to the host that owns that one first, and from there to others "
+        "of it (--from)",
+        instance.node, known.str(), volume, instance.node);
 }
 
 Result<> leave_shared(const Instance& instance) {
@@ -198,7 +215,9 @@ Result<> give_up_shared(const Instance& instance) {
 void let_sharing_hosts_follow(const Instance& instance) {
     const auto volume = instance.id.str();
     const auto done = [&]() -> Result<> {
-        UNDERSTUDY_TRY(const auto sharing, living_sharers(instance));
+        UNDERSTUDY_TRY(const auto here, mirror_here(instance, volume));
+        if (!here) return {};  // of a disk that is not mirrored
+        UNDERSTUDY_TRY(const auto sharing, living_sharers_elsewhere(instance));
         for (const auto& node : sharing) {
             UNDERSTUDY_TRY(const auto there, mirror_on(instance, node, volume));
             if (there) return {};

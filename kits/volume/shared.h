@@ -3,8 +3,9 @@
 // to a host elsewhere besides; the owner then has its end of the mirror. Spec: KIT-058, KIT-060, KIT-061,
 // KIT-067 to KIT-069, CLU-227.
 //
-// info: volume_type=shared (mixed on the host with the mirror) mount=DIR [fs=TYPE] [options=LIST]; create and
-// extend also take device=PATH and area=PATH for a host that does not know yet where the volume lies.
+// info: volume_type=shared (mixed on a host with the mirror and a disk of its own) mount=DIR [fs=TYPE]
+// [options=LIST]; create and extend also take device=PATH and area=PATH for a host that does not know yet
+// where the volume lies.
 
 #include "base/result.h"
 #include "kits/sdk/cluster.h"
@@ -21,7 +22,8 @@ namespace understudy::kits {
 /// The volume is shared on this host already, or device and area say where it lies; then it becomes so. Its
 /// state as one that the cluster protects is set.
 Result<> create_shared(const Instance& instance, const Words& words, const std::string& volume);
-/// Whether this host sees the same lock area as `known`, and is named in it. Only looks.
+/// Whether this host sees the same lock area as `known`, or has the mirror of that disk on one that is
+/// shared, too; and is named in it. Only looks.
 Result<> can_extend_shared(const Instance& instance, const Words& words, const NodeName& known,
                            const std::string& volume);
 /// A host that has the mirror of the shared volume while nobody uses it lets another one have it.
@@ -36,8 +38,8 @@ Result<> take_shared(const Instance& instance);
 /// to take it. Spec: KIT-075.
 Result<> give_up_shared(const Instance& instance);
 
-/// For the host to which a shared volume is mirrored, and which is its source now: one of the hosts that
-/// share it becomes the owner, so that it follows. What goes wrong is told; the volume is in service all the
+/// For the source of a volume whose disk at the other end of the mirror is shared: one of the hosts there
+/// becomes the owner of it, so that it follows. What goes wrong is told; the volume is in service all the
 /// same.
 void let_sharing_hosts_follow(const Instance& instance);
 

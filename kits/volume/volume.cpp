@@ -83,7 +83,7 @@ Result<> bring_up(const Instance& instance) {
 
 Result<> restore(const Instance& instance) {
     const auto done = bring_up(instance);
-    if (done && is_mixed(instance)) let_sharing_hosts_follow(instance);
+    if (done && (is_mixed(instance) || is_shared(instance))) let_sharing_hosts_follow(instance);
     if (done) return {};
     return fail(Code::failure, "{} {}", messages::text(messages::volume_restore_failed, instance.id.str()),
                 done.error().text);
@@ -149,7 +149,7 @@ Result<> quick_check(const Instance& instance) {
 /// know which mirror this is. Spec: KIT-058, CLU-161
 Result<> deep_check(const Instance& instance) {
     UNDERSTUDY_CHECK(quick_check(instance));
-    if (is_mixed(instance)) let_sharing_hosts_follow(instance);
+    if (is_mixed(instance) || is_shared(instance)) let_sharing_hosts_follow(instance);
     tell_mirror_identity(instance);
     return {};
 }

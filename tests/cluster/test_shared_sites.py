@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from lab import Host, Lab, wait_until
-from test_shared_volume import MIB, Storage, emcmd, owner
+from test_shared_volume import MIB, TAG, Storage, emcmd, owner
 
 Sites = tuple[dict[str, Host], dict[str, Storage]]
 
@@ -35,17 +36,21 @@ def sites(lab: Lab) -> Iterator[Sites]:
         made.remove()
 
 
+def make_job(on: Host, near: tuple[Host, Host], far: tuple[Host, Host]) -> None:
+    pairs: list[str] = []
+    for one in near:
+        for other in far:
+            pairs += [one.name, "E", one.address(2), other.name, "E", other.address(2), "S"]
+    for one, other in (near, far):
+        pairs += [one.name, "E", "0.0.0.0", other.name, "E", "0.0.0.0", "D"]
+    assert emcmd(on, "CREATEJOB", "sites", "", *pairs) == 0
+
+
 # Spec: MOP-019, MOP-067, MOP-075, MOP-161, MOP-164, EMC-039
 def test_either_end_goes_on_with_the_other_host_of_its_disk(sites: Sites) -> None:
     hosts, storage = sites
     left, right, third, fourth = hosts.values()
-    pairs: list[str] = []
-    for one in (left, right):
-        for other in (third, fourth):
-            pairs += [one.name, "E", one.address(2), other.name, "E", other.address(2), "S"]
-    for one, other in ((left, right), (third, fourth)):
-        pairs += [one.name, "E", "0.0.0.0", other.name, "E", "0.0.0.0", "D"]
-    assert emcmd(left, "CREATEJOB", "sites", "", *pairs) == 0
+    make_job(left, (left, right), (third, fourth))
     assert emcmd(left, "CREATEMIRROR", "E", third.address(2), "S") == 0
 
     def mirrored(source: Host) -> None:
@@ -85,3 +90,48 @@ def test_either_end_goes_on_with_the_other_host_of_its_disk(sites: Sites) -> Non
     mirrored(left)
     written(left, "four")
     equal()
+
+
+# Spec: KIT-058, KIT-068, CLU-227, MOP-019, MOP-062
+def test_a_resource_on_shared_disks_at_both_ends_moves_between_all_hosts(sites: Sites) -> None:
+    hosts, _ = sites
+    left, right, third, fourth = hosts.values()
+    make_job(left, (left, right), (third, fourth))
+    # The mirror is made by another host of the disk than the first; by that name it goes at the other end.
+    assert emcmd(left, "LOCKVOLUME", "E") == 0
+    assert emcmd(right, "UNLOCKVOLUME", "E") == 0
+    right.run("mkfs.ext4", "-q", str(right.root / "dev/understudy/E"))
+    right.command("emcmd", right.address(2), "CREATEMIRROR", "E", third.address(2), "S", timeout=120)
+    wait_until(lambda: right.mirror("E")["targets"][0]["state"] == "mirroring", 90, "right mirrors", 0.05)
+    assert emcmd(left, "SWITCHOVERVOLUME", "E") == 0
+    left.command("understudy", "resource", "create", "filesys", "volume", TAG, "--id", "E", "volume_type=shared", "mount=/mnt", "fs=ext4",
+                 timeout=120)
+    left.command("understudy", "resource", "extend", TAG, "--to", "right", timeout=120)
+    refused = left.run("understudy", "resource", "extend", TAG, "--to", "fourth", code=1, timeout=120).stderr
+    assert "do not see the same lock area" in refused
+    left.command("understudy", "resource", "extend", TAG, "--to", "third", timeout=120)
+    left.command("understudy", "resource", "extend", TAG, "--to", "fourth", "--from", "third", timeout=120)
+
+    def followed(source: Host, targets: tuple[Host, Host]) -> bool:
+        known = [one for host in (source, *targets) if host.running
+                 for one in json.loads(host.command("understudy", "mirror", "status", "--json"))["mirrors"]]
+        return [(one["role"], one["state"]) for one in known] == [("source", "mirroring"), ("target", "mirroring")]
+
+    def runs_on(host: Host, targets: tuple[Host, Host], *names: str) -> None:
+        wait_until(lambda: host.state(TAG) == "ISP", 90, f"it runs on {host.name}")
+        host.run("bash", "-c", " && ".join(f"test -e /mnt/{name}" for name in names) + f" && touch /mnt/{host.name} && sync")
+        wait_until(lambda: followed(host, targets), 90, f"the other end follows {host.name}")
+
+    near, far = (left, right), (third, fourth)
+    left.run("touch", "/mnt/left")
+    wait_until(lambda: followed(left, far), 60, "the other end follows")
+    for to, names in ((fourth, ("left",)), (right, ("left", "fourth"))):  # at the other end, and home: each a host that owns no disk
+        to.command("understudy", "switchover", TAG, "--to", to.name, timeout=120)
+        runs_on(to, near if to is fourth else far, *names)
+    # A whole end dies, one host after the other.
+    right.power_off()
+    runs_on(left, far, "left", "fourth", "right")
+    left.power_off()
+    wait_until(lambda: "ISP" in (third.state(TAG), fourth.state(TAG)), 90, "the other end has it")
+    survivor = third if third.state(TAG) == "ISP" else fourth
+    survivor.run("bash", "-c", "test -e /mnt/right && touch /mnt/last && sync")
