@@ -184,8 +184,8 @@ constexpr auto kTable = std::to_array<Setting>({
      "may differ. Read at start of mirrord."},
     {"NDLGTimeoutMs", integer, "30000", 1000, 3600000, "ms",
      "How long a synchronous mirror that lost its target tries to record in the cluster that the target is out of "
-     "date, before BlockWritesOnNDLGTimeoutReached applies; longer than heartbeat interval x misses. Read at start of "
-     "mirrord."},
+     "date, before BlockWritesOnNDLGTimeoutReached applies; longer than heartbeat interval x misses. Ten times as long "
+     "while this node's understudyd does not answer. Read at start of mirrord."},
     {"BlockWritesOnNDLGTimeoutReached", boolean, "1", 0, 1, "",
      "1: writes that could not be recorded so fail, and further ones too; 0: they go on, and a takeover may lose "
      "them. Read at start of mirrord."},

@@ -20,6 +20,8 @@ constexpr std::size_t kFlagFields = 8;  // empty, kind, volume, source, mirror, 
 // A node that hangs is found DEAD by the heartbeats; until then one question waits so long for it.
 constexpr runtime::Duration kAskLimit = std::chrono::seconds(4);
 constexpr runtime::Duration kEngineConnectLimit = std::chrono::seconds(2);
+// Between the clocks of two hosts of a cluster, at most.
+constexpr auto kClockDifference = std::chrono::seconds(60);
 
 template <class Number>
 std::optional<Number> number_of(std::string_view text, int base) {
@@ -53,6 +55,13 @@ bool is_behind(const BehindNote& note, std::string_view node, std::string_view m
                std::uint64_t role_epoch, const Generations& generations) {
     return note.source != node && note.mirror == mirror && note.role_epoch >= role_epoch &&
            !generations.knows(note.generation);
+}
+
+bool is_takeover(const BehindNote& note, std::string_view node, std::string_view mirror,
+                 std::uint64_t role_epoch, const Generations& generations, std::int64_t alone_since_s) {
+    // An older note may be left over from a split brain that this end has won.
+    return note.role_epoch > role_epoch && note.since_s + kClockDifference.count() >= alone_since_s &&
+           is_behind(note, node, mirror, role_epoch, generations);
 }
 
 /// One command of understudyd, for `node`; its output.
@@ -133,6 +142,14 @@ Task<bool> EngineNotes::is_dead(std::string node) {
     auto state = co_await ask(node_, "sys_getst", node);
     // UNKNOWN is a node that this one has never seen since it started: that says nothing.
     co_return state&& text::trim(*state) == "DEAD";
+}
+
+Task<bool> EngineNotes::answers() {
+    if (!protects()) co_return true;
+    config::Command asked;
+    asked.name = "sys_list";
+    const Result<config::Reply> reply = co_await ask_engine(world_, layout_, std::move(asked), kAskLimit);
+    co_return reply.has_value();
 }
 
 Task<Result<std::vector<BehindNote>>> EngineNotes::notes_of(std::string node, VolumeId volume) {

@@ -40,6 +40,12 @@ struct BehindNote {
 std::string to_flag(const BehindNote& note);
 std::optional<BehindNote> note_of_flag(std::string_view flag);
 
+/// Whether the note is of a peer that was promoted over the living source `node`, which lost its targets at
+/// `alone_since_s`: the promotion is newer than the source's own, was made at about that time or later (two
+/// hosts' clocks differ), and this end does not know its generation.
+bool is_takeover(const BehindNote& note, std::string_view node, std::string_view mirror,
+                 std::uint64_t role_epoch, const Generations& generations, std::int64_t alone_since_s);
+
 /// Whether an end with these ids lacks what the note tells of.
 bool is_behind(const BehindNote& note, std::string_view node, std::string_view mirror,
                std::uint64_t role_epoch, const Generations& generations);
@@ -57,6 +63,8 @@ class ClusterNotes {
     virtual runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) = 0;
     /// Whether the heartbeats have found `node` dead. False also when nobody can say.
     virtual runtime::Task<bool> is_dead(std::string node) = 0;
+    /// Whether this node's own cluster daemon answers, whatever it says. True where there is no cluster.
+    virtual runtime::Task<bool> answers() = 0;
 };
 
 /// A command of this host's understudyd, and what it answers within `limit`. Error: it does not answer.
@@ -72,6 +80,7 @@ class EngineNotes : public ClusterNotes {
     runtime::Task<Result<bool>> withdraw(VolumeId volume, std::vector<std::string> peers) override;
     runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
     runtime::Task<bool> is_dead(std::string node) override;
+    runtime::Task<bool> answers() override;
 
   private:
     struct Node {

@@ -42,5 +42,20 @@ TEST(ClusterNotes, ANoteSpeaksOnlyAgainstAnEndThatLacksItsGeneration) {
     EXPECT_FALSE(is_behind(kNote, "right", "07ff", 3, synced));
 }
 
+// Spec: REP-146
+TEST(ClusterNotes, ANoteOfAPromotionSinceTheLossOfTheLinkIsATakeover) {
+    Generations old;
+    old.current = 7;
+    const auto lost = kNote.since_s - 20;
+    EXPECT_TRUE(is_takeover(kNote, "right", "07ff", 2, old, lost));
+    EXPECT_TRUE(is_takeover(kNote, "right", "07ff", 2, old, kNote.since_s + 30)) << "clocks differ";
+    EXPECT_FALSE(is_takeover(kNote, "right", "07ff", 2, old, kNote.since_s + 3600))
+        << "left over from before";
+    EXPECT_FALSE(is_takeover(kNote, "right", "07ff", 3, old, lost)) << "of a source that was there before";
+    EXPECT_FALSE(is_takeover(kNote, "left", "07ff", 2, old, lost)) << "its own";
+    EXPECT_FALSE(is_takeover(kNote, "right", "07ff", 2, Generations{0xabcd, {7}, 0, false}, lost))
+        << "followed";
+}
+
 }  // namespace
 }  // namespace understudy::mirror::control

@@ -326,6 +326,8 @@ class Mirror : private HostEvents {
     runtime::Task<> tell_targets();
     void tell_alone_problem(std::string text);
     void give_up_on_note(const std::string& why);
+    void give_way();
+    runtime::Task<Result<std::string>> promoted_meanwhile();
     runtime::Task<Result<>> post_note();
     void schedule_notes();
     runtime::Task<> keep_notes();
@@ -492,12 +494,13 @@ class Mirror : private HostEvents {
     bool role_checked_ = false;  // a source has asked its peers since it started
     bool following_ = false;     // became target of a promoted peer and has not been in sync with it
 
-    bool alone_wanted_ = false;                 // a link went: a generation of its own before the next write
-    bool recording_alone_ = false;              // record_alone() runs
-    bool writes_refused_ = false;               // the cluster could not be told in time
-    std::string alone_problem_;                 // why writes wait or fail meanwhile
-    bool peers_noted_ = false;                  // the nodes of all that are behind have the current note
-    bool notes_left_ = true;                    // somewhere may be a note; after a start nobody knows
+    bool alone_wanted_ = false;     // a link went: a generation of its own before the next write
+    bool recording_alone_ = false;  // record_alone() runs
+    bool writes_refused_ = false;   // the cluster could not be told in time
+    std::string alone_problem_;     // why writes wait or fail meanwhile
+    std::string taken_over_by_;     // a node that became source while this one could not hear of it
+    bool peers_noted_ = false;      // the nodes of all that are behind have the current note
+    bool notes_left_ = true;        // somewhere may be a note; after a start nobody knows
     std::vector<DegradeAnswer> alone_waiters_;  // at most a few: one for each loss of a link
     std::optional<runtime::TimerId> note_timer_;
     OperationLock notes_lock_;  // a note and its withdrawal never overtake each other

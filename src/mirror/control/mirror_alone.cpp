@@ -5,8 +5,9 @@
 //     -> recorded by every target in session -> note on every node that is alive -> completions and gate
 //     released
 //                 \-> does not answer: lost too              \-> not within NDLGTimeoutMs: writes fail, or go
-//                 on by
-//                                                                setting
+//                                                                on by setting; while this node's own
+//                                                                understudyd is away, ten times as long
+//                                                             \-> a peer was promoted: writes fail
 
 #include "base/text.h"
 #include "messages/messages.h"
@@ -101,7 +102,9 @@ void Mirror::answer_alone_waiters(bool recorded) {
 
 Task<> Mirror::record_alone() {
     recording_alone_ = true;
-    const auto deadline = world_.clock.now() + around_.degrade.limit;
+    // Counted from the moment when this node's understudyd last was absent, within bounds. Spec: REP-219
+    const auto began = world_.clock.now();
+    auto absent_until = began;
     while (source() && !closing_) {
         if (alone_wanted_) {
             // A full disk must not become a write that nobody knows of: it waits until the record can be
@@ -131,12 +134,20 @@ Task<> Mirror::record_alone() {
             tell_alone_problem(
                 fmt::format("writes wait until the cluster knows that the copy of {} is out of date: {}",
                             fmt::join(behind(), ", "), posted.error().text));
-            if (world_.clock.now() >= deadline) give_up_on_note(posted.error().text);
+            bool answers = true;
+            if (around_.notes) answers = co_await around_.notes->answers();
+            const auto now = world_.clock.now();
+            if (!answers) absent_until = std::min(now, began + (kWaitsForEngine - 1) * around_.degrade.limit);
+            if (!taken_over_by_.empty())
+                give_way();
+            else if (!may_write() && now >= absent_until + around_.degrade.limit)
+                give_up_on_note(posted.error().text);
         }
-        co_await runtime::sleep_for(world_.tasks, kNoteRetry);
+        co_await runtime::sleep_for(world_.tasks, taken_over_by_.empty() ? kNoteRetry : kRecordRetry);
     }
     recording_alone_ = false;
     alone_problem_.clear();
+    taken_over_by_.clear();
     if (closing_) {
         // Their makers ask the next process.
         alone_waiters_.clear();
@@ -213,6 +224,19 @@ void Mirror::tell_alone_problem(std::string text) {
     alone_problem_ = std::move(text);
 }
 
+/// A peer has become source while nobody here heard of it, because understudyd was down: what is written here
+/// from now on would be lost, so nothing is. Whether the other one is wanted is for the cluster and people to
+/// say. Spec: REP-146, REP-213
+void Mirror::give_way() {
+    writes_refused_ = true;
+    const std::string why = fmt::format("writes fail: {} has taken volume {} over while {} could not be told",
+                                        taken_over_by_, record_.volume.str(), around_.node);
+    tell_alone_problem(why);
+    note(Event::both_source, {}, why);
+    answer_alone_waiters(false);
+    update_gate();
+}
+
 /// The cluster cannot be told. Spec: REP-079, REP-217.
 void Mirror::give_up_on_note(const std::string& why) {
     const std::string lost = fmt::format("{}", fmt::join(behind(), ", "));
@@ -238,6 +262,19 @@ void Mirror::give_up_on_note(const std::string& why) {
     update_gate();
 }
 
+/// The node that is source by a promotion over this one; empty: none as far as the living nodes know.
+Task<Result<std::string>> Mirror::promoted_meanwhile() {
+    std::string found;
+    if (!around_.notes) co_return found;
+    auto notes = co_await around_.notes->read(record_.volume);
+    if (!notes) co_return fail(notes.error());
+    for (const BehindNote& one : *notes)
+        if (is_takeover(one, around_.node, mirror_hex(), record_.role_epoch, record_.generations({}),
+                        record_.alone_since_s))
+            found = one.source;
+    co_return found;
+}
+
 /// Success: the record says that the cluster knows this generation.
 Task<Result<>> Mirror::post_note() {
     auto held = co_await notes_lock_.acquire(kOperationWait);
@@ -255,6 +292,13 @@ Task<Result<>> Mirror::post_note() {
     if (around_.notes) posted = co_await around_.notes->post(note, hosts_of(behind()));
     if (!posted) co_return fail(posted.error());
     if (note.generation != record_.lineage.current || !source()) co_return Result<>{};
+    if (!record_.alone_noted) {
+        auto other = co_await promoted_meanwhile();
+        if (!other) co_return fail(other.error());
+        if (note.generation != record_.lineage.current || !source()) co_return Result<>{};
+        taken_over_by_ = *other;
+        if (!taken_over_by_.empty()) co_return fail(Code::exists, "{} is its source now", taken_over_by_);
+    }
     peers_noted_ = *posted;
     if (!peers_noted_) schedule_notes();
     MirrorRecord next = record_;

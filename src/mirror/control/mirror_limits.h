@@ -50,6 +50,9 @@ inline constexpr runtime::Duration kRecordRetry = std::chrono::seconds(1);
 // not, to tell nodes that were dead then.
 inline constexpr runtime::Duration kNoteRetry = std::chrono::milliseconds(200);
 inline constexpr runtime::Duration kNoteRefresh = std::chrono::seconds(5);
+// While this node's own understudyd is absent, writes wait so many times NDLGTimeoutMs for it, that included
+// which it then has to tell the others: whoever supervises it starts it again. Spec: REP-219
+inline constexpr int kWaitsForEngine = 10;
 // Between two complaints about the directory of the intent logs. Spec: REP-061.
 inline constexpr runtime::Duration kLogDirectoryTold = std::chrono::minutes(2);
 inline constexpr runtime::Duration kOpenRetryStart = std::chrono::milliseconds(500);

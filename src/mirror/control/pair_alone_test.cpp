@@ -25,7 +25,7 @@ TEST_F(PairTest, NoWriteIsAcknowledgedAloneBeforeTheClusterKnows) {
 // Spec: REP-079 REP-217, MOP-133
 TEST_F(PairTest, AClusterThatCannotBeToldFailsTheWritesUntilItCan) {
     create();
-    pair.cluster.silent.insert("left");
+    pair.cluster.silent.insert("right");
     pair.cut();
     EXPECT_FALSE(pair.write(left, 3, 33, 40s));
     EXPECT_FALSE(pair.write(left, 4, 44, 1s));
@@ -37,6 +37,59 @@ TEST_F(PairTest, AClusterThatCannotBeToldFailsTheWritesUntilItCan) {
     EXPECT_TRUE(pair.write(left, 4, 45));
     const auto later = pair.run(left, {"status", "R"});
     EXPECT_EQ(later.out.find("writes fail"), std::string::npos) << later.out;
+}
+
+// Spec: REP-219
+TEST_F(PairTest, WritesWaitForTheirOwnClusterDaemonLongerThanForOthers) {
+    create();
+    pair.cluster.silent.insert("left");  // its understudyd has died
+    pair.cut();
+    EXPECT_FALSE(pair.write(left, 3, 33, 200s));
+    const auto shown = pair.run(left, {"status", "R"});
+    EXPECT_NE(shown.out.find("writes wait until the cluster knows"), std::string::npos) << shown.out;
+    pair.cluster.silent = {"right"};  // it is back, and needs a moment to find the others
+    pair.sim.run_for(20s);
+    EXPECT_EQ(left.disk.blocks[3], 0);
+    pair.cluster.silent.clear();
+    ASSERT_TRUE(pair.until([&] { return left.disk.blocks[3] == 33; }, 2s)) << "the write that waited goes on";
+    EXPECT_EQ(pair.cluster.notes["right"].size(), 1U);
+    EXPECT_TRUE(pair.write(left, 4, 44, 1s));
+}
+
+// Spec: REP-217, REP-219
+TEST_F(PairTest, AClusterDaemonThatStaysAwayFailsTheWritesInTheEnd) {
+    create();
+    pair.cluster.silent.insert("left");
+    pair.cut();
+    EXPECT_FALSE(pair.write(left, 3, 33, 280s));
+    EXPECT_EQ(pair.run(left, {"status", "R"}).out.find("writes fail"), std::string::npos);
+    pair.sim.run_for(25s);
+    EXPECT_NE(pair.run(left, {"status", "R"}).out.find("writes fail"), std::string::npos);
+    EXPECT_FALSE(pair.write(left, 4, 44, 1s));
+    pair.cluster.silent.clear();
+    pair.sim.run_for(1s);
+    EXPECT_TRUE(pair.write(left, 5, 55, 1s));
+    EXPECT_EQ(left.disk.blocks[4], 0);
+}
+
+// Spec: REP-146, REP-219
+TEST_F(PairTest, ASourceThatWasTakenOverFromWhileItsClusterDaemonWasAwayAcceptsNoWrite) {
+    create();
+    pair.cluster.silent.insert("left");
+    pair.cut();
+    EXPECT_FALSE(pair.write(left, 3, 33, 35s));
+    pair.cluster.dead.insert("left");  // as the heartbeats of the others have found it
+    expect_ok(pair.run(right, {"promote", "R"}, {{"peer-dead", ""}}));
+    EXPECT_TRUE(pair.write(right, 5, 55, 2s));
+    pair.cluster.dead.clear();
+    pair.cluster.silent.clear();  // its understudyd is back; the mirror's network is not
+    pair.sim.run_for(2s);
+    EXPECT_EQ(left.disk.blocks[3], 0);
+    EXPECT_FALSE(pair.write(left, 4, 44, 20s));
+    EXPECT_EQ(left.disk.blocks[4], 0);
+    const auto shown = pair.run(left, {"status", "R"});
+    EXPECT_NE(shown.out.find("right has taken volume R over"), std::string::npos) << shown.out;
+    EXPECT_TRUE(pair.write(right, 6, 66, 2s));
 }
 
 // Spec: REP-079 REP-152

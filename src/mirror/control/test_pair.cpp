@@ -65,6 +65,10 @@ Result<DeviceFacts> ModelDevices::examine(const std::string& device) const {
 Task<Result<bool>> ModelNotes::post(BehindNote note, std::vector<std::string> peers) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     Result<bool> out = true;
+    if (cluster_.silent.contains(node_)) {
+        out = fail(Code::unreachable, "{} is silent", node_);
+        co_return out;
+    }
     for (const std::string& name : cluster_.members) {
         if (cluster_.dead.contains(name) || (cluster_.apart && name != node_)) {
             if (std::find(peers.begin(), peers.end(), name) != peers.end()) out = false;
@@ -95,6 +99,11 @@ Task<Result<bool>> ModelNotes::withdraw(VolumeId, std::vector<std::string> peers
 Task<Result<std::vector<BehindNote>>> ModelNotes::read(VolumeId) {
     co_await runtime::sleep_for(world_.tasks, 1ms);
     Result<std::vector<BehindNote>> out = cluster_.notes[node_];
+    for (const auto& [name, notes] : cluster_.notes) {
+        const bool reached =
+            !cluster_.dead.contains(name) && !cluster_.silent.contains(name) && !cluster_.apart;
+        if (reached && name != node_) out->insert(out->end(), notes.begin(), notes.end());
+    }
     if (cluster_.silent.contains(node_)) out = fail(Code::unreachable, "{} is silent", node_);
     co_return out;
 }
@@ -104,6 +113,11 @@ Task<bool> ModelNotes::is_dead(std::string node) {
     ++cluster_.questions;
     co_return !cluster_.silent.contains(node_) &&
         (cluster_.dead.contains(node) || (cluster_.apart && node != node_));
+}
+
+Task<bool> ModelNotes::answers() {
+    co_await runtime::sleep_for(world_.tasks, 1ms);
+    co_return !cluster_.silent.contains(node_);
 }
 
 // --- hosts

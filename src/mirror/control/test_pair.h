@@ -269,6 +269,7 @@ class ModelNotes : public ClusterNotes {
     runtime::Task<Result<bool>> withdraw(VolumeId volume, std::vector<std::string> peers) override;
     runtime::Task<Result<std::vector<BehindNote>>> read(VolumeId volume) override;
     runtime::Task<bool> is_dead(std::string node) override;
+    runtime::Task<bool> answers() override;
 
   private:
     runtime::World world_;
