@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from lab import Host, Lab, wait_until
+import pathlib
+
+import pytest
+from lab import NETWORKS, Host, Lab, wait_until
 from test_recovery import calls, protect_script
 
 TIMEOUT = 3
@@ -58,3 +61,63 @@ def test_a_host_whose_firewall_drops_pings_is_found_by_its_neighbours_answer(lab
     left.run("nft", "add table ip closed; add chain ip closed input { type filter hook input priority 0; policy drop; }")
     wait_until(lambda: 'SAFETY CHECK DETECTED MACHINE "left":PAUSING COMM_DOWN' in log(right), 15, "left is detected")
     assert right.state("App.0") == "OSU"
+
+
+NMBD = pathlib.Path("/usr/sbin/nmbd")
+SMB_CONF = """[global]
+    netbios name = {name}
+    workgroup = LAB
+    interfaces = eth0 eth1
+    bind interfaces only = yes
+    log file = {place}/log
+    lock directory = {place}
+    state directory = {place}
+    cache directory = {place}
+    private dir = {place}
+    pid directory = {place}
+    ncalrpc dir = {place}
+"""
+
+
+def without_arp(asks: Host, asked: Host) -> None:
+    """What is entered by hand says nothing of whether a host is there."""
+    for network in NETWORKS:
+        hardware = asked.run("cat", f"/sys/class/net/eth{network - 1}/address").stdout.strip()
+        asks.run("ip", "neigh", "replace", asked.address(network), "lladdr", hardware, "dev", f"eth{network - 1}", "nud", "permanent")
+
+
+def detected(host: Host) -> None:
+    wait_until(lambda: 'SAFETY CHECK DETECTED MACHINE "left":PAUSING COMM_DOWN' in log(host), 20, "left is detected")
+    assert host.state("App.0") == "OSU"
+
+
+# Spec: CLU-072, CLU-073
+@pytest.mark.skipif(not NMBD.exists(), reason="needs nmbd (Debian: samba)")
+def test_a_host_that_answers_nothing_but_netbios_is_found(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = checked(pair)
+    place = left.root / "samba"
+    place.mkdir()
+    (place / "smb.conf").write_text(SMB_CONF.format(name="LEFT", place=place))
+    left.run("mkdir", "-p", "/run/samba")
+    left.spawn(str(NMBD), "--foreground", "--no-process-group", "-s", str(place / "smb.conf"), log="nmbd")
+    wait_until(lambda: "LEFT            <00>" in right.run("nmblookup", "-A", left.address(), code=None).stdout, 60, "nmbd answers")
+    without_arp(right, left)
+    left.run("nft", "add table ip closed; add chain ip closed input { type filter hook input priority 0; policy drop; }; "
+             "add rule ip closed input udp dport 137 accept")
+    assert right.run("ping", "-c1", "-W1", left.address(), code=None).returncode != 0
+    detected(right)
+
+
+# Spec: CLU-072, CLU-073
+def test_a_host_that_answers_nothing_but_ipv6_neighbour_discovery_is_found(lab: Lab, pair: tuple[Host, Host]) -> None:
+    left, right = checked(pair)
+    for host in (left, right):
+        host.run("ip", "-6", "addr", "add", f"fd77::{host.number}/64", "dev", "eth0", "nodad")
+    hosts = right.root / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\nfd77::{left.number} left\n")
+    right.run("mount", "--bind", str(hosts), "/etc/hosts")
+    without_arp(right, left)
+    for family, passes in (("ip", ""), ("ip6", "; add rule ip6 closed input icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept")):
+        left.run("nft", f"add table {family} closed; add chain {family} closed input {{ type filter hook input priority 0; policy drop; }}{passes}")
+    assert right.run("ping", "-c1", "-W1", f"fd77::{left.number}", code=None).returncode != 0
+    detected(right)
