@@ -46,7 +46,7 @@ def alive(host: Host) -> dict[str, bool]:
     return {line.split("|")[1]: line.split("|")[6] == "ALIVE" for line in lines}
 
 
-# Spec: CLU-031, CLU-033, DEP-100, DEP-101, DEP-102, DEP-103, DEP-104
+# Spec: CLU-031, CLU-033, DEP-100, DEP-101, DEP-102, DEP-103, DEP-104, REP-043
 def test_a_firewall_that_drops_everything_lets_the_cluster_work_and_nobody_else_in(lab: Lab) -> None:
     left, right = lab.host("left"), lab.host("right")
     lab.form_cluster(left, right)

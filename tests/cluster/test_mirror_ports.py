@@ -1,4 +1,4 @@
-"""A firewall that is closed again under a mirror that runs: its connections stay, and the next ones would fail."""
+"""The ports of mirrors: moved, and closed by a firewall under a mirror that runs."""
 
 from __future__ import annotations
 
@@ -56,3 +56,42 @@ def test_the_health_check_finds_ports_that_take_no_new_connections(lab: Lab) -> 
     right.run("nft", "flush", "ruleset")
     for host in (left, right):
         assert host.command("emcmd", ".", "GETMIRRORVOLINFO", "K") == "K: 0 - - 0\n"
+
+
+# What is served without a certificate would be an answer; a refusal ends the connection.
+STRANGER = """
+import socket, ssl, sys
+plain = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+plain.settimeout(20)
+try:
+    got = ssl._create_unverified_context().wrap_socket(plain).recv(1)
+except (ssl.SSLError, ConnectionResetError):
+    got = b""
+print("served" if got else "refused")
+"""
+
+
+# Spec: REP-009, REP-042
+def test_the_dispatch_port_is_moved_on_both_ends_and_answers_members_only(lab: Lab) -> None:
+    left, right = lab.host("left"), lab.host("right")
+    lab.form_cluster(left, right)
+    create = ("understudy", "mirror", "create", "E", "--device", left.disk("e.img", 8 << 20), "--target", "right",
+              "--target-device", right.disk("e.img", 8 << 20), "--source-address", left.address(2), "--target-address", right.address(2))
+
+    def move(host: Host) -> None:
+        host.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2, TargetDispatchPort=9998)
+        host.kill("mirrord")
+        wait_until(lambda: not host.pids_of("mirrord"), 10, "mirrord is gone")
+        host.command("lkstart")
+        wait_until(lambda: host.run("understudy", "mirror", "status", code=None).returncode == 0, 30, "mirrord answers")
+
+    move(right)
+    refused = left.run(*create, code=None, timeout=90)
+    assert refused.returncode != 0 and "9999" in refused.stderr, refused.stderr
+    move(left)
+    left.command(*create, timeout=90)
+    left.command("understudy", "mirror", "wait", "E")
+    assert right.run("ss", "-Hltn", "sport = :9998").stdout and not right.run("ss", "-Hltn", "sport = :9999").stdout
+    data = right.run("ss", "-Htn", "state", "established", "sport = :10004").stdout.splitlines()
+    assert len(data) == 2, "live writes and copies have a TCP connection each"
+    assert left.run("python3", "-c", STRANGER, right.address(2), "9998").stdout == "refused\n"

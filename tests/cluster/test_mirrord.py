@@ -11,7 +11,7 @@ from two_hosts import BLOCK, PROGRAMS, SIZE, TwoHosts, wait_until
 
 
 class Mirrors(TwoHosts):
-    # Spec: REP-002 REP-137 REP-160
+    # Spec: REP-002 REP-007 REP-137 REP-160
     def test_writes_arrive_and_pause_and_continue_work(self) -> None:
         with open(self.left.disk, "r+b") as disk:
             disk.write(b"before the mirror")

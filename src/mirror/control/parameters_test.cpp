@@ -186,6 +186,15 @@ TEST(Parameters, EachHasItsDefaultRangeScopeAndMoment) {
     }
 }
 
+// Spec: REP-301
+TEST(Parameters, TheRewindOfOldReleasesIsNotThere) {
+    for (const auto& one : config::setting_table())
+        EXPECT_EQ(one.key.find("Rewind"), std::string_view::npos) << one.key;
+    for (const auto& one : parameter_table())
+        EXPECT_EQ(one.key.find("Rewind"), std::string_view::npos) << one.key;
+    EXPECT_FALSE(with_changes({}, {}, std::vector<std::string>{"RewindLogLocation=/x"}, VolumeId("R")));
+}
+
 // Spec: REP-103, REP-272
 TEST(Parameters, AChangeIsCheckedAndTakenBack) {
     const config::Settings none;

@@ -56,7 +56,7 @@ TEST(Ephemeral, OurOwnServiceCountsWhenItIsEnabledAndNamesTheDisk) {
     EXPECT_NE(ephemeral_problem(store, ""), "");
 }
 
-// Spec: REP-072
+// Spec: REP-071, REP-072
 TEST(Ephemeral, TheLogsMustBeWhereItIsMountedAndItMustBeThere) {
     const std::string root = "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n";
     const std::string fast = "36 22 259:3 / /fast rw - ext4 /dev/nvme1n1 rw\n";
