@@ -45,6 +45,9 @@ class BlockBackend {
         (void)offset;
         return {length, false};
     }
+    /// How many flushes have failed so far, whoever asked for them: after one, what was written before may be
+    /// lost although the next one succeeds.
+    [[nodiscard]] virtual std::uint64_t failed_flushes() const { return 0; }
     /// Takes the request; completion through request.done. Out-of-range requests complete with -EINVAL.
     virtual void submit(BlockRequest& request) = 0;
 };

@@ -12,6 +12,7 @@ class DeviceSlice final : public BlockBackend {
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] std::uint32_t sector_size() const override { return device_.sector_size(); }
     [[nodiscard]] bool punches() const override { return device_.punches(); }
+    [[nodiscard]] std::uint64_t failed_flushes() const override { return device_.failed_flushes(); }
     [[nodiscard]] BlockExtent extent_at(std::uint64_t offset, std::uint64_t length) const override {
         return device_.extent_at(offset, length);
     }

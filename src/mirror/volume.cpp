@@ -215,6 +215,13 @@ void VolumeDriver::log_finished(int error) {
         next();
 }
 
+void VolumeDriver::log_without_memory() {
+    log_->fail();
+    if (std::exchange(log_failure_told_, true)) return;
+    log_file_->update_header([](LogHeader& header) { header.valid = false; }, nullptr);
+    events_.log_failed("there is no memory for its bits (event 208)");
+}
+
 void VolumeDriver::mark_consistent(bool consistent, std::uint64_t serial) {
     if (consistent) log_->collect(0);
     commit_wanted_ = true;
@@ -261,7 +268,8 @@ void VolumeDriver::become_source(MirrorState state, PauseCause cause, bool mark_
     draining_ = false;
     if (!options_.has_target) return;
     if (mark_all_dirty) {
-        log_->set_all_dirty();
+        // What is not marked must not be trusted: then the next session is a full one, as without a log.
+        if (!log_->set_all_dirty()) log_without_memory();
         log_->persist();
     }
     source_ =

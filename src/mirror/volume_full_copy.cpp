@@ -27,8 +27,8 @@ void VolumeDriver::limit_full_copy(LinkTerms& terms) {
     if (terms.resume) return;
     const auto unused = std::exchange(unused_, std::nullopt);
     if (unused && terms.kind != ResyncKind::none) {
-        log_->set_dirty_but(*unused);
-        terms.kind = ResyncKind::none;
+        // Without memory for it the source finds the same and says so.
+        terms.kind = log_->set_dirty_but(*unused) ? ResyncKind::none : ResyncKind::full;
     } else if (terms.kind == ResyncKind::full) {
         log_->left_out().forget();
     }

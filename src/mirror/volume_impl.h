@@ -111,6 +111,7 @@ class VolumeDriver final : public Volume, public SourceDriver, public TargetDriv
     void flush_data_link();
     void set_throttle();
     void log_finished(int error);
+    void log_without_memory();
     void try_attach();
     void limit_full_copy(LinkTerms& terms);
     [[nodiscard]] bool may_attach();

@@ -2,6 +2,7 @@
 
 #include "mirror/volume_impl.h"
 
+#include <new>
 #include <utility>
 
 namespace understudy::mirror {
@@ -38,11 +39,17 @@ Result<> VolumeDriver::prepare_snapshot(const SnapshotPlan& plan) {
 /// snapshot.
 bool VolumeDriver::snapshot_begins(std::uint64_t number) {
     if (!snapshot_ || snapshot_->snapshot || snapshot_->number != number) return false;
-    snapshot_->snapshot = std::make_unique<Snapshot>(*slice_, *snapshot_->store, snapshot_->block_bytes,
-                                                     [this](std::string why) {
-                                                         snapshot_->problem = why;
-                                                         events_.snapshot_failed(std::move(why));
-                                                     });
+    const auto failed = [this](std::string why) {
+        snapshot_->problem = why;
+        events_.snapshot_failed(std::move(why));
+    };
+    try {
+        snapshot_->snapshot =
+            std::make_unique<Snapshot>(*slice_, *snapshot_->store, snapshot_->block_bytes, failed);
+    } catch (const std::bad_alloc&) {
+        failed("no memory for the map of its blocks (event 235)");
+        return false;
+    }
     target_->set_device(*snapshot_->snapshot);
     return true;
 }

@@ -92,8 +92,8 @@ class RangeSet {
     }
     [[nodiscard]] T* front() const { return ranges_.empty() ? nullptr : ranges_.front().owner; }
     template <class Function>
-    void for_each_overlap(std::uint64_t begin, std::uint64_t end, Function&& function) {
-        for (Range& range : ranges_)
+    void for_each_overlap(std::uint64_t begin, std::uint64_t end, Function&& function) const {
+        for (const Range& range : ranges_)
             if (range.begin < end && begin < range.end) function(*range.owner);
     }
     [[nodiscard]] std::size_t size() const { return ranges_.size(); }

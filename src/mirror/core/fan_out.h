@@ -65,6 +65,9 @@ class FanOut {
         [[nodiscard]] std::uint64_t size() const override { return front_.device_.size(); }
         [[nodiscard]] std::uint32_t sector_size() const override { return front_.device_.sector_size(); }
         [[nodiscard]] bool punches() const override { return front_.device_.punches(); }
+        [[nodiscard]] std::uint64_t failed_flushes() const override {
+            return front_.device_.failed_flushes();
+        }
         void submit(BlockRequest& request) override;
 
       private:

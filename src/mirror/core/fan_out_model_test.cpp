@@ -224,6 +224,47 @@ TEST(FanOutLives, TargetsThatComeAndGoSeparatelyAllEndEqualToTheSource) {
     });
 }
 
+// Spec: REP-080, REP-089, REP-355
+TEST(FanOutLives, RepairsAndComparisonsWithEveryTargetAtOnceHoldNoWriteForEver) {
+    each(200, [](Fan& fan) -> std::string {
+        fan.start(ResyncKind::none);
+        if (!fan.run_until([&] { return fan.quiet(); }, 100000)) return "did not become mirroring";
+        for (auto& world : fan.worlds) {
+            world->parameters.write_queue_high_water = 0;
+            for (Node* node : {world->nodes[0].get(), world->nodes[1].get()})
+                if (node->source) node->source->set_parameters(world->parameters);
+        }
+        const bool fails = fan.dice.chance(50), loses = fan.dice.chance(30);
+        for (int stretch = 0; stretch < 4; ++stretch) {
+            for (auto& world : fan.worlds) {
+                if (fan.dice.chance(20)) continue;
+                world->source().source->compare({1 << 26, true}, [](const Result<CompareReport>&) {});
+            }
+            fan.first().nodes[0]->disk.fail_writes = fails ? 3 : 0;
+            fan.first().nodes[0]->disk.fail_flushes = loses ? 10 : 0;
+            for (int i = 0; i < 500; ++i) {
+                // Writes across the border of two blocks, whose logs differ, in few blocks.
+                if (fan.first().pending_requests < 24 && fan.dice.chance(60)) {
+                    const std::uint64_t border = (1 + fan.dice.below(3)) * kBlockBytes / kCell;
+                    const std::uint64_t cells = 1 + fan.dice.below(16);
+                    const std::uint64_t cell =
+                        fan.dice.chance(30) ? border - cells / 2 : border + fan.dice.below(100);
+                    fan.first().submit(BlockOp::write, cell, cells, false);
+                }
+                if (fan.first().pending_requests < 24 && fan.dice.chance(5)) fan.first().submit_random();
+                if (!fan.step() || fan.dice.chance(2)) fan.tick(std::chrono::milliseconds(100));
+            }
+            fan.choose_disk_faults(0);
+            fan.first().nodes[0]->disk.fail_flushes = 0;
+            for (auto& world : fan.worlds)
+                world->source().log->collect(0);
+        }
+        if (!fan.run_until([&] { return fan.first().pending_requests == 0; }, 60000))
+            return fmt::format("{} writes wait for ever", fan.first().pending_requests);
+        return fan.recover();
+    });
+}
+
 // Spec: REP-077, REP-080, REP-082
 TEST(FanOutLives, EveryMirroringTargetHasEverySyncWriteOrIsAnExactPrefix) {
     each(200, [](Fan& fan) -> std::string {

@@ -51,7 +51,7 @@ class LeftOutLife {
             block += count;
         }
         live(static_cast<unsigned>(world.dice.below(150)));
-        world.source().log->set_dirty_but(ranges);
+        ASSERT_TRUE(world.source().log->set_dirty_but(ranges));
         world.connect(ResyncKind::none);
     }
 

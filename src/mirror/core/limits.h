@@ -23,6 +23,8 @@ inline constexpr std::uint32_t kLeastZeroBytes = 64u << 10;
 inline constexpr std::uint32_t kMaxResyncBytes = 1u << 20;
 /// Buffers of resync blocks being read or sent.
 inline constexpr std::size_t kMaxResyncBufferBytes = std::size_t{32} << 20;
+/// Pages of a target's bitmap that wait to be sent to the source.
+inline constexpr std::size_t kMostBitsQueued = 16;
 /// Extents compared at a time, and the size of one: that of a block, so that a difference names one.
 inline constexpr std::size_t kMostComparisons = 8;
 inline constexpr std::uint32_t kCompareBytes = 64u << 10;

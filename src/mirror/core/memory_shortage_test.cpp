@@ -3,13 +3,19 @@
 // successor goes on.
 
 #include "mirror/core/recent_writes.h"
+#include "mirror/log/intent_log.h"
+#include "mirror/snapshot/snapshot.h"
 #include "mirror/volume.h"
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <new>
+#include <string>
+#include <vector>
 
 namespace {
 /// Allocations of so many bytes and more fail.
@@ -102,6 +108,80 @@ TEST(MemoryShortage, AVolumeWithoutMemoryForItsBitmapsIsNotOpened) {
     EXPECT_NE(opened.error().text.find("no memory for the bitmaps of volume R"), std::string::npos)
         << opened.error().text;
     EXPECT_NE(opened.error().text.find("event 176"), std::string::npos);
+}
+
+// Spec: REP-368
+TEST(MemoryShortage, ABitmapThatFindsNoMemoryIsSaidAndLosesNoBit) {
+    constexpr std::uint64_t kBytes = std::uint64_t{1} << 40;
+    IntentLog log(kBytes, kBlockBytes);
+    log.set_dirty(5 * kBlockBytes, 1);
+    std::array<std::uint64_t, kWordsPerPage> words{};
+    words[0] = 1;
+    {
+        const Shortage shortage(kMapPageBytes);
+        EXPECT_FALSE(log.set_all_dirty());
+        EXPECT_FALSE(log.set_dirty_but({{0, 100}}));
+        EXPECT_FALSE(log.merge_dirty(7, words));
+        EXPECT_TRUE(log.merge_dirty(0, words)) << "this page has memory already";
+    }
+    EXPECT_TRUE(log.dirty().test(0) && log.dirty().test(5));
+    EXPECT_EQ(log.dirty().test(99), log.dirty().test(50)) << "a page is all there or not at all";
+    EXPECT_TRUE(log.set_all_dirty());
+    EXPECT_EQ(log.dirty().count(), log.blocks());
+}
+
+/// Answers at once; all zeroes but for the first byte of each request.
+struct Quick final : BlockBackend {
+    [[nodiscard]] std::uint64_t size() const override { return std::uint64_t{1} << 32; }
+    [[nodiscard]] std::uint32_t sector_size() const override { return 512; }
+    void submit(BlockRequest& request) override {
+        if (request.op == BlockOp::read) {
+            std::memset(request.data, 0, request.length);
+            request.data[0] = std::byte{1};
+        }
+        if (request.op == BlockOp::write) ++writes;
+        request.result = 0;
+        request.done(request);
+    }
+    int writes = 0;
+};
+
+// Spec: REP-332, REP-368
+TEST(MemoryShortage, ASnapshotWithoutMemoryForItsMapBecomesInvalidAndTheMirrorGoesOn) {
+    Quick volume, store;
+    std::string failed;
+    Snapshot snapshot(volume, store, 65536, [&](std::string why) { failed = std::move(why); });
+    std::vector<std::byte> data(4096, std::byte{7});
+    int ended = 0;
+    BlockRequest write;
+    write.op = BlockOp::write;
+    write.length = 4096;
+    write.data = data.data();
+    write.owner = &ended;
+    write.done = [](BlockRequest& request) {
+        *static_cast<int*>(request.owner) += request.result == 0 ? 1 : 100;
+    };
+    {
+        const Shortage shortage(kMapPageBytes);
+        snapshot.submit(write);
+    }
+    EXPECT_EQ(ended, 1);
+    EXPECT_EQ(volume.writes, 1);
+    EXPECT_FALSE(snapshot.valid());
+    EXPECT_NE(failed.find("event 235"), std::string::npos) << failed;
+
+    Snapshot other(volume, store, 65536, [&](std::string why) { failed = std::move(why); });
+    failed.clear();
+    write.length = 65536;
+    data.resize(65536);
+    write.data = data.data();
+    {
+        const Shortage shortage(kMapPageBytes);
+        other.view().submit(write);
+    }
+    EXPECT_EQ(ended, 101) << "a local write that cannot be kept fails";
+    EXPECT_FALSE(other.valid());
+    EXPECT_FALSE(failed.empty());
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ void Disk::complete_one() {
             }
             std::vector<std::byte> data = data_of(request);
             std::memcpy(content_.data() + request.offset, data.data(), data.size());
-            volatile_.push_back({request.offset, std::move(data)});
+            volatile_.push_back({request.offset, std::move(data), request.fua});
             if (request.fua) {
                 // Durable at once: later than everything volatile on the same sectors.
                 const Volatile& last = volatile_.back();
@@ -62,15 +62,34 @@ void Disk::complete_one() {
             break;
         }
         case BlockOp::flush:
+            if (fail_flushes > 0 && dice_.below(100) < fail_flushes) {
+                ++failed_flushes_;
+                lose_cache(pending.volatile_before);
+                request.result = -EIO;
+                break;
+            }
             while (!volatile_.empty() && volatile_base_ < pending.volatile_before) {
                 const Volatile& first = volatile_.front();
-                std::memcpy(durable_.data() + first.offset, first.data.data(), first.data.size());
+                if (!first.data.empty())
+                    std::memcpy(durable_.data() + first.offset, first.data.data(), first.data.size());
                 volatile_.pop_front();
                 ++volatile_base_;
             }
             break;
     }
     request.done(request);
+}
+
+/// A flush has failed: some of what it was for is gone, and the next flush knows nothing of it.
+void Disk::lose_cache(std::size_t before) {
+    for (std::size_t i = 0; i < volatile_.size(); ++i) {
+        const bool covered = volatile_base_ + i < before;
+        if (covered && !volatile_[i].fua && dice_.chance(50)) volatile_[i].data.clear();
+    }
+    content_ = durable_;
+    for (const Volatile& write : volatile_)
+        if (!write.data.empty())
+            std::memcpy(content_.data() + write.offset, write.data.data(), write.data.size());
 }
 
 void Disk::crash() {

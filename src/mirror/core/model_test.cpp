@@ -331,5 +331,27 @@ TEST_F(Lives, WriteErrorsOnEitherDiskEndInEqualEnds) {
     });
 }
 
+// Spec: REP-053, REP-078, REP-089, REP-214
+TEST_F(Lives, AFlushThatFailsOnEitherDiskLeavesNoBlockThatDiffersWithoutABit) {
+    each(300, [](World& world) -> std::string {
+        world.start(ResyncKind::none);
+        if (!world.run_until([&] { return mirrored(world); }, 60000)) return "did not become mirroring";
+        for (std::uint64_t i = 1 + world.dice.below(3); i > 0; --i) {
+            Node& bad = world.dice.chance(60) ? world.source() : world.target();
+            bad.disk.fail_flushes = 5 + static_cast<unsigned>(world.dice.below(40));
+            live(world, 100 + static_cast<unsigned>(world.dice.below(500)));
+            bad.disk.fail_flushes = 0;
+            live(world, static_cast<unsigned>(world.dice.below(400)));
+        }
+        if (world.dice.chance(50)) {
+            world.restart_both();
+            world.pending_requests = 0;
+            if (std::string problem = world.check_bits(); !problem.empty()) return problem;
+            world.connect(ResyncKind::partial);
+        }
+        return recover(world);
+    });
+}
+
 }  // namespace
 }  // namespace understudy::mirror::model

@@ -52,8 +52,9 @@ class Disk : public BlockBackend {
     [[nodiscard]] const std::vector<std::byte>& content() const { return content_; }
     std::vector<std::byte>& content_for_setup() { return content_; }
     void make_durable() { durable_ = content_; }
-    unsigned fail_writes = 0, fail_reads = 0;  // percent
-    unsigned stalled = 0;                      // steps in which nothing is completed
+    [[nodiscard]] std::uint64_t failed_flushes() const override { return failed_flushes_; }
+    unsigned fail_writes = 0, fail_reads = 0, fail_flushes = 0;  // percent
+    unsigned stalled = 0;                                        // steps in which nothing is completed
 
   private:
     struct Pending {
@@ -64,13 +65,16 @@ class Disk : public BlockBackend {
     struct Volatile {
         std::uint64_t offset;
         std::vector<std::byte> data;
+        bool fua;
     };
     static std::vector<std::byte> data_of(const BlockRequest& request);
+    void lose_cache(std::size_t before);
 
     Dice& dice_;
     std::vector<std::byte> content_, durable_;
     std::deque<Volatile> volatile_;
     std::size_t volatile_base_ = 0;  // number of the first one in the deque
+    std::uint64_t failed_flushes_ = 0;
     std::vector<Pending> pending_;
 };
 

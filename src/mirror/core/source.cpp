@@ -22,6 +22,7 @@ Source::Source(BlockBackend& device, IntentLog& log, SourceDriver& driver, Mirro
       size_(device.size()),
       copies_(copy_bytes),
       self_(std::make_shared<Source*>(this)),
+      failed_flushes_(device.failed_flushes()),
       epoch_closed_at_(now),
       collected_at_(now),
       aged_at_(now),
@@ -99,6 +100,7 @@ void Source::submit(BlockRequest& request) {
         Write& done = *static_cast<Write*>(local.owner);
         done.source->local_done(done, local.result);
     };
+    write.arrival = ++arrivals_;
     ++not_written_;
     admit(write);
 }
@@ -128,7 +130,7 @@ void Source::start(Write& write) {
 
     bool live = false;
     if (sends_all()) {
-        if (resync_touches(offset, length)) return overlapped_.push(write);
+        if (waits_for_block(write)) return overlapped_.push(write);
         live = true;
     } else if (linked_ && phase_ == Phase::run) {
         const std::uint64_t first = offset / kBlockBytes, last = (offset + length - 1) / kBlockBytes;
@@ -371,6 +373,7 @@ void Source::flush_there(Flush& flush, wire::Type type) {
 
 /// One of: done here, acknowledged or lost there, released by the link.
 void Source::flush_part_done(Flush& flush) {
+    notice_failed_flushes();
     switch (flush.kind) {
         case FlushKind::caller:
             if (flush.request != nullptr && !flush.here && !(flush.there && flush.waits_remote)) {
@@ -383,15 +386,12 @@ void Source::flush_part_done(Flush& flush) {
             break;
         case FlushKind::epoch_local:
             if (!flush.here && flush.epoch_serial == epoch_serial_) {
-                if (flush.result == 0) {
-                    closing_local_ok_ = true;
-                    flush.epoch_serial = 0;
+                flush.epoch_serial = 0;
+                closing_local_ok_ = flush.result == 0;
+                if (closing_local_ok_)
                     epoch_progress();
-                } else {
-                    // What the device lost is sent again from what it has now.
-                    forget_epochs();
-                    repair_at_ = now_ + kRetryDelay;
-                }
+                else
+                    lost_by_device();
             }
             break;
         case FlushKind::epoch_remote:

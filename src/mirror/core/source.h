@@ -206,12 +206,15 @@ class Source {
     void leave(MirrorState state, PauseCause cause);
     void lose_links(std::string why, PauseCause cause, bool tell);
     void raise_barrier();
+    [[nodiscard]] bool owes_answers() const;
     void lower_barrier(bool recorded);
     void acknowledge(const wire::Header& header);
     void flush_acknowledged(const wire::Header& header);
     void target_failed();
     void protocol_error(const char* what);
     void forget_epochs();
+    void lost_by_device();
+    void notice_failed_flushes();
     void abandon_window();
     void maybe_close_epoch();
     void epoch_progress();
@@ -250,6 +253,7 @@ class Source {
     void end_comparison(std::string why);
 
     // source_resync.cpp
+    void no_memory_for_bits();
     void begin_resync(bool fetch_bits);
     void take_bits(const wire::Header& header, const std::byte* payload);
     void commit_bits();
@@ -266,6 +270,8 @@ class Source {
     void drop_block(Block& block);
     void check_resync_end();
     [[nodiscard]] bool resync_touches(std::uint64_t offset, std::uint64_t length) const;
+    [[nodiscard]] bool waits_for_block(const Write& write) const;
+    [[nodiscard]] bool waits_for_write(const Block& block) const;
 
     BlockBackend& device_;
     IntentLog& log_;
@@ -294,6 +300,7 @@ class Source {
     IntrusiveQueue<Write> held_, overlapped_, log_waiters_;
     RangeSet<Write> local_;          // writes in the local device
     std::uint64_t not_written_ = 0;  // submitted, and not yet through it
+    std::uint64_t arrivals_ = 0;     // writes that were submitted and blocks that were taken, in one order
     SequenceWindow<Entry> window_;
     std::uint64_t window_requests_ = 0, window_bytes_ = 0;
     std::uint64_t completed_through_ = 0;  // highest number completed to a caller
@@ -319,6 +326,7 @@ class Source {
     bool closing_local_started_ = false, closing_local_ok_ = false, closing_remote_sent_ = false,
          closing_remote_ok_ = false;
     std::uint64_t epoch_serial_ = 1;
+    std::uint64_t failed_flushes_;  // of the device, as far as known
     Instant epoch_closed_at_, collected_at_, aged_at_;
     unsigned epochs_to_collect_ = 0;  // after a resync: their ends clear its bits on disk
     std::uint64_t commits_at_tick_ = 0;

@@ -88,6 +88,7 @@ bool Source::compare_next() {
     block.length = length;
     block.generation = link_generation_;
     block.comparison = comparison_serial_;
+    block.arrival = ++arrivals_;
     block.epoch = epoch_;
     ++epoch_blocks_[epoch_];
     resyncing_.add(offset, offset + length, block);

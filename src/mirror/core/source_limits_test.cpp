@@ -250,5 +250,21 @@ TEST_F(SourceTest, AtTheLimitOfLossTheMirrorPausesWhereThatIsWanted) {
     EXPECT_EQ(state(), MirrorState::mirroring);
 }
 
+// Spec: REP-143, REP-167
+TEST_F(SourceTest, ATargetWhoseFlushFailedWithNothingToCopyMirrorsAgainByItself) {
+    start(MirrorType::sync);
+    pass(std::chrono::seconds(5));  // no block may differ
+    ASSERT_TRUE(world.source().log->epoch_empty());
+    world.target().disk.fail_flushes = 100;
+    AppRequest& request = flush();
+    world.settle();
+    world.target().disk.fail_flushes = 0;
+    EXPECT_FALSE(request.failed) << "the target's error is not the caller's";
+    ASSERT_EQ(source().cause(), PauseCause::target_error);
+    pass(std::chrono::seconds(62));
+    EXPECT_EQ(state(), MirrorState::mirroring);
+    EXPECT_EQ(world.target().target->state(), MirrorState::mirroring);
+}
+
 }  // namespace
 }  // namespace understudy::mirror::model

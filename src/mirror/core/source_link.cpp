@@ -42,7 +42,8 @@ void Source::attach(const LinkTerms& terms, Instant now) {
     resume_delay_ = {};
     resume_at_.reset();
     repair_at_.reset();
-    if (terms.kind == ResyncKind::full) log_.set_all_dirty();  // Spec: REP-109
+    if (terms.kind == ResyncKind::full && !log_.set_all_dirty())
+        return no_memory_for_bits();  // Spec: REP-109
     begin_resync(terms.kind == ResyncKind::partial);
 }
 
@@ -87,7 +88,7 @@ void Source::lose_links(std::string why, PauseCause cause, bool tell) {
         case MirrorState::invalid:
             break;
     }
-    if (promotable && !quiesced_) raise_barrier();  // before anything that waited is completed
+    if (promotable && owes_answers()) raise_barrier();  // before anything that waited is completed
     driver_.close_links(why);
     abandon_window();
     end_comparison("the link was lost");
@@ -117,6 +118,19 @@ void Source::forget_epochs() {
     log_.forget_epochs();
     closing_ = Closing::none;
     ++epoch_serial_;
+}
+
+/// What the device may have lost is sent again from what it has then: the target must not keep what this end
+/// has not. The one who asked for the flush is not the only one who has to know: an epoch that is being
+/// closed counts on everything written before. Spec: REP-089
+void Source::lost_by_device() {
+    forget_epochs();
+    repair_at_ = now_ + kRetryDelay;
+}
+
+void Source::notice_failed_flushes() {
+    const std::uint64_t failed = device_.failed_flushes();
+    if (std::exchange(failed_flushes_, failed) != failed) lost_by_device();
 }
 
 // --- several targets
@@ -150,6 +164,11 @@ void Source::raise_barrier() {
     });
 }
 
+/// A source that has stepped down has answered everything, and nothing comes any more: its target is equal.
+bool Source::owes_answers() const {
+    return !quiesced_ || writes_.out() > 0 || flushes_.out() > 0;
+}
+
 /// What could not be recorded must not be acknowledged: it stays dirty and its caller gets an error.
 void Source::lower_barrier(bool recorded) {
     const Scope scope(*this);
@@ -167,7 +186,7 @@ void Source::leave(MirrorState state, PauseCause cause) {
     phase_ = Phase::none;
     endgame_ = false;
     set_state(state, cause);
-    if (promotable && !quiesced_) raise_barrier();
+    if (promotable && owes_answers()) raise_barrier();
     release_held();
     retry_overlapped();
 }
@@ -341,6 +360,7 @@ void Source::tick(Instant now) {
         last_heard_ = resync_progress_at_ = now;
     now_ = last_tick_ = now;
     if (wrote_since_tick_) last_write_at_ = now;
+    notice_failed_flushes();  // those of others, when there are several targets
 
     if (linked_ && now - last_heard_ > detection_interval())
         lose_links(fmt::format("no answer from the target for {} ms", detection_interval().count()),
@@ -439,7 +459,8 @@ void Source::resume() {
 
 void Source::break_mirror() {
     const Scope scope(*this);
-    log_.set_all_dirty();  // Spec: REP-161
+    (void)
+        log_.set_all_dirty();  // Spec: REP-161; without memory for it the state alone asks for a full resync
     log_.persist();
     if (log_.wants_commit()) driver_.commit_log();
     leave(MirrorState::broken, PauseCause::user);

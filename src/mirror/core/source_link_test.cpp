@@ -220,6 +220,37 @@ TEST_F(SourceTest, SilenceOfTheDetectionIntervalIsALostLink) {
     EXPECT_NE(request.completed, 0U);
 }
 
+// Spec: REP-079
+TEST_F(SourceTest, ASourceThatStepsDownAnswersNoWriteThatItsLostTargetLacksBeforeThatIsRecorded) {
+    start(MirrorType::sync);
+    AppRequest& request = write(0);
+    run_here();
+    std::optional<Result<>> stepped_down;
+    source().quiesce([&](Result<> result) { stepped_down = std::move(result); });
+    source().give_up_links("cut");
+    run_here();
+    ASSERT_TRUE(stepped_down);
+    EXPECT_FALSE(*stepped_down);
+    EXPECT_EQ(request.completed, 0U);
+    ASSERT_TRUE(world.source().release);
+    world.source().release(true);
+    EXPECT_NE(request.completed, 0U);
+}
+
+// Spec: REP-235
+TEST_F(SourceTest, ASourceThatHasSteppedDownIsStillItsTargetsEqualWhenTheLinkGoes) {
+    start(MirrorType::sync);
+    write(0);
+    std::optional<Result<>> stepped_down;
+    source().quiesce([&](Result<> result) { stepped_down = std::move(result); });
+    ASSERT_TRUE(world.run_until([&] { return stepped_down.has_value(); }));
+    EXPECT_TRUE(*stepped_down);
+    world.settle();
+    world.source().release = nullptr;
+    source().give_up_links("cut");
+    EXPECT_FALSE(world.source().release) << "nothing is recorded: both go on from the same";
+}
+
 TEST_F(SourceTest, ASourceThatWasStoppedDoesNotBlameItsTarget) {
     start(MirrorType::sync);
     world.tick(std::chrono::minutes(10));

@@ -25,6 +25,7 @@ struct Source::Write {
     Outgoing out;
     std::byte* copy = nullptr;  // asynchronous: what is sent, until released
     std::uint64_t sequence = 0, generation = 0;
+    std::uint64_t arrival = 0;
     IntentLog::Ticket ticket = 0;
     std::size_t range_index = 0;
     Instant sent_at;  // live: given to the link
@@ -61,9 +62,10 @@ struct Source::Block {
     std::byte* packed = nullptr;  // the same compressed
     std::uint64_t offset = 0;
     std::uint32_t length = 0;
-    std::uint64_t generation = 0, depends = 0, sequence = 0;
+    std::uint64_t generation = 0, depends = 0, sequence = 0, arrival = 0;
     std::size_t range_index = 0;
     unsigned epoch = 0;
+    bool begun = false;  // it does not wait for writes any more
     bool reading = false, sending = false, gone = false;
     std::uint64_t comparison = 0;  // not a copy but a comparison, of this serial
     Block* next = nullptr;

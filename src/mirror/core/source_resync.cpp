@@ -21,14 +21,20 @@ void Source::begin_resync(bool fetch_bits) {
     send_control(request);
 }
 
+/// The next session is of the same kind as this one, for nothing of it is on record.
+void Source::no_memory_for_bits() {
+    lose_links("there is no memory for the bitmap of the blocks that differ (event 208)",
+               PauseCause::resource, true);
+}
+
 void Source::take_bits(const wire::Header& header, const std::byte* payload) {
     if (phase_ != Phase::fetch_bits) return protocol_error("bitmap pages that nobody asked for");
-    if ((header.flags & wire::kUnavailable) != 0) log_.set_all_dirty();
+    if ((header.flags & wire::kUnavailable) != 0 && !log_.set_all_dirty()) return no_memory_for_bits();
     if ((header.flags & (wire::kLast | wire::kUnavailable)) != 0) return commit_bits();
     if (header.offset >= log_.dirty().pages()) return protocol_error("a bitmap page beyond the volume");
     std::array<std::uint64_t, kWordsPerPage> words;
     std::memcpy(words.data(), payload, sizeof words);
-    log_.merge_dirty(header.offset, words);
+    if (!log_.merge_dirty(header.offset, words)) no_memory_for_bits();
 }
 
 /// What must be sent is durable here before the target is told that it is behind: a crash in between must
@@ -40,7 +46,10 @@ void Source::commit_bits() {
 }
 
 void Source::announce() {
-    if (log_.dirty().count() == 0) {
+    // On a link that was used, the target may have stopped after an error, and goes on when it is told of a
+    // resync. Spec: REP-143
+    const bool fresh = window_.end() == 1;
+    if (log_.dirty().count() == 0 && fresh) {
         run_resync();  // nothing to send; the target need not count as behind
         return;
     }
@@ -117,6 +126,7 @@ bool Source::pick() {
     block.offset = offset;
     block.length = length;
     block.generation = link_generation_;
+    block.arrival = ++arrivals_;
     block.epoch = epoch_;
     ++epoch_blocks_[epoch_];
     // Not dirty from here on, but kept in the epoch until the target has it durably. Spec: REP-112
@@ -130,13 +140,14 @@ bool Source::pick() {
 }
 
 /// Reads what is to be copied or compared. A comparison, and a copy to a target that may be promoted, wait
-/// for the writes under way in their blocks: read now, a copy could take the target back behind a write that
-/// is complete by then. Meanwhile new writes there wait for the block. In a resync they do not, and what the
-/// writes leave behind, which may be newer than what is read, is copied again. Spec: REP-077, REP-089
+/// for the writes that came to their blocks before: read now, a copy could take the target back behind a
+/// write that is complete by then. Meanwhile new writes there wait for the block. In a resync they do not,
+/// and what the writes leave behind, which may be newer than what is read, is copied again. Spec: REP-077,
+/// REP-089
 void Source::read_block(Block& block) {
     const std::uint64_t end = block.offset + block.length;
     if (block.comparison != 0 || state_ == MirrorState::mirroring) {
-        if (local_.overlaps(block.offset, end)) return waiting_reads_.push_back(&block);
+        if (waits_for_write(block)) return waiting_reads_.push_back(&block);
     } else {
         local_.for_each_overlap(block.offset, end, [this](Write& write) {
             if (!write.remark) ++remarked_;
@@ -144,7 +155,7 @@ void Source::read_block(Block& block) {
         });
     }
     block.depends = window_.end() - 1;  // what is under way there must be applied first
-    block.reading = true;
+    block.begun = block.reading = true;
     block.local.op = BlockOp::read;
     block.local.offset = block.offset;
     block.local.length = block.length;
@@ -156,6 +167,31 @@ void Source::read_block(Block& block) {
                              : done.source->block_read(done, local.result);
     };
     device_.submit(block.local);
+}
+
+/// Blocks and writes wait for what came earlier only. With several targets each write is in the hands of
+/// several Sources: if one of them let a block overtake a write that waits for its log, and another one let
+/// another write of that block go first, each could hold what the other waits for.
+bool Source::waits_for_write(const Block& block) const {
+    const std::uint64_t begin = block.offset, end = block.offset + block.length;
+    if (local_.overlaps(begin, end)) return true;
+    for (const IntrusiveQueue<Write>* queue : {&held_, &overlapped_, &log_waiters_})
+        for (const Write* write = queue->front(); write != nullptr; write = write->next)
+            if (write->arrival < block.arrival && write->local.offset < end &&
+                begin < write->local.offset + write->local.length)
+                return true;
+    return false;
+}
+
+bool Source::waits_for_block(const Write& write) const {
+    const std::uint64_t begin = write.local.offset / kBlockBytes * kBlockBytes;
+    const std::uint64_t end =
+        (write.local.offset + write.local.length + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+    bool waits = false;
+    resyncing_.for_each_overlap(begin, end, [&](const Block& block) {
+        waits = waits || block.begun || block.arrival < write.arrival;
+    });
+    return waits;
 }
 
 /// After a write has ended here.

@@ -32,6 +32,7 @@ struct Target::Reply {
     Target* target = nullptr;
     Outgoing out;
     std::vector<std::byte> payload;
+    bool bits = false;
     Reply* next = nullptr;
 };
 
@@ -124,6 +125,7 @@ void Target::lose_links(std::string why, bool tell, bool say) {
                  marking_ == Marking::none && !ending_;
     if (!resumable_) ++link_generation_;
     ack_count_ = 0;
+    bits_page_ = BlockMap::kNone;
     driver_.close_links(say ? why : std::string());
     pump();  // copies that wait for what will not come any more
     if (tell) driver_.link_lost(std::move(why));
@@ -493,9 +495,16 @@ void Target::send_reply(wire::Header header, bool resync, std::span<const std::b
     reply.out.length = static_cast<std::uint32_t>(reply.payload.size());
     wire::encode(header, reply.out.header);
     reply.out.owner = &reply;
+    reply.bits = header.type == wire::Type::bitmap_data;
+    if (reply.bits) ++bits_queued_;
     reply.out.released = [](Outgoing& item) {
         Reply& sent = *static_cast<Reply*>(item.owner);
-        sent.target->replies_.give_back(sent);
+        Target& target = *sent.target;
+        const bool bits = sent.bits;
+        target.replies_.give_back(sent);
+        if (!bits) return;
+        --target.bits_queued_;
+        target.send_more_bits();
     };
     resync ? driver_.send_resync(reply.out) : driver_.send_data(reply.out);
 }
@@ -509,17 +518,30 @@ void Target::send_bits() {
         last.flags |= wire::kUnavailable;
         return send_reply(last, false);
     }
-    for (std::uint64_t page = 0; page < log_.dirty().pages(); ++page) {
-        if (log_.dirty().page_count(page) == 0) continue;
-        const auto words = std::as_bytes(log_.dirty().page(page));
+    bits_page_ = 0;
+    send_more_bits();
+}
+
+/// A few pages at a time: all of a large volume's would be as large as its map. Nothing changes the bits
+/// until the source has them all, for it begins only then.
+void Target::send_more_bits() {
+    while (linked_ && bits_page_ != BlockMap::kNone && bits_queued_ < kMostBitsQueued) {
+        const std::uint64_t block = log_.dirty().next(bits_page_ * kBlocksPerPage);
         wire::Header header;
         header.type = wire::Type::bitmap_data;
+        if (block == BlockMap::kNone) {
+            bits_page_ = BlockMap::kNone;
+            header.flags = wire::kLast;
+            return send_reply(header, false);
+        }
+        const std::uint64_t page = block / kBlocksPerPage;
+        bits_page_ = page + 1;
+        const auto words = std::as_bytes(log_.dirty().page(page));
         header.offset = page;
         header.length = wire::kBitmapPage;
         header.payload_crc = crc32c(words);
         send_reply(header, false, words);
     }
-    send_reply(last, false);
 }
 
 // --- time, drain

@@ -111,6 +111,7 @@ class Target {
     void acknowledge(std::uint64_t sequence, bool failed);
     void send_reply(wire::Header header, bool resync, std::span<const std::byte> payload = {});
     void send_bits();
+    void send_more_bits();
     void reattach();
     void resume(const wire::Header& header);
     void drop_waiting_copies();
@@ -147,6 +148,8 @@ class Target {
     BufferPool compare_buffers_;
     BufferPool unpacked_;  // contents of compressed payloads
     Decompressor decompressor_;
+    std::uint64_t bits_page_ = BlockMap::kNone;  // the next page for the source; kNone: it asks for none
+    std::size_t bits_queued_ = 0;                // in the link's hands
     bool pumping_ = false;
 
     std::uint64_t ack_first_ = 0, ack_count_ = 0;

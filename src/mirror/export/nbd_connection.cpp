@@ -150,7 +150,7 @@ class Connection final : public NbdConnection, private NbdStream::User {
         }
         if (negotiation_.status() != Negotiation::Status::transmission) return;
         reactor_.cancel(timer_);
-        if (!take_memory()) end();
+        if (!take_memory()) refuse("there is no memory for its requests");
     }
 
     /// Once its consent is sent. The client must have waited for that: what stands behind its wish did not

@@ -97,6 +97,7 @@ class RawFile final : public RawBackend {
         return {std::min(static_cast<std::uint64_t>(data) - offset, length), true};
     }
     [[nodiscard]] bool idle() const override { return busy_ == 0; }
+    [[nodiscard]] std::uint64_t failed_flushes() const override { return failed_flushes_; }
     Result<std::uint64_t> measure() override {
         UNDERSTUDY_TRY(const std::uint64_t bytes, bytes_of(file_.get()));
         size_ = bytes - bytes % sector_size_;
@@ -188,6 +189,7 @@ class RawFile final : public RawBackend {
                 slot.progress += static_cast<std::uint32_t>(result);
                 return slot.progress < request.length ? issue(slot) : finish(slot, 0);
             case BlockOp::flush:
+                if (result < 0) ++failed_flushes_;
                 return finish(slot, result);
             case BlockOp::discard:
                 // Advice: a device that cannot forget has nothing to report.
@@ -208,7 +210,10 @@ class RawFile final : public RawBackend {
                     }
                     return finish(slot, result);
                 }
-                if (slot.progress == request.length) return finish(slot, result);
+                if (slot.progress == request.length) {
+                    if (result < 0) ++failed_flushes_;  // it was one
+                    return finish(slot, result);
+                }
                 if (result <= 0) return finish(slot, result < 0 ? result : -EIO);
                 slot.progress += static_cast<std::uint32_t>(result);
                 return slot.progress < request.length ? issue(slot) : finish(slot, 0);
@@ -256,6 +261,7 @@ class RawFile final : public RawBackend {
     BlockRequest* first_waiting_ = nullptr;
     BlockRequest* last_waiting_ = nullptr;
     std::size_t busy_ = 0;
+    std::uint64_t failed_flushes_ = 0;
     std::vector<std::byte> zeroes_;
 };
 

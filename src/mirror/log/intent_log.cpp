@@ -77,12 +77,17 @@ void IntentLog::set_dirty(std::uint64_t offset, std::uint64_t length) {
         dirty_.set(block);
 }
 
-void IntentLog::set_all_dirty() {
-    dirty_.set_all();
+bool IntentLog::set_all_dirty() {
+    try {
+        dirty_.set_all();
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
 }
 
-void IntentLog::set_dirty_but(const BlockRanges& unused) {
-    dirty_.set_all();
+bool IntentLog::set_dirty_but(const BlockRanges& unused) {
+    if (!set_all_dirty()) return false;
     left_out_.leave_out(unused, LeftOut::Written::is_sent);
     for (const BlockRange& range : unused) {
         const std::uint64_t end =
@@ -90,13 +95,19 @@ void IntentLog::set_dirty_but(const BlockRanges& unused) {
         for (std::uint64_t block = range.first; block < end; ++block)
             if (left_out_.unused(block)) dirty_.clear(block);
     }
+    return true;
 }
 
-void IntentLog::merge_dirty(std::uint64_t page, std::span<const std::uint64_t> words) {
+bool IntentLog::merge_dirty(std::uint64_t page, std::span<const std::uint64_t> words) {
     std::copy(words.begin(), words.end(), scratch_.begin());
     for (std::uint64_t i = 0; i < kWordsPerPage; ++i)
         scratch_[i] |= dirty_.page(page)[i];
-    dirty_.assign_page(page, scratch_);
+    try {
+        dirty_.assign_page(page, scratch_);
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
 }
 
 void IntentLog::take(std::uint64_t block) {

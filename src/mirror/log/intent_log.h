@@ -57,12 +57,14 @@ class IntentLog {
     Ticket mark(std::uint64_t offset, std::uint64_t length, As as);
     /// The blocks must be sent (again); their bits are durable already or will be asked for by persist().
     void set_dirty(std::uint64_t offset, std::uint64_t length);
-    void set_all_dirty();
+    /// False when there is no memory for all of these bits; those that were set stay.
+    [[nodiscard]] bool set_all_dirty();
     /// Everything must be sent, but for blocks of `unused` that nobody has written since left_out().watch().
-    void set_dirty_but(const BlockRanges& unused);
+    /// False as above.
+    [[nodiscard]] bool set_dirty_but(const BlockRanges& unused);
     [[nodiscard]] LeftOut& left_out() { return left_out_; }
     [[nodiscard]] const LeftOut& left_out() const { return left_out_; }
-    void merge_dirty(std::uint64_t page, std::span<const std::uint64_t> words);
+    [[nodiscard]] bool merge_dirty(std::uint64_t page, std::span<const std::uint64_t> words);
     /// Resync takes the block: not dirty any more but in flight.
     void take(std::uint64_t block);
     /// Makes every dirty bit durable.

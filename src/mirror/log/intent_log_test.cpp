@@ -256,7 +256,7 @@ TEST(IntentLog, BitsFoundInTheFileAreDirty) {
 
 TEST(IntentLog, PersistAsksForWhatIsDirtyInMemoryOnly) {
     IntentLog log(kVolume, 65536);
-    log.set_all_dirty();
+    ASSERT_TRUE(log.set_all_dirty());
     EXPECT_NE(log.persist(), IntentLog::kDurable);
     commit(log);
     EXPECT_EQ(log.persist(), IntentLog::kDurable);

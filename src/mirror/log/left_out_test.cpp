@@ -12,10 +12,10 @@ constexpr std::uint64_t kBlocks = 3 * kBlocksPerPage;
 // Spec: REP-029, REP-110
 TEST(LeftOut, WhatIsUnusedAndWasNotWrittenMeanwhileIsNotSent) {
     IntentLog log(kBlocks * kBlockBytes, 65536);
-    log.set_all_dirty();
+    ASSERT_TRUE(log.set_all_dirty());
     log.left_out().watch();
-    log.mark(12 * kBlockBytes, 4096, IntentLog::As::dirty);  // while the file system is being asked
-    log.set_dirty_but({{10, 5}, {100, kBlocks}});            // the last reaches beyond the end
+    log.mark(12 * kBlockBytes, 4096, IntentLog::As::dirty);     // while the file system is being asked
+    ASSERT_TRUE(log.set_dirty_but({{10, 5}, {100, kBlocks}}));  // the last reaches beyond the end
     EXPECT_EQ(log.dirty().count(), 100U - 4);
     EXPECT_TRUE(log.dirty().all(0, 9));
     EXPECT_TRUE(log.dirty().test(12));
@@ -28,7 +28,7 @@ TEST(LeftOut, WhatIsUnusedAndWasNotWrittenMeanwhileIsNotSent) {
 TEST(LeftOut, ABlockThatIsWrittenLaterIsEqualInPartUntilItIsCopiedAsAWhole) {
     IntentLog log(kBlocks * kBlockBytes, 65536);
     log.left_out().watch();
-    log.set_dirty_but({{10, 5}});
+    ASSERT_TRUE(log.set_dirty_but({{10, 5}}));
     log.mark(11 * kBlockBytes, 4096, IntentLog::As::recent);
     EXPECT_FALSE(log.left_out().unused(11));
     EXPECT_TRUE(log.left_out().in_part(11));
@@ -51,7 +51,7 @@ TEST(LeftOut, WithoutAnythingLeftOutEveryBlockIsAsEqualAsTheLogSays) {
     log.mark(0, 4096, IntentLog::As::recent);
     EXPECT_FALSE(log.left_out().known() || log.left_out().unused(0) || log.left_out().in_part(0));
     log.left_out().watch();
-    log.set_dirty_but({{1, 1}});
+    ASSERT_TRUE(log.set_dirty_but({{1, 1}}));
     log.left_out().forget();
     EXPECT_FALSE(log.left_out().known() || log.left_out().unused(1) || log.left_out().watching());
 }

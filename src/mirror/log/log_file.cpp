@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace understudy::mirror {
@@ -288,7 +289,7 @@ Result<> LogFile::load(const std::array<std::uint8_t, 16>& uuid, std::uint64_t v
     const bool repaired = !header_.valid;
     if (repaired) {
         // Nothing is known: everything may differ, and the file must say so before it is called valid again.
-        log_.set_all_dirty();
+        if (!log_.set_all_dirty()) throw std::bad_alloc();  // as its other memory; open() may not go on
         log_.persist();
         if (log_.wants_commit()) log_.start_commit();
     }

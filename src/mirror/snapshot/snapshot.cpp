@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace understudy::mirror {
@@ -163,10 +164,19 @@ void Snapshot::end_copy(Copy& copy, int result) {
         invalidate(fmt::format("the snapshot's file cannot be written: {}", std::strerror(-result)));
     if (valid_) {
         copied_blocks_ += count;
-        for (std::uint64_t i = 0; i < count; ++i)
-            present_.set(first + i);
+        mark_present(first, first + count - 1);
     }
     wake();
+}
+
+/// The map takes memory where bits are set. Spec: REP-330, REP-332
+void Snapshot::mark_present(std::uint64_t first, std::uint64_t last) {
+    try {
+        for (std::uint64_t block = first; block <= last; ++block)
+            present_.set(block);
+    } catch (const std::bad_alloc&) {
+        invalidate("no memory for the map of its blocks (event 235)");
+    }
 }
 
 void Snapshot::wake() {
@@ -253,8 +263,8 @@ void Snapshot::end_local_write(Job& job, int result) {
     if (!valid_) result = -EIO;
     if (result == 0 && job.fills) {
         const Blocks blocks = blocks_of_request(*job.request);
-        for (std::uint64_t block = blocks.first; block <= blocks.last; ++block)
-            present_.set(block);
+        mark_present(blocks.first, blocks.last);
+        if (!valid_) result = -EIO;
     }
     const bool filled = job.fills;
     finish(job, result);

@@ -116,6 +116,7 @@ class Snapshot final : public BlockBackend {
     void end_read(Job& job, int result);
     void finish(Job& job, int result);
     void wake();
+    void mark_present(std::uint64_t first, std::uint64_t last);
     void invalidate(const std::string& why);
     [[nodiscard]] Blocks blocks_of_request(const BlockRequest& request) const;
     /// Its end wakes those that wait. A backend may complete at once: then there is nothing to wait for.

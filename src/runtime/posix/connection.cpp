@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <cstring>
+#include <new>
 #include <optional>
 
 namespace understudy::runtime {
@@ -132,8 +133,13 @@ std::span<std::byte> Connection::room() {
     }
     // A frame larger than the buffer: grow with the data that really arrives, not with what the header
     // promises, so that a peer cannot make us allocate by four bytes.
-    if (end_ == buffer_.size())
-        buffer_.resize(std::min(buffer_.size() * 2, kFrameHeaderBytes + read_length(buffer_.data())));
+    if (end_ == buffer_.size()) {
+        try {
+            buffer_.resize(std::min(buffer_.size() * 2, kFrameHeaderBytes + read_length(buffer_.data())));
+        } catch (const std::bad_alloc&) {
+            return {};  // how much comes is the peer's choice
+        }
+    }
     return std::span(buffer_).subspan(end_);
 }
 
@@ -141,7 +147,9 @@ void Connection::read_some() {
     std::size_t budget = kBytesPerTurn;
     while (state_ != State::closed) {
         const auto into = room();
-        assert(!into.empty());
+        if (into.empty())
+            return stream_ended(
+                fmt::format("no memory for its frame of {} bytes", read_length(buffer_.data())));
         const auto outcome = e_.transport->read(into);
         switch (outcome.status) {
             case Transport::Status::done:
