@@ -6,9 +6,12 @@ import fcntl
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
-from lab import Lab, build_directory, wait_until
+from lab import Host, Lab, build_directory, wait_until
+from test_mirror import VOLUME as MIRROR
+from test_mirror import create_mirror, device, in_sync
 from two_hosts import TwoHosts
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "torture"))
@@ -50,6 +53,31 @@ def test_the_death_of_the_cluster_daemon_is_no_matter_for_the_volume(lab: Lab) -
     assert torture.source.mirror(VOLUME)["role"] == "source", "nobody has taken over"
     torture.expect(torture.source, torture.end_writer(writer), True)
     torture.expect_same()
+
+
+# Spec: REP-079, REP-219
+def test_writes_wait_for_a_cluster_daemon_that_is_started_again(pair: tuple[Host, Host]) -> None:
+    left, right = pair
+    create_mirror(left, right)
+    in_sync(left)
+    limit = 5
+    left.settings(ALLOW_FAST_HEARTBEATS=1, INIT_PEER_WAIT=2, NDLGTimeoutMs=limit * 1000)
+    left.kill("mirrord")
+    wait_until(lambda: not left.pids_of("mirrord"), 10, "mirrord is gone")
+    left.command("lkstart")
+    wait_until(lambda: left.run("understudy", "mirror", "status", code=None).returncode == 0, 30, "mirrord answers")
+    in_sync(left)
+    left.kill("understudyd")
+    right.kill("mirrord")
+    writer = left.spawn("dd", "if=/dev/zero", f"of={device(left)}", "bs=4096", "count=1", "oflag=direct", "conv=notrunc", log="writer")
+    wait_until(lambda: "writes wait until the cluster knows" in left.mirror(MIRROR)["problem"], 30, "the cause is told")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + limit + 1, 30, "longer than anybody else is waited for")
+    assert writer.poll() is None and "writes wait" in left.mirror(MIRROR)["problem"]
+    left.command("lkstart")
+    assert writer.wait(40) == 0
+    assert f"!mirrorbehind!{MIRROR}!left!" in right.command("flg_list")
+    assert "writes" not in left.mirror(MIRROR)["problem"]
 
 
 class MirrordAlone(TwoHosts):
