@@ -218,6 +218,10 @@ std::string encode(const Job& job) {
            "\n";
 }
 
+bool is_newer(const Job& one, const Job& other) {
+    return one.version != other.version ? one.version > other.version : encode(one) > encode(other);
+}
+
 Result<Job> decode_job(std::string_view input) {
     const Json json = Json::parse(input, nullptr, false);
     const auto damaged = [](std::string_view what) {

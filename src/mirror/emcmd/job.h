@@ -68,6 +68,10 @@ bool contains(const Job& job, std::string_view system, const VolumeId& volume);
 const JobPair* find_pair(const Job& job, std::string_view one, std::string_view other,
                          const VolumeId& volume);
 
+/// Whether a copy replaces the other: it has the higher version or, of two systems that changed the same
+/// version without hearing of each other, the greater text. The same on every system. Spec: EMC-061
+bool is_newer(const Job& one, const Job& other);
+
 std::string print(const Job& job);              // Spec: EMC-186
 std::string print(std::span<const Job> jobs);   // one blank line between
 std::string encode(const Job& job);             // JSON, what is stored and sent

@@ -152,8 +152,8 @@ TEST_F(Stores, JobsAreKeptAndAnOlderCopyReplacesNothing) {
     older.version = 3;
     EXPECT_FALSE(jobs.put(older));
     older.version = 4;
-    older.description = "another of the same number";
-    EXPECT_FALSE(jobs.put(older));
+    older.name = "sql";
+    EXPECT_FALSE(jobs.put(older)) << "of two of the same number every system keeps the same";
     EXPECT_EQ(jobs.all(), std::vector{job});
     EXPECT_EQ(jobs.get("00000000-0000-0000-0000-000000000000").error().code, Code::not_found);
     EXPECT_EQ(jobs.get("../x").error().code, Code::bad_argument);

@@ -318,8 +318,11 @@ Task<Service::Json> Service::serve_json(Json request, std::string caller) {
             stored = jobs_.put(*job);
         else
             stored = fail(job.error());
-        if (!stored) co_return as_json({status_of(stored.error()), "", stored.error().text, false});
-        co_return as_json({});
+        Json reply =
+            stored ? as_json({}) : as_json({status_of(stored.error()), "", stored.error().text, false});
+        if (!stored && job && known && is_system_of(*known, caller) && is_newer(*known, *job))
+            reply[kNewerJob] = encode(*known);
+        co_return reply;
     }
     if (what == kJobRemove) {
         const auto removed = jobs_.remove(text("id"));

@@ -30,6 +30,7 @@ inline constexpr runtime::Duration kVolumeWait = std::chrono::seconds(60);
 /// Of a request between services: see Service::readdress_as_owner(). What says that a request is not known.
 inline constexpr const char* kEndpoints = "endpoints";
 inline constexpr const char* kUnknownRequest = "an unknown request";
+inline constexpr const char* kNewerJob = "newer";  // of the answer to a job that is older than the copy there
 
 struct ServiceOptions {
     config::Layout layout;
@@ -240,6 +241,7 @@ class Service {
     Answer job_info(const Call& call) const;
     Answer job_info_for_volume(const Call& call) const;
     std::string new_job_id();
+    runtime::Task<Answer> tell_job(Job job, std::string system);
     runtime::Task<Answer> ask_system(Job job, std::string system, Json request);
 
     // service_summary.cpp

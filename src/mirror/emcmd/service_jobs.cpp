@@ -31,6 +31,15 @@ Result<std::vector<JobPair>> pairs_of(std::span<const std::string> arguments) {
     return out;
 }
 
+Answer answer_from(const std::string& system, const Result<nlohmann::json>& reply) {
+    if (!reply) return refused(status_of(reply.error()), fmt::format("{}: {}", system, reply.error().text));
+    Answer out;
+    out.status = static_cast<Status>(reply->value("status", number(Status::no_data)));
+    out.err = reply->value("err", "");
+    if (out.status != Status::success) out.err = fmt::format("{}: {}", system, out.err);
+    return out;
+}
+
 }  // namespace
 
 std::string Service::new_job_id() {
@@ -47,15 +56,27 @@ std::string Service::new_job_id() {
 /// One request to one of the job's systems.
 Task<Answer> Service::ask_system(Job job, std::string system, Json request) {
     const std::string known = emcmd::address_of(job, system);
+    const auto reply = co_await ask(known.empty() ? system : known, std::move(request), kJobLimit);
+    co_return answer_from(system, reply);
+}
+
+/// A system gets the job. One that has a newer copy, of a change that this node has not heard of, keeps it
+/// and answers with it: this node takes it over, and tells the others. Spec: EMC-061, EMC-109
+Task<Answer> Service::tell_job(Job job, std::string system) {
+    const std::string known = emcmd::address_of(job, system);
+    Json request{{"do", "job-put"}, {"job", encode(job)}};
     auto reply = co_await ask(known.empty() ? system : known, std::move(request), kJobLimit);
-    Answer out;
-    if (!reply) {
-        out = refused(status_of(reply.error()), fmt::format("{}: {}", system, reply.error().text));
-        co_return out;
-    }
-    out.status = static_cast<Status>(reply->value("status", number(Status::no_data)));
-    out.err = reply->value("err", "");
-    if (out.status != Status::success) out.err = fmt::format("{}: {}", system, out.err);
+    Answer out = answer_from(system, reply);
+    if (!reply || !reply->contains(kNewerJob)) co_return out;
+    const auto newer = decode_job(reply->value(kNewerJob, ""));
+    if (!newer || newer->id != job.id || !jobs_.put(*newer)) co_return out;
+    modified_ = host_.now_s();
+    messages::warning("job {}: {} had changed it meanwhile, its copy is taken", job.name, system);
+    out.err = fmt::format(
+        "{} had changed the job meanwhile, and its copy is taken: see GETJOBINFO and repeat what is missing",
+        system);
+    for (const std::string& one : systems_of(*newer))
+        if (!is_this(one) && !same_system(one, system)) remember_untold(newer->id, one);
     co_return out;
 }
 
@@ -70,8 +91,7 @@ Task<Answer> Service::store_everywhere(Job job) {
     Answer first;
     for (const std::string& system : systems_of(job)) {
         if (is_this(system)) continue;
-        Json request{{"do", "job-put"}, {"job", encode(job)}};
-        Answer told = co_await ask_system(job, system, std::move(request));
+        Answer told = co_await tell_job(job, system);
         if (told.status == Status::success) continue;
         messages::error("job {}: not stored on {}", job.name, told.err);
         if (told.status == Status::bad_network_path) remember_untold(job.id, system);
@@ -97,13 +117,10 @@ Task<> Service::tell_later() {
                 untold_.erase(untold);
                 continue;
             }
-            Json request{{"do", "job-put"}, {"job", encode(*job)}};
-            const Job known = *job;
-            const std::string system = untold.second;
-            const Answer told = co_await ask_system(known, system, std::move(request));
+            const Answer told = co_await tell_job(*job, untold.second);
             if (told.status == Status::bad_network_path) continue;
             untold_.erase(untold);
-            if (told.status != Status::success) messages::warning("job {}: {}", known.name, told.err);
+            if (told.status != Status::success) messages::warning("job {}: {}", job->name, told.err);
         }
     }
     telling_ = false;
@@ -127,8 +144,7 @@ Task<Answer> Service::store_or_remove(Job before, Job job, std::string lost) {
     messages::info("job {}: deleted, it has no pair left here", job.name);
     ++job.version;
     for (const std::string& system : systems_of(job)) {
-        Json request{{"do", "job-put"}, {"job", encode(job)}};
-        Answer told = co_await ask_system(job, system, std::move(request));
+        Answer told = co_await tell_job(job, system);
         if (told.status != Status::success && first.status == Status::success) first = std::move(told);
     }
     co_return first;

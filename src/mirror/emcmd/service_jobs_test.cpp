@@ -2,6 +2,8 @@
 
 #include "mirror/emcmd/test_lab.h"
 
+#include <gmock/gmock.h>
+
 #include <nlohmann/json.hpp>
 
 namespace understudy::mirror::emcmd::testing_lab {
@@ -203,6 +205,45 @@ TEST_F(Jobs, ASystemThatWasAwayGetsTheNewestVersionWhenItIsBack) {
     EXPECT_FALSE(names(third, "left;F;10.0.0.1"));
     ASSERT_TRUE(pair.until([&] { return names(third, "left;F;10.0.0.1"); }, 2min));
     EXPECT_EQ(info(third), info(left));
+}
+
+// Spec: EMC-061, EMC-109, MOP-033
+TEST_F(Jobs, OfTwoChangesThatDidNotHearOfEachOtherAllSystemsKeepTheSame) {
+    two_targets();
+    (void)job_of_three();
+    power_off(third);
+    EXPECT_NE(job(left, {"rename", "data", "alpha"}).exit_code, 0);
+    EXPECT_TRUE(names(right, "Name = alpha"));
+    power_off(left);
+    power_off(right);
+    start(third);
+    EXPECT_NE(job(third, {"rename", "data", "omega"}).exit_code, 0);
+    EXPECT_TRUE(names(third, "Name = omega"));
+    start(left);
+    start(right);
+    const auto all_same = [&] { return info(left) == info(right) && info(left) == info(third); };
+    ASSERT_TRUE(pair.until(all_same, 3min)) << info(left) << info(right) << info(third);
+    EXPECT_TRUE(names(left, "Name = omega")) << "the greater of two copies of one version";
+    // Who changes it now does so on all.
+    EXPECT_EQ(job(right, {"rename", "omega", "both"}).exit_code, 0) << error;
+    EXPECT_TRUE(all_same());
+}
+
+// Spec: EMC-061, EMC-109
+TEST_F(Jobs, WhoChangesAJobWithoutTheLastChangeTakesIt) {
+    two_targets();
+    (void)job_of_three();
+    power_off(third);
+    EXPECT_NE(job(left, {"rename", "data", "first"}).exit_code, 0);
+    EXPECT_NE(job(left, {"rename", "first", "second"}).exit_code, 0);
+    start(third);
+    ASSERT_TRUE(names(third, "Name = data")) << "it has not been told yet";
+    EXPECT_NE(job(third, {"rename", "data", "mine"}).exit_code, 0);
+    EXPECT_THAT(error, ::testing::HasSubstr("had changed the job meanwhile"));
+    EXPECT_TRUE(names(third, "Name = second"));
+    EXPECT_TRUE(names(left, "Name = second"));
+    EXPECT_EQ(job(third, {"rename", "second", "mine"}).exit_code, 0) << error;
+    EXPECT_TRUE(names(left, "Name = mine"));
 }
 
 // Spec: MOP-036

@@ -133,8 +133,7 @@ Result<> JobStore::put(const Job& job) {
     if (files_.exists(grave(job.id)))
         return fail(Code::exists, "job {} was deleted here while one of its systems could not be asked",
                     job.name);
-    if (const auto known = get(job.id);
-        known && (known->version > job.version || (known->version == job.version && *known != job)))
+    if (const auto known = get(job.id); known && is_newer(*known, job))
         return fail(Code::exists, "job {} is newer here (version {}) than what was sent (version {})",
                     job.name, known->version, job.version);
     UNDERSTUDY_CHECK(files_.make_directories(directory_, 0700));

@@ -59,8 +59,7 @@ class JobStore {
     /// Sorted by name. Copies that cannot be read are left as they are, and named in `damaged`.
     [[nodiscard]] std::vector<Job> all(std::vector<std::string>* damaged = nullptr) const;
     [[nodiscard]] Result<Job> get(const std::string& id) const;
-    /// Error besides: this node has a newer version of the job, or another of the same number, or has buried
-    /// it.
+    /// Error besides: this node has a newer copy of the job, or has buried it.
     Result<> put(const Job& job);
     /// No error when there is none.
     Result<> remove(const std::string& id);
