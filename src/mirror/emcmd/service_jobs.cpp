@@ -73,7 +73,8 @@ Task<Answer> Service::tell_job(Job job, std::string system) {
     modified_ = host_.now_s();
     messages::warning("job {}: {} had changed it meanwhile, its copy is taken", job.name, system);
     out.err = fmt::format(
-        "{} had changed the job meanwhile, and its copy is taken: see GETJOBINFO and repeat what is missing",
+        "{}: it had changed the job meanwhile, and its copy is taken: see GETJOBINFO and repeat what is "
+        "missing",
         system);
     for (const std::string& one : systems_of(*newer))
         if (!is_this(one) && !same_system(one, system)) remember_untold(newer->id, one);

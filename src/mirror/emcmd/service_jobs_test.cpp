@@ -211,21 +211,22 @@ TEST_F(Jobs, ASystemThatWasAwayGetsTheNewestVersionWhenItIsBack) {
 TEST_F(Jobs, OfTwoChangesThatDidNotHearOfEachOtherAllSystemsKeepTheSame) {
     two_targets();
     (void)job_of_three();
+    const int unreachable = static_cast<int>(Code::unreachable);
     power_off(third);
-    EXPECT_NE(job(left, {"rename", "data", "alpha"}).exit_code, 0);
-    EXPECT_TRUE(names(right, "Name = alpha"));
+    EXPECT_EQ(job(left, {"pair", "data", "left;F;10.0.0.1;third;F;10.0.0.3;S"}).exit_code, unreachable);
+    EXPECT_TRUE(names(right, "left;F;10.0.0.1"));
     power_off(left);
     power_off(right);
     start(third);
-    EXPECT_NE(job(third, {"rename", "data", "omega"}).exit_code, 0);
-    EXPECT_TRUE(names(third, "Name = omega"));
+    EXPECT_EQ(job(third, {"pair", "data", "right;G;10.0.0.2;third;G;10.0.0.3;S"}).exit_code, unreachable);
+    EXPECT_TRUE(names(third, "right;G;10.0.0.2"));
     start(left);
     start(right);
     const auto all_same = [&] { return info(left) == info(right) && info(left) == info(third); };
     ASSERT_TRUE(pair.until(all_same, 3min)) << info(left) << info(right) << info(third);
-    EXPECT_TRUE(names(left, "Name = omega")) << "the greater of two copies of one version";
+    EXPECT_TRUE(names(left, "right;G;10.0.0.2")) << "the greater of two copies of one version";
     // Who changes it now does so on all.
-    EXPECT_EQ(job(right, {"rename", "omega", "both"}).exit_code, 0) << error;
+    EXPECT_EQ(job(right, {"rename", "data", "both"}).exit_code, 0) << error;
     EXPECT_TRUE(all_same());
 }
 
@@ -234,15 +235,15 @@ TEST_F(Jobs, WhoChangesAJobWithoutTheLastChangeTakesIt) {
     two_targets();
     (void)job_of_three();
     power_off(third);
-    EXPECT_NE(job(left, {"rename", "data", "first"}).exit_code, 0);
-    EXPECT_NE(job(left, {"rename", "first", "second"}).exit_code, 0);
+    (void)job(left, {"pair", "data", "left;F;10.0.0.1;third;F;10.0.0.3;S"});
+    (void)job(left, {"pair", "data", "left;G;10.0.0.1;third;G;10.0.0.3;S"});
     start(third);
-    ASSERT_TRUE(names(third, "Name = data")) << "it has not been told yet";
+    ASSERT_FALSE(names(third, "left;F;10.0.0.1")) << "it has not been told yet";
     EXPECT_NE(job(third, {"rename", "data", "mine"}).exit_code, 0);
     EXPECT_THAT(error, ::testing::HasSubstr("had changed the job meanwhile"));
-    EXPECT_TRUE(names(third, "Name = second"));
-    EXPECT_TRUE(names(left, "Name = second"));
-    EXPECT_EQ(job(third, {"rename", "second", "mine"}).exit_code, 0) << error;
+    EXPECT_EQ(info(third), info(left));
+    EXPECT_TRUE(names(third, "left;G;10.0.0.1"));
+    EXPECT_EQ(job(third, {"rename", "data", "mine"}).exit_code, 0) << error;
     EXPECT_TRUE(names(left, "Name = mine"));
 }
 
