@@ -74,9 +74,9 @@ void become(const std::string& user) {
     setenv("USER", user.c_str(), 1);
 }
 
-/// In the child.
+/// In the child. `failure` closes as the program begins; otherwise it gets why there is none, an errno.
 [[noreturn]] void run_in_child(const Program& program, const std::string& path, char* const* arguments,
-                               int input, int output, int errors) {
+                               int input, int output, int errors, int failure) {
     ::setsid();
     ::dup2(input, STDIN_FILENO);
     ::dup2(output, STDOUT_FILENO);
@@ -87,6 +87,8 @@ void become(const std::string& user) {
     if (!program.user.empty()) become(program.user);
     if (::chdir(program.directory.c_str()) != 0) _exit(kCannotEnter);
     ::execvp(path.c_str(), arguments);
+    const int why = errno;
+    (void)!::write(failure, &why, sizeof why);
     _exit(kCannotRun);
 }
 
@@ -139,6 +141,8 @@ Result<ProcessResult> run_program(const Program& program) {
     if (!input) return not_run(input.error());
     auto output = make_pipe();
     if (!output) return not_run(output.error());
+    auto failure = make_pipe();
+    if (!failure) return not_run(failure.error());
     Pipe errors;
     if (program.errors == StandardError::separate) {
         auto made = make_pipe();
@@ -151,7 +155,8 @@ Result<ProcessResult> run_program(const Program& program) {
     const auto arguments = pointers(program.words);
     const auto child = ::fork();
     if (child == 0)
-        run_in_child(program, path, arguments.data(), input->get(), output->write_end.get(), error_end);
+        run_in_child(program, path, arguments.data(), input->get(), output->write_end.get(), error_end,
+                     failure->write_end.get());
     if (child < 0) return not_run({Code::failure, strerror(errno), 0});
     // The pid is ours until we have waited for it, so this cannot name another process.
     const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
@@ -183,8 +188,10 @@ Result<ProcessResult> run_program(const Program& program) {
     result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : kSignalExitBase + WTERMSIG(status);
     result.output = std::move(out.text);
     result.errors = std::move(err.text);
-    if (result.exit_code == kCannotRun && result.output.empty() && result.errors.empty())
-        return fail(Code::failure, "{} is not installed on this host", name);
+    if (int why = 0; ::read(failure->read_end.get(), &why, sizeof why) == sizeof why) {
+        if (why == ENOENT) return fail(Code::failure, "{} is not installed on this host", name);
+        return not_run({Code::failure, strerror(why), 0});
+    }
     return result;
 }
 
