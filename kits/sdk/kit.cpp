@@ -17,7 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr auto kPollInterval = std::chrono::milliseconds(10);
 constexpr std::size_t kMaxHolders = 8;  // named in one message
 
 /// These run before the instance is there.
@@ -183,11 +182,12 @@ Result<> must_run(const Program& program) {
     return {};
 }
 
-bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& condition) {
+bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& condition,
+                std::chrono::milliseconds pause) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     while (!condition()) {
         if (std::chrono::steady_clock::now() > deadline) return false;
-        std::this_thread::sleep_for(kPollInterval);
+        std::this_thread::sleep_for(pause);
     }
     return true;
 }

@@ -68,8 +68,9 @@ using runtime::run_program;
 /// run_program(), any exit code but 0 and a time-out being errors that carry the program's last words.
 Result<> must_run(const Program& program);
 
-/// Polls `condition` until it holds or `limit` has passed.
-bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& condition);
+/// Looks at `condition` every `pause` until it holds or `limit` has passed.
+bool wait_until(std::chrono::milliseconds limit, const std::function<bool()>& condition,
+                std::chrono::milliseconds pause = std::chrono::milliseconds(10));
 
 /// A tag as a file name: "/" and what else a name may not hold are percent-encoded.
 std::string file_name_of(const Tag& tag);

@@ -24,7 +24,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
 namespace understudy::kits {
 namespace {
@@ -92,22 +91,21 @@ Result<> restore(const Instance& instance) {
 /// A killed process may hold a file system, unmounted lazily, or the device for a moment after it was seen to
 /// be gone: that must not keep what failed here from going elsewhere.
 Result<> give_up(const Instance& instance) {
-    const auto until = std::chrono::steady_clock::now() + kReleaseLimit;
-    for (bool told = false;; told = true) {
-        Result<> done;
-        if (is_shared(instance)) {
-            done = give_up_shared(instance);
-        } else if (const auto demoted =
-                       command(instance.layout, "understudy mirror demote", {instance.id.str()});
-                   !demoted) {
-            done = fail(demoted.error());
-        }
-        if (done || done.error().code != Code::has_dependents || std::chrono::steady_clock::now() >= until)
-            return done;
-        if (!told)
-            say(fmt::format("{}; waiting up to {} s for that", done.error().text, kReleaseLimit.count()));
-        std::this_thread::sleep_for(kReleaseLook);
-    }
+    const auto attempt = [&]() -> Result<> {
+        if (is_shared(instance)) return give_up_shared(instance);
+        UNDERSTUDY_CHECK(command(instance.layout, "understudy mirror demote", {instance.id.str()}));
+        return {};
+    };
+    Result<> done = attempt();
+    const auto held = [&done] { return !done && done.error().code == Code::has_dependents; };
+    if (!held()) return done;
+    say(fmt::format("{}; waiting up to {} s for that", done.error().text, kReleaseLimit.count()));
+    const auto try_again = [&] {
+        done = attempt();
+        return !held();
+    };
+    wait_until(kReleaseLimit, try_again, kReleaseLook);
+    return done;
 }
 
 Result<> remove(const Instance& instance) {

@@ -2,6 +2,7 @@
 
 #include "base/checksum.h"
 #include "base/text.h"
+#include "config/address.h"
 
 #include <fmt/format.h>
 
@@ -21,14 +22,10 @@ constexpr int kPriority = -300;
 /// Before every zone and nearly every other policy of firewalld.
 constexpr int kFirewalldPriority = -30000;
 
-bool is_v6(const std::string& address) {
-    return address.find(':') != std::string::npos;
-}
-
 std::vector<std::string> of_family(const std::vector<std::string>& addresses, bool v6) {
     std::vector<std::string> found;
     for (const auto& address : addresses)
-        if (is_v6(address) == v6) found.push_back(address);
+        if (config::is_v6(address) == v6) found.push_back(address);
     return found;
 }
 

@@ -101,6 +101,11 @@ Result<Address> parse_address(std::string_view text) {
     return fail(Code::bad_argument, "\"{}\" is not a numeric address such as 192.168.1.10 or fd00::1", text);
 }
 
+bool is_numeric_address(std::string_view text) {
+    const auto zone = is_v6(text) ? text.find('%') : std::string_view::npos;
+    return zone + 1 != text.size() && parse_address(text.substr(0, zone)).has_value();
+}
+
 bool is_link_local(const Address& address) {
     const auto plain = unmapped(address);
     if (plain.v6) return plain.bytes[0] == 0xfe && (plain.bytes[1] & 0xc0) == 0x80;

@@ -19,6 +19,14 @@ struct Address {
 /// "192.168.1.10" or "fd00::1"; no zone, no port, no mask. Code::bad_argument otherwise.
 Result<Address> parse_address(std::string_view text);
 
+/// Whether a socket takes it without asking a resolver: as above, and an IPv6 address with a zone
+/// ("fe80::1%eth0").
+bool is_numeric_address(std::string_view text);
+/// Of a numeric address.
+inline bool is_v6(std::string_view address) {
+    return address.find(':') != std::string_view::npos;
+}
+
 /// 169.254.0.0/16 and fe80::/10. Spec: CLU-013.
 bool is_link_local(const Address& address);
 /// An address that one host can have: not the unspecified one, no multicast, no broadcast.

@@ -335,6 +335,12 @@ Result<Settings> Settings::parse(std::string_view text) {
     return settings;
 }
 
+Result<> Settings::check(std::string_view key, std::string_view value) {
+    if (const auto* setting = find_setting(key); setting != nullptr)
+        UNDERSTUDY_CHECK(checked(*setting, std::string(value)));
+    return {};
+}
+
 std::int64_t Settings::integer(std::string_view key) const {
     assert(is_a(key, SettingKind::integer) && "an integer of the settings table");
     return text::to_int(text(key)).value_or(kAutomatic);

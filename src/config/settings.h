@@ -39,6 +39,8 @@ class Settings {
     /// The same, but a line or value that is wrong is left out, so that its default holds; `problems` gets
     /// one text each. For a running daemon that must not stop over an edit. Spec: QUO-008, QUO-009.
     static Settings parse_leniently(std::string_view text, std::vector<std::string>& problems);
+    /// One value by itself. Error: the key does not take it; names key, value and range.
+    static Result<> check(std::string_view key, std::string_view value);
     /// What integer() gives for the word "auto".
     static constexpr std::int64_t kAutomatic = -1;
     [[nodiscard]] std::int64_t integer(std::string_view key) const;  // the key must be in the table

@@ -76,6 +76,9 @@ TEST(Settings, AnErrorNamesLineKeyValueAndRange) {
     EXPECT_EQ(error("nonsense").text, "line 1: \"nonsense\" is not of the form KEY=value");
     EXPECT_EQ(error("=x").code, Code::bad_argument);
     EXPECT_EQ(error("LCMNUMHBEATS=2").code, Code::bad_argument);
+    EXPECT_EQ(Settings::check("NOBCASTPING", "2").error().text, "NOBCASTPING=2 is not 0 or 1");
+    EXPECT_TRUE(Settings::check("NOBCASTPING", "1"));
+    EXPECT_TRUE(Settings::check("KEY_OF_A_KIT", "anything"));
 }
 
 // Spec: CLU-066
@@ -127,6 +130,14 @@ TEST(Address, NumericAddressesOfBothFamiliesAreUnderstood) {
         EXPECT_FALSE(parse_address(illegal)) << illegal;
     EXPECT_EQ(*parse_address("fd00:0:0:0:0:0:0:1"), *parse_address("FD00::1"));
     EXPECT_NE(*parse_address("10.0.0.1"), *parse_address("a00:1::"));
+}
+
+TEST(Address, WhatASocketTakesByItselfIsToldFromNames) {
+    for (const char* address : {"10.77.2.11", "0.0.0.0", "::1", "fe80::1%eth0", "::ffff:10.0.0.1"})
+        EXPECT_TRUE(is_numeric_address(address)) << address;
+    for (const char* name : {"", "right", "10.77.2", "10.77.2.256", "10.77.2.11.", "10.77.2.1%eth0",
+                             "fe80::1%", "a:b:g", "10..2.1"})
+        EXPECT_FALSE(is_numeric_address(name)) << name;
 }
 
 // Spec: CLU-013

@@ -1,8 +1,8 @@
 #include "mirror/control/commands.h"
 
 #include "base/text.h"
+#include "config/address.h"
 #include "messages/messages.h"
-#include "mirror/control/addresses.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -319,7 +319,7 @@ Result<std::vector<TargetOptions>> targets_of(const Command& command, bool needs
         const auto type = parse_type(word);
         if (!type) return fail(Code::syntax, "--type is sync or async, not \"{}\"", word);
         for (const std::string& address : {target.source_address, target.address})
-            if (!is_numeric_address(address))
+            if (!config::is_numeric_address(address))
                 return fail(Code::bad_argument, "\"{}\" is no numeric IPv4 or IPv6 address", address);
         target.type = *type;
         out.push_back(std::move(target));

@@ -1,5 +1,6 @@
 // New mirrors, and one target more or less: the source's part. All or nothing.
 
+#include "config/address.h"
 #include "messages/messages.h"
 #include "mirror/control/log_place.h"
 #include "mirror/control/manager.h"
@@ -17,10 +18,6 @@ namespace {
 
 // Attempts to reach a peer that refuses go on for so long; one that took the request is not asked again.
 constexpr runtime::Duration kJoinedRecently = std::chrono::seconds(2);
-
-bool is_v6(const std::string& address) {
-    return address.find(':') != std::string::npos;
-}
 
 }  // namespace
 
@@ -55,7 +52,7 @@ Result<> Manager::check_target(const VolumeId& volume, const TargetOptions& targ
                     taken.size());
     if (target.source_address == target.address)
         return fail(Code::bad_argument, "source and target have the same address {}", target.source_address);
-    if (is_v6(target.source_address) != is_v6(target.address))
+    if (config::is_v6(target.source_address) != config::is_v6(target.address))
         return fail(Code::bad_argument, "{} and {} are of different address families", target.source_address,
                     target.address);
     return {};

@@ -2,8 +2,8 @@
 // disk of an end, the owner of it changes those of any pair of hosts: they lie in the record beside the
 // volume, for whoever owns it next. Spec: EMC-094 to EMC-106, MOP-117.
 
+#include "config/address.h"
 #include "messages/messages.h"
-#include "mirror/control/addresses.h"
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/control/operation_errors.h"
@@ -19,10 +19,6 @@ namespace {
 
 /// Spec: EMC-098.
 constexpr std::size_t kMostHostsToReaddress = 3;
-
-bool is_v6(const std::string& address) {
-    return address.find(':') != std::string::npos;
-}
 
 EndpointPair* pair_of(PeerRecord& peer, const std::string& here, const std::string& there) {
     const auto at = std::find_if(peer.pairs.begin(), peer.pairs.end(), [&](const EndpointPair& pair) {
@@ -50,9 +46,9 @@ bool same_addresses(const EndpointPair& one, const EndpointPair& other) {
 /// Spec: EMC-105.
 Result<> fit_together(const std::string& local_address, const std::string& address) {
     for (const std::string& one : {local_address, address})
-        if (!is_numeric_address(one))
+        if (!config::is_numeric_address(one))
             return fail(Code::bad_argument, "\"{}\" is no numeric IPv4 or IPv6 address", one);
-    if (is_v6(local_address) != is_v6(address))
+    if (config::is_v6(local_address) != config::is_v6(address))
         return fail(Code::bad_argument, "{} and {} are of different address families", local_address,
                     address);
     return {};

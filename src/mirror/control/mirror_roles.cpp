@@ -4,6 +4,7 @@
 #include "mirror/control/mirror.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/control/operation_errors.h"
+#include "runtime/certificate_refusal.h"
 
 #include <algorithm>
 #include <set>
@@ -12,15 +13,6 @@ namespace understudy::mirror::control {
 
 using namespace std::chrono_literals;
 using runtime::Task;
-
-namespace {
-
-/// Something answers there, and it and this host do not accept each other's certificates.
-bool is_stranger(const Error& error) {
-    return error.text.find("certificate") != std::string::npos;
-}
-
-}  // namespace
 
 // --- promotion
 
@@ -171,8 +163,8 @@ Task<Result<>> Mirror::check_promotable(PromoteOptions options, Handover* out) {
         }
         if (!reply) {
             // Whoever answers lives, and may be source. Spec: EMC-249
-            if ((last_source || record_.origin.empty()) && is_stranger(reply.error()) && !options.force &&
-                !options.peer_dead)
+            if ((last_source || record_.origin.empty()) && runtime::is_certificate_refusal(reply.error()) &&
+                !options.force && !options.peer_dead)
                 co_return fail(Code::failure,
                                "{} lives, but it and {} do not accept each other, and it may still be source "
                                "of volume {}: {}. When it is certain that it is not, use --peer-dead",

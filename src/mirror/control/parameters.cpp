@@ -178,11 +178,7 @@ Result<OwnParameters> with_changes(const config::Settings& settings, OwnParamete
         if (value.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") !=
             std::string::npos)
             return fail(Code::bad_argument, "{} takes a number, not \"{}\"", key, value);
-        constexpr std::string_view kWhere = "line 1: ";  // of a file that there is not
-        if (const auto read = config::Settings::parse(fmt::format("{}={}\n", key, value)); !read) {
-            const std::string& why = read.error().text;
-            return fail(read.error().code, "{}", why.starts_with(kWhere) ? why.substr(kWhere.size()) : why);
-        }
+        UNDERSTUDY_CHECK(config::Settings::check(key, value));
         own[key] = value;
     }
     std::vector<std::string> problems;

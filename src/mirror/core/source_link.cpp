@@ -459,8 +459,8 @@ void Source::resume() {
 
 void Source::break_mirror() {
     const Scope scope(*this);
-    (void)
-        log_.set_all_dirty();  // Spec: REP-161; without memory for it the state alone asks for a full resync
+    // Without memory for it the state alone asks for a full resync. Spec: REP-161
+    (void)log_.set_all_dirty();
     log_.persist();
     if (log_.wants_commit()) driver_.commit_log();
     leave(MirrorState::broken, PauseCause::user);

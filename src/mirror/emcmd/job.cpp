@@ -1,6 +1,7 @@
 #include "mirror/emcmd/job.h"
 
 #include "base/text.h"
+#include "config/address.h"
 #include "mirror/emcmd/request.h"
 
 #include <algorithm>
@@ -19,8 +20,8 @@ constexpr std::size_t kFieldsOfPair = 7;
 
 bool is_address(std::string_view address) {
     if (address.empty()) return false;
-    const auto legal =
-        is_v6(address) ? std::string_view("0123456789abcdefABCDEF:.%") : std::string_view("0123456789.");
+    const auto legal = config::is_v6(address) ? std::string_view("0123456789abcdefABCDEF:.%")
+                                              : std::string_view("0123456789.");
     return address.find_first_not_of(legal) == std::string_view::npos || address.find('%') != address.npos;
 }
 
@@ -107,7 +108,7 @@ std::string problem_of(const Job& job) {
         }
         if (pair.first.address == kNoAddress || pair.second.address == kNoAddress)
             return fmt::format("the pair of {} and {} has no address", pair.first.system, pair.second.system);
-        if (is_v6(pair.first.address) != is_v6(pair.second.address))
+        if (config::is_v6(pair.first.address) != config::is_v6(pair.second.address))
             return fmt::format("{} and {} are of different address families", pair.first.address,
                                pair.second.address);
         for (const JobEnd* end : {&pair.first, &pair.second}) {

@@ -72,14 +72,10 @@ const JobPair* find_pair(const Job& job, std::string_view one, std::string_view 
 /// version without hearing of each other, the greater text. The same on every system. Spec: EMC-061
 bool is_newer(const Job& one, const Job& other);
 
-std::string print(const Job& job);              // Spec: EMC-186
-std::string print(std::span<const Job> jobs);   // one blank line between
-std::string encode(const Job& job);             // JSON, what is stored and sent
-Result<Job> decode_job(std::string_view text);  // errors: damaged
-/// Of a numeric address.
-inline bool is_v6(std::string_view address) {
-    return address.find(':') != std::string_view::npos;
-}
+std::string print(const Job& job);                 // Spec: EMC-186
+std::string print(std::span<const Job> jobs);      // one blank line between
+std::string encode(const Job& job);                // JSON, what is stored and sent
+Result<Job> decode_job(std::string_view text);     // errors: damaged
 bool is_job_id(std::string_view text);             // a GUID, braces allowed
 std::string normal_job_id(std::string_view text);  // without braces, lower case
 

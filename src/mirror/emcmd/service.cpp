@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "messages/messages.h"
 #include "mirror/control/mirror_limits.h"
+#include "runtime/certificate_refusal.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -78,9 +79,8 @@ std::optional<Bitmap> bitmap_from(const nlohmann::json& json) {
 
 Status second_hop(const Error& error) {
     // The node answered, and its certificate was not taken: the manual's 1265. Spec: EMC-035
-    const bool certificate = error.text.find("certificate") != std::string::npos ||
-                             error.text.find("handshake") != std::string::npos;
-    if (certificate) return Status::downgrade_detected;
+    if (runtime::is_certificate_refusal(error) || error.text.find("handshake") != std::string::npos)
+        return Status::downgrade_detected;
     // A host that lives and has no service. Spec: EMC-017, EMC-065
     if (error.text.find("refused") != std::string::npos) return Status::file_not_found;
     return status_of(error);

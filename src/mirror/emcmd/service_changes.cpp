@@ -5,6 +5,7 @@
 #include "messages/messages.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/emcmd/service.h"
+#include "runtime/certificate_refusal.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -186,7 +187,7 @@ Task<Answer> Service::switch_over_now(Call call) {
         Json request{{"do", "ping"}};
         auto peer = co_await ask(before.main().address, std::move(request), kPingLimit);
         // Nor may one that is asked by a host that it does not know. Spec: EMC-249
-        if (!peer && peer.error().text.find("certificate") != std::string::npos)
+        if (!peer && runtime::is_certificate_refusal(peer.error()))
             co_return refused(
                 Status::downgrade_detected,
                 fmt::format("{} and {} do not accept each other: {}. When it is certain that {} "

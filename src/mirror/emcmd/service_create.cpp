@@ -1,8 +1,8 @@
 // Making mirrors, and what a pair of systems is made of: addresses and type.
 
 #include "base/text.h"
+#include "config/address.h"
 #include "messages/messages.h"
-#include "mirror/control/addresses.h"
 #include "mirror/control/mirror_limits.h"
 #include "mirror/emcmd/service.h"
 
@@ -83,12 +83,12 @@ Task<Answer> Service::create(Call call) {
     if (!bits || *bits < 0 || *bits > kAllCreateOptions)
         co_return refused(Status::invalid_parameter, "the options are a sum of 1, 2 and 4");
 
-    if (!control::is_numeric_address(target))
+    if (!config::is_numeric_address(target))
         co_return refused(Status::invalid_parameter,
                           fmt::format("\"{}\" is no numeric IPv4 or IPv6 address", target));
     std::string source = call.system;
     // An address that brought the request here is this host's, whatever its interfaces say.
-    if (source.find_first_not_of("0123456789.") != std::string::npos && !is_v6(source)) source = ".";
+    if (source.find_first_not_of("0123456789.") != std::string::npos && !config::is_v6(source)) source = ".";
     if (source == ".") {  // "." or a name: one address must be meant. Spec: EMC-147
         const auto beside = host_.addresses_beside(target);
         if (beside.size() != 1)
@@ -98,7 +98,7 @@ Task<Answer> Service::create(Call call) {
                                           options_.node, beside.size(), target));
         source = beside.front();
     }
-    if (is_v6(source) != is_v6(target))  // Spec: EMC-146
+    if (config::is_v6(source) != config::is_v6(target))  // Spec: EMC-146
         co_return refused(Status::invalid_parameter,
                           fmt::format("{} and {} are of different address families", source, target));
     if (host_.is_local(target))  // Spec: EMC-156

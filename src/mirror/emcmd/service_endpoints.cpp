@@ -3,6 +3,7 @@
 // MOP-117.
 
 #include "base/text.h"
+#include "config/address.h"
 #include "messages/messages.h"
 #include "mirror/emcmd/service.h"
 
@@ -99,13 +100,13 @@ Result<std::optional<Job>> Service::job_with_endpoints(const NewEndpoints& wante
 
 Task<Answer> Service::change_endpoints(Call call) {
     NewEndpoints wanted{call.volume, options_.node, call.argument(1), call.argument(2), call.argument(3)};
-    if (is_v6(wanted.original) != is_v6(wanted.target))  // Spec: EMC-105
+    if (config::is_v6(wanted.original) != config::is_v6(wanted.target))  // Spec: EMC-105
         co_return refused(Status::invalid_parameter, "the addresses are of different families");
     co_return co_await readdress(std::move(wanted));
 }
 
 Task<Answer> Service::readdress(NewEndpoints wanted) {
-    if (is_v6(wanted.source) != is_v6(wanted.target))  // Spec: EMC-105
+    if (config::is_v6(wanted.source) != config::is_v6(wanted.target))  // Spec: EMC-105
         co_return refused(Status::invalid_parameter, "the addresses are of different families");
     if (!manager_.find(wanted.volume) && is_shared(wanted.volume) && !shared_->is_open(wanted.volume))
         co_return co_await readdress_at_owner(std::move(wanted));

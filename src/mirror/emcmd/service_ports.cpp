@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "mirror/emcmd/service.h"
+#include "runtime/certificate_refusal.h"
 
 #include <nlohmann/json.hpp>
 
@@ -54,7 +55,7 @@ Task<> Service::probe_ports(MirrorPtr mirror, std::string peer, bool data,
     auto asked = co_await ask(one.address, std::move(request), kProbeLimit);
     if (!asked) {
         const std::string& why = asked.error().text;
-        if (why.find("certificate") != std::string::npos)
+        if (runtime::is_certificate_refusal(asked.error()))
             wrong.set(fmt::format("volume {}: {} ({}) and {} do not accept each other: {}", name, peer,
                                   one.address, options_.node, why));
         else

@@ -1,5 +1,6 @@
 // What the network must survive and explain: peers of other clusters, garbage, silence, taken ports, missing
 // credentials.
+#include "runtime/certificate_refusal.h"
 #include "runtime/posix/network_test_support.h"
 #include "runtime/posix/sockets.h"
 
@@ -49,6 +50,7 @@ TEST_F(NetworkFaultTest, NodeOfAnotherClusterIsRefusedByBothSides) {
                 AllOf(HasSubstr(to_string(listener->endpoint())), HasSubstr("belongs to another cluster")));
     ASSERT_TRUE(wait_for_refusal());
     EXPECT_THAT(refused[0].why.text, HasSubstr("belongs to another cluster"));
+    EXPECT_TRUE(is_certificate_refusal(client.error()) && is_certificate_refusal(refused[0].why));
     EXPECT_TRUE(accepted.empty());
     expect_still_serving(*listener);
 }
@@ -78,6 +80,7 @@ TEST_F(NetworkFaultTest, PeerWithoutACertificateIsRefused) {
     EXPECT_THAT(inbox.closed->text, HasSubstr("refused this node's certificate"));
     ASSERT_TRUE(wait_for_refusal());
     EXPECT_THAT(refused[0].why.text, HasSubstr("showed no certificate"));
+    EXPECT_TRUE(is_certificate_refusal(*inbox.closed) && is_certificate_refusal(refused[0].why));
     EXPECT_TRUE(accepted.empty());
 }
 
@@ -317,6 +320,10 @@ TEST_F(NetworkFaultTest, DamagedCredentialsAreNotTakenForMissingOnes) {
     const auto listener = node.listen({"127.0.0.1", 0}, Security::cluster, accept());
     ASSERT_FALSE(listener);
     EXPECT_THAT(listener.error().text, HasSubstr(paths.certificate + " holds no certificate"));
+    const auto there = listen(right, Security::cluster);
+    const auto client = connect(node, connect_options(*there, Security::cluster));
+    ASSERT_FALSE(client);
+    EXPECT_FALSE(is_certificate_refusal(client.error())) << "nobody there has refused anything";
 }
 
 TEST_F(NetworkFaultTest, ListenerThatGoesDropsUnfinishedHandshakes) {

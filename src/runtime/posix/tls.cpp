@@ -1,6 +1,7 @@
 #include "runtime/posix/tls.h"
 
 #include "base/text.h"
+#include "runtime/certificate_refusal.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -340,9 +341,8 @@ std::string verification_problem(const TlsSession& session, long reason) {
             "its certificate does not match the pinned CA {}: the token is for another cluster, or something "
             "between answers in its place ({})",
             session.pinned_ca.empty() ? "(any)" : session.pinned_ca, X509_verify_cert_error_string(reason));
-    return fmt::format(
-        "its certificate was not issued by this cluster's CA ({}): that host belongs to another cluster",
-        X509_verify_cert_error_string(reason));
+    return fmt::format("{} ({}): that host belongs to another cluster", kForeignCertificate,
+                       X509_verify_cert_error_string(reason));
 }
 
 }  // namespace
@@ -359,13 +359,13 @@ std::string tls_problem(const TlsSession& session, int system_error) {
         case SSL_R_CERTIFICATE_VERIFY_FAILED:
             return verification_problem(session, verified);
         case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-            return "it showed no certificate: it is not a node of this cluster";
+            return fmt::format("{}: it is not a node of this cluster", kNoCertificate);
         case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
         case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
         case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
         case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
         case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
-            return fmt::format("it refused this node's certificate ({}): it belongs to another cluster",
+            return fmt::format("{} ({}): it belongs to another cluster", kOwnRefused,
                                ERR_reason_error_string(code));
         case SSL_R_UNEXPECTED_EOF_WHILE_READING:
             return "it closed the connection";

@@ -1,5 +1,6 @@
 // Listening and connecting.
 
+#include "runtime/certificate_refusal.h"
 #include "runtime/simulated/channel.h"
 #include "runtime/simulated/network_core.h"
 
@@ -153,7 +154,9 @@ void NetworkCore::try_connect(const std::shared_ptr<Attempt>& attempt) {
         return finish(attempt, {Code::failure, "the peer expects another kind of connection", 0});
     const auto& ca = server->ca_fingerprint;
     if (attempt->options.security == Security::cluster && ca != attempt->from->ca_fingerprint)
-        return finish(attempt, {Code::failure, "the peer's certificate is of another cluster", 0});
+        return finish(
+            attempt,
+            {Code::failure, fmt::format("{}: that host belongs to another cluster", kForeignCertificate), 0});
     const auto& expected = attempt->options.expected_ca_fingerprint;
     if (attempt->options.security == Security::enrolment && !expected.empty() && ca != expected)
         return finish(attempt,
